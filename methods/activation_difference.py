@@ -1,0 +1,27 @@
+"""How far each activation moves: a floor that sees no metric."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from benchmark.intervention import Intervention
+from benchmark.method import Cost, Method, Request
+from benchmark.model import Model
+from benchmark.pairs import PairBatch
+
+
+@dataclass(frozen=True)
+class ActivationDifference(Method):
+    """Euclidean norm of `a - r` over positions and, for a head, its dimensions. Unsigned."""
+
+    name: ClassVar[str] = "activation-difference"
+    summary: ClassVar[str] = "norm of the change in activation: a floor that sees no metric"
+    signed: ClassVar[bool] = False
+
+    def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
+        run = Intervention(model, batch, request)
+        return run.stacked({site: (run.live[site] - run.replacement[site]).norm(dim=(1, 3)) for site in run.sites})
+
+    def cost(self, model: Model, request: Request) -> Cost:
+        return Cost(forward=4, backward=0)

@@ -1,0 +1,27 @@
+"""Attribution patching: activation patching to first order."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from benchmark.intervention import AT_ONE, Intervention
+from benchmark.method import Cost, Method, Request
+from benchmark.model import Model
+from benchmark.pairs import PairBatch
+
+
+@dataclass(frozen=True)
+class AttributionPatching(Method):
+    """The first-order estimate `(a - r) . grad f`, all components from one backward pass."""
+
+    name: ClassVar[str] = "attribution-patching"
+    summary: ClassVar[str] = "first-order estimate of activation patching, one backward pass for all components"
+    citation: ClassVar[str] = "Nanda 2023, neelnanda.io/attribution-patching; Syed et al. 2023, arXiv:2310.10348"
+
+    def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
+        intervention = Intervention(model, batch, request)
+        return intervention.stacked(intervention.integrate(intervention.sites, AT_ONE))
+
+    def cost(self, model: Model, request: Request) -> Cost:
+        return Cost(forward=5, backward=1)

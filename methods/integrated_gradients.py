@@ -1,0 +1,78 @@
+"""Integrated gradients along four paths."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from benchmark.errors import BenchmarkError
+from benchmark.intervention import Intervention, Quadrature
+from benchmark.method import Cost, Method, Request
+from benchmark.model import KINDS, Model
+from benchmark.pairs import PairBatch
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(Method):
+    """`(a - r) . mean gradient` while activations move from the replacement (the *baseline*) to where they are.
+
+    What moves is the `path`: the `component` alone (equals activation patching), its whole `site` (sums to the
+    whole-site patch), all heads and neurons `joint`ly (sums to F(1) - F(0)), or the `input` embeddings from corrupted to
+    clean (EAP-IG's "inputs"; counterfactual only, the same in both directions, complete to nothing). The integral is a
+    Gauss-Legendre sum over `steps` nodes.
+    """
+
+    name: ClassVar[str] = "integrated-gradients"
+    summary: ClassVar[str] = "gradients averaged along a path from the replacement to the activation"
+    citation: ClassVar[str] = "Sundararajan et al. 2017, arXiv:1703.01365; Hanna et al. 2024, arXiv:2403.17806"
+    steps: int = 16
+    path: Literal["component", "site", "joint", "input"] = "site"
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise BenchmarkError(f"{self.name}: steps={self.steps}; at least 1 is needed.")
+
+    def check(self, kinds, replacement, direction) -> None:  # type: ignore[no-untyped-def]
+        super().check(kinds, replacement, direction)
+        if self.path == "input" and replacement != "counterfactual":
+            raise BenchmarkError(
+                f"Method {self.label!r} moves the inputs from the corrupted to the clean prompt, so its replacement is "
+                f"'counterfactual', not {replacement!r}. Choose another path, or leave the replacement as it is."
+            )
+
+    def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
+        rule = Quadrature.gauss_legendre(self.steps)
+        intervention = Intervention(model, batch, request, KINDS if self.path == "joint" else None)
+        sites = intervention.sites
+        if self.path == "component":
+            scores = {
+                site: intervention.integrate_alone(site, torch.arange(model.size(site.kind)), rule) for site in sites
+            }
+        elif self.path == "site":
+            scores = {site: intervention.integrate([site], rule)[site] for site in sites}
+        elif self.path == "joint":
+            scores = intervention.integrate(sites, rule)
+        else:
+            scores = intervention.integrate_inputs(sites, rule)
+        return intervention.stacked(scores)
+
+    def totals(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
+        if self.path == "site":
+            intervention = Intervention(model, batch, request)
+            return intervention.stacked({site: intervention.patch_sites([site]) for site in intervention.sites})
+        if self.path == "joint":
+            intervention = Intervention(model, batch, request, KINDS)
+            return {"all": intervention.patch_sites(intervention.sites)}
+        return {}
+
+    def cost(self, model: Model, request: Request) -> Cost:
+        sites = len(model.sites(request.kinds))
+        components = sum(model.n_layers * model.size(kind) for kind in request.kinds)
+        forward, backward = {
+            "component": (4, components * self.steps),
+            "site": (6 + sites, sites * self.steps),
+            "joint": (7, self.steps),
+            "input": (6, self.steps),
+        }[self.path]
+        return Cost(forward + backward, backward)

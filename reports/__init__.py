@@ -1,0 +1,1 @@
+"""Tables, figures and a Markdown report from a results folder. Nothing here touches a model."""

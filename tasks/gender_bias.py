@@ -1,0 +1,76 @@
+"""Gender bias: a profession with a gender stereotype calls for " she" or " he", and "woman" or "man" settles it."""
+
+import random
+from collections.abc import Iterator
+from itertools import product
+
+from benchmark.dataset import PromptPair
+from benchmark.metrics import logit_diff
+from benchmark.task import Task
+
+SEED = 30
+PRONOUNS = {"she": " she", "he": " he"}
+OTHER_PERSON = {"she": "man", "he": "woman"}
+
+# Where the stereotype is documented: "crowd", raters lean this way (Bolukbasi et al. 2016); "labour", most who do this
+# are women (US labour statistics; the card names them). Every word is one token, as "man" and "woman" are, under the
+# vocabularies of GPT-2 and SmolLM2.
+PROFESSIONS = {
+    "discovery": {
+        ("she", "crowd"): "nurse secretary educator maid therapist tutor singer aide baker psychiatrist poet",
+        ("she", "labour"): "cleaner assistant psychologist translator model",
+        ("he", "crowd"): "mechanic farmer soldier captain butcher doctor programmer architect physicist philosopher "
+        "sailor detective coach president trader warrior",
+    },
+    "evaluation": {
+        ("she", "crowd"): "teacher dancer clerk designer instructor planner performer artist counselor advocate",
+        ("she", "labour"): "attendant tailor interpreter veterinarian writer volunteer",
+        ("he", "crowd"): "officer surgeon mathematician scientist lawyer dentist commander colonel boss senator "
+        "judge broker inventor inspector deputy manager",
+    },
+}
+PREDICATES = {
+    "discovery": (
+        "left early", "smiled", "called home", "was tired", "stayed late", "was nervous", "sat down",
+        "missed the train", "apologized", "was happy",
+    ),
+    "evaluation": (
+        "went home", "laughed", "took a break", "was late", "felt sick", "was worried", "stood up", "slept badly",
+        "complained", "was proud",
+    ),
+}  # fmt: skip
+
+
+def generate() -> Iterator[PromptPair]:
+    rng = random.Random(SEED)
+    number = 0
+    for split, groups in PROFESSIONS.items():
+        people = [(word, *group) for group, words in groups.items() for word in words.split()]
+        rows = list(product(people, PREDICATES[split]))
+        rng.shuffle(rows)
+        for (profession, pronoun, source), predicate in rows:
+            number += 1
+            yield PromptPair(
+                id=f"gender-bias-{number:04d}",
+                clean=f"The {profession} {predicate} because",
+                corrupted=f"The {OTHER_PERSON[pronoun]} {predicate} because",
+                correct=PRONOUNS[pronoun],
+                incorrect=PRONOUNS["he" if pronoun == "she" else "she"],
+                template=f"The {{profession}} {predicate} because",
+                cluster=profession,
+                split=split,
+                extra={"stereotype": pronoun, "source": source},
+            )
+
+
+gender_bias = Task(
+    name="gender-bias",
+    title="Gender bias",
+    metric=logit_diff,
+    summary="A profession is followed by the pronoun of its gender stereotype; the corrupted prompt has `man` or "
+    "`woman` in its place, whichever is of the other gender.",
+    citation="Vig et al. 2020, Investigating Gender Bias in Language Models Using Causal Mediation Analysis, "
+    "arXiv:2004.12265",
+    dataset="gender_bias.csv",
+    generate=generate,
+)
