@@ -5,8 +5,8 @@ are symmetric, give 1 for a method against itself, and don't change when a metho
 number. Where one is undefined it is NaN with a reason (`undefined`), never 0.
 
 Ties at rank k are settled by sharing: the components tied there split the places that are left among them evenly. That
-is symmetric and doesn't depend on how components are numbered. Breaking ties by index would invent agreement between
-any two methods that score most components exactly 0.
+is symmetric and doesn't depend on how components are numbered. A component that scores exactly 0 is in no top k: else
+two methods that find one component each, and not the same one, would agree on the zeros that fill up their tops.
 """
 
 from collections.abc import Callable
@@ -75,46 +75,56 @@ def kendall(a: Vector, b: Vector) -> float:
     >>> kendall(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 2.0, 9.0, 4.0])).__round__(3)
     0.667
     """
-    return np.nan if undefined(a, b) else float(np.clip(stats.kendalltau(a, b, method="asymptotic", variant="b").statistic, -1, 1))
+    if undefined(a, b):
+        return np.nan
+    return float(np.clip(stats.kendalltau(a, b, method="asymptotic", variant="b").statistic, -1, 1))
 
 
 def top_k_membership(scores: Vector, k: int) -> Vector:
     """How far each component belongs to the k highest: 1, 0, or an even share of the places left to those tied at k.
 
+    They sum to k, or to the number of scores other than 0 where that is smaller.
+
     >>> top_k_membership(np.array([5.0, 2.0, 2.0, 0.0]), k=2)
     array([1. , 0.5, 0.5, 0. ])
     """
-    threshold = np.partition(scores, -k)[-k]
-    above, tied = scores > threshold, scores == threshold
-    return above + tied * ((k - above.sum()) / tied.sum())
+    found = scores != 0
+    k = min(k, int(found.sum()))
+    if k == 0:
+        return np.zeros(len(scores))
+    threshold = np.partition(scores[found], -k)[-k]
+    above, tied = found & (scores > threshold), found & (scores == threshold)
+    return np.asarray(above + tied * ((k - above.sum()) / tied.sum()))
 
 
 def top_k_overlap(a: Vector, b: Vector, k: int) -> float:
     """Share of the k highest scores that both methods have in common: `|top_k(a) & top_k(b)| / k`.
 
     The feature agreement of Krishna et al. 2022, arXiv:2202.01602. With ties, memberships are shares and the common
-    part is their minimum. Independent methods without ties reach k/n on average.
+    part is their minimum. Where both methods score fewer than k components other than 0, the larger of these numbers
+    stands for k. Independent methods without ties and zeros reach k/n on average.
 
     >>> top_k_overlap(np.array([5.0, 4.0, 1.0, 0.0]), np.array([5.0, 0.0, 4.0, 1.0]), k=2)
     0.5
     """
     if undefined(a, b, k):
         return np.nan
-    return float(np.minimum(top_k_membership(a, k), top_k_membership(b, k)).sum() / k)
+    members = top_k_membership(a, k), top_k_membership(b, k)
+    return float(np.minimum(*members).sum() / max(top.sum() for top in members))
 
 
 def sign_agreement_top_k(a: Vector, b: Vector, k: int) -> float:
     """Share of k of the components in both methods' top k *by size* that have the same sign.
 
-    Krishna et al. 2022, arXiv:2202.01602. Never above `top_k_overlap` by size; ties as there; 0 has a sign of its own.
+    Krishna et al. 2022, arXiv:2202.01602. Never above `top_k_overlap` by size; ties and zeros as there.
 
     >>> sign_agreement_top_k(np.array([-5.0, 4.0, 1.0, 0.0]), np.array([5.0, 4.0, 1.0, 0.0]), k=2)
     0.5
     """
     if undefined(np.abs(a), np.abs(b), k):
         return np.nan
-    common = np.minimum(top_k_membership(np.abs(a), k), top_k_membership(np.abs(b), k))
-    return float(common[np.sign(a) == np.sign(b)].sum() / k)
+    members = top_k_membership(np.abs(a), k), top_k_membership(np.abs(b), k)
+    return float(np.minimum(*members)[np.sign(a) == np.sign(b)].sum() / max(top.sum() for top in members))
 
 
 @dataclass(frozen=True)
@@ -139,8 +149,15 @@ class Statistic:
         reason = undefined(a, b, k if self.top_k else None)
         if reason or not self.top_k:
             return reason
-        shared = any(((0 < (m := top_k_membership(x, k))) & (m < 1)).any() for x in (a, b))
-        return f"components tied at rank {k} share the places left" if shared else ""
+        return "; ".join(note for name, x in (("method_a", a), ("method_b", b)) if (note := _top_note(name, x, k)))
+
+
+def _top_note(name: str, scores: Vector, k: int) -> str:
+    found = np.count_nonzero(scores)
+    if found < k:
+        return f"{name} scores only {found} components other than 0"
+    shares = top_k_membership(scores, k)
+    return f"{name} has components tied at rank {k}" if ((shares > 0) & (shares < 1)).any() else ""
 
 
 STATISTICS = (
@@ -158,7 +175,7 @@ STATISTICS = (
 
 @dataclass(frozen=True)
 class Agreement:
-    """One statistic of two methods. `k` and `chance` (k/n: the overlap of independent methods) where a top k is taken."""
+    """One statistic of two methods; `k` where a top k is taken, `chance` where independent methods overlap by k/n."""
 
     statistic: str
     version: Version

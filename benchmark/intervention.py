@@ -181,7 +181,7 @@ class Intervention:
         size = max(1, self.request.tokens_per_forward // self.tokens.shape[1])
         return iter(rows.split(size)) if len(rows) else iter(())
 
-    def stacked(self, scores: Mapping[Site, Tensor]) -> dict[str, Float[Tensor, "pair layer index"]]:
+    def stacked(self, scores: Mapping[Site, Tensor]) -> dict[str, Float[Tensor, "pair layer *index"]]:
         """Scores of every site of a kind, layer by layer."""
         kinds = dict.fromkeys(site.kind for site in scores)
         return {

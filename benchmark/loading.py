@@ -1,5 +1,6 @@
 """`load_model`: one loader, several sources (DESIGN section 9)."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,10 @@ def load_model(
     unknown, the hub can't be reached, the files are damaged or no tokenizer is there.
     """
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
     source = _source(name)
     tokenizer = _tokenizer(source, name, revision)
     hf_model = _load(AutoModelForCausalLM, source, name, revision, dtype=dtype)

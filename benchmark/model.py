@@ -69,14 +69,14 @@ class Model:
         cls, hf_model: Any, tokenizer: Any, name: str, prepend_bos: bool | None = None, revision: str | None = None
     ) -> "Model":
         """Take over a Hugging Face causal language model (it is modified: deepcopy it if you need the original)."""
-        from transformer_lens import TransformerBridge
+        # a private path, but the only one that leaves tokenizers (and the hub) alone
+        from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
         tokens = Tokens(tokenizer, prepend_bos, hf_model.config.model_type)
         digest = _weights_digest(hf_model)
-        parameter = next(hf_model.parameters())
         try:
-            bridge = TransformerBridge.boot_transformers(
-                name, hf_model=hf_model, tokenizer=tokenizer, device=str(parameter.device), dtype=parameter.dtype
+            bridge = build_bridge_from_module(
+                hf_model, type(hf_model).__name__, hf_config=hf_model.config, model_name=name
             )
         except (ValueError, KeyError, NotImplementedError, AttributeError) as error:
             raise BenchmarkError(

@@ -14,7 +14,7 @@ from benchmark.dataset import PromptPair, answers
 from benchmark.errors import BenchmarkError
 from benchmark.metrics import Answers, Metric
 from benchmark.task import Check, Task
-from benchmark.tokens import Tokens
+from benchmark.tokens import AnswerTokens, Tokens
 
 MEAN_ROWS = 64  # discovery rows behind a mean replacement, drawn with seed 0
 
@@ -143,7 +143,7 @@ def audit(task: Task, tokens: Tokens) -> Audit:
 
 
 def tokenise(
-    row: PromptPair, tokens: Tokens, answer_tokens: str = "first-token", check: Check | None = None
+    row: PromptPair, tokens: Tokens, answer_tokens: AnswerTokens = "first-token", check: Check | None = None
 ) -> TokenPair | str:
     """The pair as tokens, with the first corrupted candidate that fits; or the reason why the first one doesn't."""
     if check and (reason := check(tokens, row)):
@@ -158,7 +158,7 @@ def tokenise(
 
 
 def _candidate(
-    row: PromptPair, corrupted: str | None, wrong: tuple[str, ...], tokens: Tokens, answer_tokens: str
+    row: PromptPair, corrupted: str | None, wrong: tuple[str, ...], tokens: Tokens, answer_tokens: AnswerTokens
 ) -> TokenPair | str:
     prompts = [row.clean] if corrupted is None else [row.clean, corrupted]
     if any(prompt != prompt.rstrip() for prompt in prompts):
@@ -170,30 +170,13 @@ def _candidate(
         return "clean equals corrupted"
     if not all(tokens.knows(token) for ids in encoded for token in ids[tokens.prepend_bos :]):
         return "a prompt has words unknown to the tokenizer"
-    correct, incorrect = _answer_ids(answers(row.correct), wrong, tokens, answer_tokens)
+    correct, incorrect = tokens.answer_sets(answers(row.correct), wrong, answer_tokens)
     if not correct or not incorrect:
         return "no answer is left: correct and incorrect share their first tokens"
     if not all(tokens.knows(token) for token in (*correct, *incorrect)):
         return "an answer is unknown to the tokenizer"
     chosen = replace(row, corrupted=corrupted, incorrect=wrong)
     return TokenPair(chosen, encoded[0], encoded[1] if corrupted is not None else None, correct, incorrect)
-
-
-def _answer_ids(
-    right: tuple[str, ...], wrong: tuple[str, ...], tokens: Tokens, answer_tokens: str
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """First tokens of both answer sets; a token that would stand in both stands in neither."""
-    ids = [[tokens.answer(text) for text in side] for side in (right, wrong)]
-    if answer_tokens == "one-token":
-        both = [pair for pair in zip(*ids, strict=True) if all(len(form) == 1 for form in pair)]
-        ids = [[pair[0] for pair in both], [pair[1] for pair in both]]
-    correct, incorrect = ([form[0] for form in side] for side in ids)
-    shared = set(correct) & set(incorrect)
-    return _distinct(correct, shared), _distinct(incorrect, shared)
-
-
-def _distinct(ids: Iterable[int], without: set[int]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(token for token in ids if token not in without))
 
 
 def _survivors(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmark.dataset import COLUMNS, PromptPair, read_csv
+from benchmark.dataset import COLUMNS, Answer, PromptPair, read_csv
 from benchmark.errors import BenchmarkError
 from benchmark.task import Task
 from benchmark.tokens import Tokens
@@ -78,7 +78,7 @@ def read_public(path: Path, task: Task, tokens: Tokens) -> list[PromptPair]:
 
 def _answer_reader(
     path: Path, task: Task, columns: Sequence[str], tokens: Tokens
-) -> Callable[[Row, str], tuple[list[str], list[str]]]:
+) -> Callable[[Row, str], tuple[Answer, Answer]]:
     """How this file says what is right and wrong."""
     for correct, incorrect in _ID_COLUMNS:
         if correct in columns and incorrect in columns:
@@ -97,7 +97,7 @@ def _answer_reader(
     )
 
 
-def _decoded(cell: str, where: str, tokens: Tokens) -> list[str]:
+def _decoded(cell: str, where: str, tokens: Tokens) -> Answer:
     """Token ids, one or a Python list of them, as text. A whole word starts with a space: else the tokenizer is wrong."""
     try:
         value = ast.literal_eval(cell)
@@ -105,17 +105,17 @@ def _decoded(cell: str, where: str, tokens: Tokens) -> list[str]:
     except (ValueError, SyntaxError, TypeError) as error:
         raise BenchmarkError(f"{where}: {cell!r} is neither a token id nor a list of them.") from error
     size = len(tokens.tokenizer)
-    words = [tokens.decode([token]) if 0 <= token < size else None for token in ids]
+    words = [tokens.decode([token]) if 0 <= token < size else "" for token in ids]
     for token, word in zip(ids, words, strict=True):
-        if word is None or not word.startswith(" ") or not word[1:2].isalpha():
-            shown = "out of its range" if word is None else f"{word!r}, not the start of a word"
+        if not word.startswith(" ") or not word[1:2].isalpha():
+            shown = f"{word!r}, not the start of a word" if word else "out of its range"
             raise BenchmarkError(
                 f"{where}: token {token} is {shown} under this tokenizer. Name the one that the file was made for: "
                 "--dataset-tokenizer MODEL (such as gpt2, or a folder with its tokenizer)."
             )
     if not words:
         raise BenchmarkError(f"{where}: the list of answers is empty.")
-    return [word for word in words if word is not None]
+    return words[0] if len(words) == 1 else words
 
 
 def _years(cell: str, where: str) -> tuple[list[str], list[str]]:

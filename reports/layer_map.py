@@ -2,15 +2,17 @@
 
 import numpy as np
 import seaborn as sns
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from reports.drawing import DIVERGING, TEXT_WIDTH, UNMEASURED, panels, wrapped
+from reports.drawing import DIVERGING, TEXT_WIDTH, UNMEASURED, across, panels, place
 from reports.sections import Scored, Section
 
-MOST_ACROSS = 6
+MOST_ACROSS = 5
+_GAP = 0.3
 
 
 def layer_map(section: Section, methods: list[Scored]) -> Figure:
@@ -19,22 +21,20 @@ def layer_map(section: Section, methods: list[Scored]) -> Figure:
     Methods whose scores are no amounts of the metric have a scale of their own, and their titles say so.
     """
     n_layers, n_heads = methods[0].mean.shape
-    across = min(len(methods), MOST_ACROSS)
-    width = min(TEXT_WIDTH, 1.5 * across + 0.8)
-    height = float(np.clip(0.75 * (width - 0.8) / across * n_layers / n_heads, 0.9, 4.5)) + 0.75
-    figure, axes = panels(len(methods), MOST_ACROSS, height, width)
-    common = max((_largest(m) for m in methods if m.metric_units), default=0.0)
-    for axis, method in zip(axes, methods, strict=True):
-        _map(axis, method, common if method.metric_units else _largest(method))
-    for axis in axes[:: len(axes[0].figure.axes) and _across(len(methods))]:
-        axis.set_ylabel("layer")
+    columns = across(len(methods), MOST_ACROSS)
+    widest = min(1.8, (TEXT_WIDTH - 1.1) / columns - _GAP)
+    cell = min(widest / n_heads, 3.2 / n_layers)
+    common = max((_largest(method) for method in methods if method.metric_units), default=0.0)
+    limits = [common if method.metric_units else _largest(method) for method in methods]
+    titles = [method.label + _own_scale(method, limit) for method, limit in zip(methods, limits, strict=True)]
+    size = (cell * n_heads, cell * n_layers)
+    gap = max(_GAP, 1.2 - size[0])  # titles need the width, where heads are few
+    figure, axes = panels(titles, columns, size, gap, right=0.9)
+    for number, (axis, method, limit) in enumerate(zip(axes, methods, limits, strict=True)):
+        _map(axis, method, limit)
+        axis.set_ylabel("" if number % columns else "layer")
     if common:
-        bar = figure.colorbar(
-            ScalarMappable(Normalize(-common, common), sns.color_palette(DIVERGING, as_cmap=True)),
-            ax=axes, shrink=min(1.0, 2.5 / height), aspect=25, pad=0.01,
-        )  # fmt: skip
-        bar.set_label(f"mean score ({section.key['task']['metric']})")
-        bar.outline.set_visible(False)
+        _colour_bar(figure, axes[columns - 1], common, f"mean score\n({section.key['task']['metric']})")
     return figure
 
 
@@ -44,48 +44,60 @@ def layer_bars(methods: list[Scored]) -> Figure:
     Shares have no units, so every method, floors too, stands on one scale.
     """
     n_layers = len(methods[0].mean)
-    figure, axes = panels(len(methods), MOST_ACROSS, float(np.clip(0.1 * n_layers, 1.0, 3.6)) + 0.8)
+    columns = across(len(methods), MOST_ACROSS)
+    size = (min(1.6, (TEXT_WIDTH - 0.6) / columns - _GAP), float(np.clip(0.07 * n_layers, 0.8, 2.6)))
+    figure, axes = panels([method.label + _sampled(method) for method in methods], columns, size, _GAP)
     shares = [_layer_shares(method) for method in methods]
-    for axis, method, share in zip(axes, methods, shares, strict=True):
+    longest = max(share.max() for share in shares) or 1.0
+    for number, (axis, share) in enumerate(zip(axes, shares, strict=True)):
         axis.barh(range(n_layers), share, color=sns.color_palette("colorblind")[0], height=0.8, linewidth=0)
-        axis.set(xlim=(0, 1.05 * max(s.max() for s in shares)), ylim=(n_layers - 0.5, -0.5))
-        axis.set_title(wrapped(method.label))
-        axis.xaxis.set_major_formatter("{x:.0%}")
+        axis.set(xlim=(0, 1.05 * longest), ylim=(n_layers - 0.5, -0.5), xlabel="share of summed |mean|")
         axis.locator_params(axis="x", nbins=3)
+        axis.xaxis.set_major_formatter("{x:.0%}")
+        axis.set_ylabel("" if number % columns else "layer")
         sns.despine(ax=axis)
-    for axis in axes[:: _across(len(methods))]:
-        axis.set_ylabel("layer")
-    figure.supxlabel("share of the summed |mean score|", size=7)
     return figure
 
 
-def _layer_shares(method: Scored) -> np.ndarray:
+def _layer_shares(method: Scored) -> Float[np.ndarray, " layer"]:
     weights = method.cell.probability(method.kind)
     sizes = np.abs(method.mean) / np.where(weights > 0, weights, np.nan)
-    sums = np.nansum(sizes, axis=1)
-    return sums / sums.sum() if sums.sum() else sums
+    sums = np.nansum(sizes, axis=1, dtype=np.float64)
+    return np.asarray(sums / (sums.sum() or 1.0))
 
 
 def _map(axis: Axes, method: Scored, limit: float) -> None:
     sns.heatmap(
-        method.mean, ax=axis, vmin=-limit or -1, vmax=limit or 1, cmap=DIVERGING, cbar=False, square=True,
-        mask=np.isnan(method.mean), rasterized=True,
+        method.mean, ax=axis, vmin=-limit or -1, vmax=limit or 1, cmap=DIVERGING, cbar=False,
+        mask=np.isnan(method.mean), rasterized=True, xticklabels=False, yticklabels=False,
     )  # fmt: skip
-    n_layers, n_heads = method.mean.shape
     axis.set_facecolor(UNMEASURED)
-    axis.set_xticks(np.arange(0, n_heads, 4 if n_heads > 6 else 1) + 0.5, range(0, n_heads, 4 if n_heads > 6 else 1))
-    axis.set_yticks(np.arange(0, n_layers, 5 if n_layers > 8 else 1) + 0.5, range(0, n_layers, 5 if n_layers > 8 else 1))
+    columns, rows = (np.arange(0, n, 1 if n < 7 else 4 if n < 20 else 5) for n in method.mean.shape[::-1])
+    axis.set_xticks(columns + 0.5, [str(column) for column in columns])
+    axis.set_yticks(rows + 0.5, [str(row) for row in rows])
     axis.tick_params(rotation=0)
-    own = "" if method.metric_units else f"\nown scale, {'±' if method.signed else '0 to '}{limit:.2g}"
-    axis.set_title(wrapped(method.label) + own)
     axis.set_xlabel(method.kind)
     for spine in axis.spines.values():
         spine.set_visible(True)
 
 
+def _own_scale(method: Scored, limit: float) -> str:
+    return "" if method.metric_units else f"\nown scale, {'±' if method.signed else '0 to '}{limit:.2g}"
+
+
+def _sampled(method: Scored) -> str:
+    share = 1 - np.isnan(method.mean).mean()
+    return "" if share == 1 else f"\nfrom {share:.0%} of {method.kind}s"
+
+
+def _colour_bar(figure: Figure, beside: Axes, limit: float, label: str) -> None:
+    box, (width, height) = beside.get_position(), figure.get_size_inches()
+    tall = min(2.0, box.height * height)
+    axis = place(figure, box.x1 * width + 0.15, (1 - box.y1) * height, 0.09, tall)
+    mappable = ScalarMappable(Normalize(-limit, limit), sns.color_palette(DIVERGING, as_cmap=True))
+    bar = figure.colorbar(mappable, cax=axis, label=label)
+    bar.outline.set_visible(False)
+
+
 def _largest(method: Scored) -> float:
     return float(np.nanmax(np.abs(method.mean), initial=0.0))
-
-
-def _across(count: int) -> int:
-    return -(-count // -(-count // MOST_ACROSS))

@@ -68,7 +68,7 @@ class Section:
 
     @property
     def key(self) -> dict[str, Any]:
-        return self.cells[0].info["key"]
+        return dict(self.cells[0].info["key"])
 
     @property
     def n_pairs(self) -> int:

@@ -1,5 +1,6 @@
 """The numbers of a report as pandas tables."""
 
+from dataclasses import asdict
 from itertools import combinations
 from typing import Any
 
@@ -50,10 +51,7 @@ def _agreement_rows(results: Results, section: Section, a: Scored, b: Scored, k:
         names = (f"method_{side}", f"direction_{side}", f"replacement_{side}")
         shared |= dict(zip(names, scored.cell.identity, strict=True))
         shared[f"cell_{side}"] = place(results, scored.cell)
-    return [
-        shared | {name: getattr(one, name) for name in ("statistic", "version", "k", "value", "chance", "n_components", "note")}
-        for one in panel(a.vector, b.vector, k, a.signed, b.signed)
-    ]
+    return [shared | asdict(one) for one in panel(a.vector, b.vector, k, a.signed, b.signed)]
 
 
 def place(results: Results, cell: Cell) -> str:
@@ -107,7 +105,8 @@ def accuracy_table(found: list[Section]) -> pd.DataFrame:
         filtered = section.noted("filter")
         rows.append(
             {"task": section.title, "right": right, "n": of, "accuracy": share, "low": low, "high": high}
-            | {"min_metric": filtered.get("min_metric"), "left_out": filtered.get("left_out", 0), "pairs": section.n_pairs}
+            | {"min_metric": filtered.get("min_metric"), "left_out": filtered.get("left_out", 0)}
+            | {"pairs": section.n_pairs}
         )
     return pd.DataFrame(rows)
 

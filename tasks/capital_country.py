@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ EVALUATION_FRAMES = {
 CANDIDATES = 16
 STEM = 5  # letters
 SHARED = "answer's first token is shared by several countries"
+NAMED = "the capital names its country"
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,13 @@ def states() -> tuple[State, ...]:
 
 
 def generate() -> Iterator[PromptPair]:
-    """Every state whose capital doesn't name it, in four frames; two frames belong to each split."""
+    """Every state in four frames, two a split. A state whose capital names it is never a partner."""
     rng = random.Random(20240326)
-    usable = [state for state in states() if not state.names(state)]
     stems = Counter(state.stem for state in states())
-    partners = [state for state in usable if stems[state.stem] == 1]
+    partners = [state for state in states() if stems[state.stem] == 1 and not state.names(state)]
     frames = [("discovery", *frame) for frame in DISCOVERY_FRAMES.items()]
     frames += [("evaluation", *frame) for frame in EVALUATION_FRAMES.items()]
-    for number, ((split, frame, text), state) in enumerate(itertools.product(frames, usable), start=1):
+    for number, ((split, frame, text), state) in enumerate(itertools.product(frames, states()), start=1):
         chosen = _candidates(state, partners, rng)
         yield PromptPair(
             clean=text.format(capital=state.capital) + state.article,
@@ -87,8 +88,10 @@ def _candidates(state: State, partners: list[State], rng: random.Random) -> list
     return alike + [other for other in others if other not in alike][: CANDIDATES // 2]
 
 
-def first_token_is_its_own(tokens: Tokens, row: PromptPair) -> str | None:
-    """Drops " South" (Africa, Korea, Sudan): such a label can't say whether the model knows the country."""
+def answer_is_telling(tokens: Tokens, row: PromptPair) -> str | None:
+    """Drops what can't say whether the model knows the country: Mexico City's, and " South" (Africa, Korea, Sudan)."""
+    if str(row.correct).split()[0] in re.findall(r"[\w-]+", row.clean):
+        return NAMED
     article = " the" if row.clean.endswith(" the") else ""
     first = tokens.answer(str(row.correct))[0]
     sharing = [state for state in states() if state.article == article and tokens.answer(f" {state.name}")[0] == first]
@@ -105,5 +108,5 @@ capital_country = Task(
     "Model Mechanisms, arXiv:2403.17806",
     dataset="capital_country.csv",
     generate=generate,
-    check=first_token_is_its_own,
+    check=answer_is_telling,
 )

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import re
 from collections.abc import Iterator
 
 from benchmark.dataset import PromptPair
@@ -57,9 +58,11 @@ def _row(id: str, noun: str, frame: str, century: int, year: int, split: str) ->
 
 def year_is_split(tokens: Tokens, row: PromptPair) -> str | None:
     """Both first years must be the century's tokens followed by those of two digits, as at the end of the prompt."""
-    century = row.extra["century"]
-    for year in (row.extra["year"], f"{CORRUPTED_YEAR:02d}"):
-        if tokens.answer(f" {century}{year}") != tokens.answer(f" {century}") + tokens.answer(year):
+    for prompt in (row.clean, row.corrupted):
+        year = re.search(r"\b(\d\d)(\d\d)\b", str(prompt))
+        if year is None:
+            return "no year with four digits"
+        if tokens.answer(f" {year[0]}") != tokens.answer(f" {year[1]}") + tokens.answer(year[2]):
             return NOT_SPLIT
     return None
 

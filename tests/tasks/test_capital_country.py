@@ -8,7 +8,7 @@ from benchmark.dataset import PromptPair
 from benchmark.pairs import TokenPair, tokenise
 from benchmark.tokens import Tokens
 from tasks._capitals import capitals
-from tasks.capital_country import SHARED, capital_country, first_token_is_its_own, states
+from tasks.capital_country import SHARED, capital_country, answer_is_telling, states
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +66,6 @@ def test_labels_are_first_tokens_of_one_state_only(
 
 def test_an_answer_that_begins_like_another_is_dropped_with_its_reason(smollm2_tokens: Tokens) -> None:
     pretoria = PromptPair("Pretoria, the capital of", "Paris, the capital of", " South Africa", " France")
-    assert first_token_is_its_own(smollm2_tokens, pretoria) == SHARED
+    assert answer_is_telling(smollm2_tokens, pretoria) == SHARED
     dublin = PromptPair("Dublin, the capital of", "Paris, the capital of", " Ireland", " France")
-    assert first_token_is_its_own(smollm2_tokens, dublin) is None
+    assert answer_is_telling(smollm2_tokens, dublin) is None

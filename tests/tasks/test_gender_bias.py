@@ -29,7 +29,8 @@ def test_a_profession_has_one_stereotype(rows: list[PromptPair]) -> None:
 def test_professions_and_predicates_are_held_out(rows: list[PromptPair]) -> None:
     for shared in ("cluster", "template"):
         halves = [{getattr(row, shared) for row in rows if row.split == split} for split in ("discovery", "evaluation")]
-        assert len(halves[0]) == len(halves[1]) and not halves[0] & halves[1]
+        assert len(halves[0]) == len(halves[1])
+        assert not halves[0] & halves[1]
 
 
 @pytest.mark.parametrize("vocabulary", ["gpt2_tokens", "smollm2_tokens"])

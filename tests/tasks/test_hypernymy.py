@@ -31,7 +31,8 @@ def test_a_corrupted_prompt_swaps_in_a_noun_of_an_unrelated_category(rows: list[
     for row in rows:
         own = category_of[row.extra["noun"]]
         candidates = row.candidates()
-        assert (own.name, own.words) == (row.cluster, row.correct) and len(candidates) == CANDIDATES
+        assert (own.name, own.words) == (row.cluster, row.correct)
+        assert len(candidates) == CANDIDATES
         for prompt, wrong in candidates:
             (swapped,) = [
                 pair
@@ -39,7 +40,8 @@ def test_a_corrupted_prompt_swaps_in_a_noun_of_an_unrelated_category(rows: list[
                 if pair[0] != pair[1]
             ]
             noun, other = (word.rstrip(",") for word in swapped)
-            assert noun == row.extra["noun"] and wrong == category_of[other].words
+            assert noun == row.extra["noun"]
+            assert wrong == category_of[other].words
             assert not own.domains & category_of[other].domains
 
 

@@ -1,0 +1,58 @@
+"""Integrated gradients by captum: a second implementation to hold ours against."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from captum.attr import LayerIntegratedGradients
+from torch import Tensor
+
+from benchmark.errors import BenchmarkError
+from benchmark.method import Cost, Method, Request
+from benchmark.model import Model, Site
+from benchmark.pairs import PairBatch
+
+
+@dataclass(frozen=True)
+class CaptumIntegratedGradients(Method):
+    """captum's LayerIntegratedGradients at `hook_z` and `mlp.hook_post`: our site path, counterfactual only."""
+
+    name: ClassVar[str] = "captum-integrated-gradients"
+    summary: ClassVar[str] = "captum's LayerIntegratedGradients, to check integrated-gradients:path=site"
+    citation: ClassVar[str] = "Kokhlikyan et al. 2020, arXiv:2009.07896"
+    replacements: ClassVar[tuple[str, ...]] = ("counterfactual",)
+    cross_check: ClassVar[bool] = True
+    steps: int = 16
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise BenchmarkError(f"{self.name}: steps={self.steps}; at least 1 is needed.")
+
+    def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
+        noising = request.direction == "noising"
+        base, other = (batch.clean, batch.corrupted) if noising else (batch.corrupted, batch.clean)
+        assert other is not None and base is not None
+        pairs = torch.arange(len(batch))
+        rows = max(len(batch), request.tokens_per_forward // base.shape[1])
+
+        # captum repeats the tokens for every step; what belongs to a pair must travel beside them as an argument
+        def forward(tokens: Tensor, pairs: Tensor) -> Tensor:
+            request.progress(len(tokens))
+            model.passes.backward += len(tokens) * torch.is_grad_enabled()
+            return batch.metric(model.run(tokens), pairs)
+
+        def scored(site: Site) -> Tensor:
+            values = LayerIntegratedGradients(forward, model.module(site)).attribute(
+                base, baselines=other, additional_forward_args=(pairs,), n_steps=self.steps, internal_batch_size=rows
+            )
+            by_component = values.reshape(*base.shape, model.size(site.kind), -1).sum((1, 3))
+            return by_component if noising else -by_component
+
+        return {
+            kind: torch.stack([scored(Site(kind, layer)) for layer in range(model.n_layers)], dim=1)
+            for kind in request.kinds
+        }
+
+    def cost(self, model: Model, request: Request) -> Cost:
+        sites = len(model.sites(request.kinds))
+        return Cost(forward=2 + sites * (self.steps + 2), backward=sites * self.steps)

