@@ -30,7 +30,7 @@ _HOME = {
     "load_task": "plugins", "load_tokens": "loading", "logit_diff": "metrics", "make_pairs": "pairs",
     "prob_diff": "metrics", "run": "runner",
 }  # fmt: skip
-__all__ = list(_HOME)  # noqa: PLE0605
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

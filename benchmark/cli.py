@@ -34,11 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(asked: argparse.Namespace) -> int:
     from benchmark.plan import Asked
     from benchmark.runner import execute, prepare
-    from reports.report import terminal_summary, write_report
+    from reports.report import write_report
+    from reports.terminal import terminal_summary
 
     names = {field.name for field in fields(Asked)}
-    given = {name: value for name, value in vars(asked).items() if name in names}
-    plan_asked = Asked(**{name: tuple(value) if isinstance(value, list) else value for name, value in given.items()})
+    given: dict[str, Any] = {name: value for name, value in vars(asked).items() if name in names}
+    plan_asked = Asked(**given | {"plugins": tuple(asked.plugins)})
     out = Path(asked.out or Path("results") / Path(asked.model).name)
     plan = prepare(plan_asked, out)
     _say(_describe(plan))
@@ -58,7 +59,8 @@ def run(asked: argparse.Namespace) -> int:
 
 def report(asked: argparse.Namespace) -> int:
     from benchmark.store import Results
-    from reports.report import terminal_summary, write_report
+    from reports.report import write_report
+    from reports.terminal import terminal_summary
 
     results = Results(asked.results)
     written = write_report(results, Path(asked.out or Path(asked.results) / "report"))
@@ -185,7 +187,9 @@ class _Parser(argparse.ArgumentParser):
     """argparse with a did-you-mean for options."""
 
     def error(self, message: str) -> Any:
-        known = [option for action in self._actions for option in action.option_strings]
+        commands = [a.choices.values() for a in self._actions if isinstance(a, argparse._SubParsersAction)]
+        parsers = [self, *(parser for choices in commands for parser in choices)]
+        known = [option for parser in parsers for action in parser._actions for option in action.option_strings]
         unknown = [word for word in message.split() if word.startswith("--")]
         hint = did_you_mean(unknown[0], known) if message.startswith("unrecognized") and unknown else ""
         self.exit(USER_ERROR, f"{self.prog}: {message}.{hint} See `{self.prog} --help`.\n")
@@ -195,7 +199,9 @@ def _parser() -> argparse.ArgumentParser:
     from benchmark.loading import DEFAULT
     from benchmark.plan import DEFAULT_PAIRS
 
-    parser = _Parser(prog="attribution-bench", description="Benchmark attribution methods on transformer language models.")
+    parser = _Parser(
+        prog="attribution-bench", description="Benchmark attribution methods on transformer language models."
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
@@ -207,10 +213,12 @@ def _parser() -> argparse.ArgumentParser:
         return added
 
     def model_options(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--model", default=DEFAULT, help="built-in name, local folder or Hugging Face id [%(default)s]")
+        added.add_argument(
+            "--model", default=DEFAULT, help="built-in name, local folder or Hugging Face id [%(default)s]"
+        )
         added.add_argument("--revision", help="revision of a Hugging Face id")
-        added.add_argument("--prepend-bos", action=argparse.BooleanOptionalAction, default=None,
-                           help="put a BOS before every prompt [on for GPT-2 and Pythia, else as the tokenizer does]")  # fmt: skip
+        bos = "put a BOS before every prompt [on for GPT-2 and Pythia, else as the tokenizer does]"
+        added.add_argument("--prepend-bos", action=argparse.BooleanOptionalAction, help=bos)
 
     def task_options(added: argparse.ArgumentParser) -> None:
         added.add_argument("--tasks", "--task", type=_names, default=("all",), help="names, separated by commas [all]")

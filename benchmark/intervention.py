@@ -41,19 +41,18 @@ class Intervention:
     m = 0 puts there. A prepended BOS keeps its live activation.
     """
 
-    def __init__(
-        self, model: Model, batch: PairBatch, request: Request, kinds: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, model: Model, batch: PairBatch, request: Request, kinds: Sequence[str] | None = None) -> None:
         self.model, self.batch, self.request = model, batch, request
         self.sites = model.sites(request.kinds if kinds is None else kinds)
         noising = request.direction == "noising"
         self.sign = 1 if noising else -1
-        clean, corrupted = batch.clean, batch.corrupted
-        self.tokens = clean if noising else corrupted
+        self.tokens, other = (batch.clean, None) if request.replacement != "counterfactual" else batch.both()
+        if not noising:
+            other, self.tokens = batch.both()
         logits, self.live = model.activations(self.tokens, self.sites)
         self.full = batch.metric(logits, torch.arange(len(batch)))  # F(1)
-        if request.replacement == "counterfactual":
-            self.replacement = model.activations(corrupted if noising else clean, self.sites)[1]
+        if other is not None:
+            self.replacement = model.activations(other, self.sites)[1]
         else:
             self.replacement = {site: self._constant(site) for site in self.sites}
         for site in self.sites:
@@ -88,7 +87,7 @@ class Intervention:
 
     def integrate(self, sites: Sequence[Site], rule: Quadrature) -> dict[Site, Float[Tensor, "pair component"]]:
         """Integral of dF/dm_i while all components of `sites` move together, m from 0 to 1 (or `rule`'s nodes)."""
-        return self._integrate(sites, rule, lambda pairs, at: self._slopes(pairs, {s: at[:, None] for s in sites}))
+        return self._integrate(sites, rule, lambda pairs, at: self._slopes(pairs, dict.fromkeys(sites, at[:, None])))
 
     def integrate_alone(
         self, site: Site, components: Int[Tensor, " chosen"], rule: Quadrature
@@ -107,12 +106,12 @@ class Intervention:
         return self.sign * totals
 
     def integrate_inputs(self, sites: Sequence[Site], rule: Quadrature) -> dict[Site, Float[Tensor, "pair component"]]:
-        """`(live - replacement) . mean gradient` at the sites while the token embeddings move from corrupted to clean."""
-        ends = [self.model.embeddings(tokens) for tokens in (self.batch.corrupted, self.batch.clean)]
+        """`(live - replacement) . mean gradient` at the sites while the embeddings move from corrupted to clean."""
+        clean, corrupted = (self.model.embeddings(tokens) for tokens in self.batch.both())
         differences = {site: self.live[site] - self.replacement[site] for site in sites}
 
         def slopes(pairs: Tensor, at: Tensor) -> dict[Site, Tensor]:
-            moved = torch.lerp(ends[0][pairs], ends[1][pairs], at[:, None, None])
+            moved = torch.lerp(corrupted[pairs], clean[pairs], at[:, None, None])
             leaves: dict[Site, Tensor] = {}
             metric = self._metric(pairs, {}, leaves, sites, embedding=lambda live: moved)
             return {
@@ -179,7 +178,7 @@ class Intervention:
     def _chunks(self, rows: Tensor) -> Iterator[Tensor]:
         """At most `tokens_per_forward` tokens a forward, at least one row."""
         size = max(1, self.request.tokens_per_forward // self.tokens.shape[1])
-        return iter(rows.split(size)) if len(rows) else iter(())
+        yield from torch.split(rows, size) if len(rows) else ()
 
     def stacked(self, scores: Mapping[Site, Tensor]) -> dict[str, Float[Tensor, "pair layer *index"]]:
         """Scores of every site of a kind, layer by layer."""

@@ -12,9 +12,7 @@ from benchmark.model import Model, Site
 from benchmark.pairs import Pairs
 
 
-def mean_activations(
-    model: Model, pairs: Pairs, kinds: Sequence[str]
-) -> dict[Site, Float[Tensor, "component dim"]]:
+def mean_activations(model: Model, pairs: Pairs, kinds: Sequence[str]) -> dict[Site, Float[Tensor, "component dim"]]:
     """Mean over all positions of the clean and corrupted prompts of the discovery rows, a prepended BOS left out."""
     if not pairs.discovery:
         raise BenchmarkError(

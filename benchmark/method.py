@@ -87,6 +87,7 @@ class Method:
     directions: ClassVar[tuple[str, ...]] = DIRECTIONS
     kinds: ClassVar[tuple[str, ...]] = KINDS
     signed: ClassVar[bool] = True
+    metric_units: ClassVar[bool] = True  # whether a score is an amount of the metric
     reference: ClassVar[bool] = False  # what the other methods are held against
     cross_check: ClassVar[bool] = False  # a second implementation, left out of `--methods all`
 
@@ -99,7 +100,7 @@ class Method:
         raise NotImplementedError
 
     def coverage(self, model: Model, kind: str, seed: int) -> Float[Tensor, "layer index"]:
-        """The probability with which each component came to be measured; 0 where it isn't. All are, unless overridden."""
+        """The probability with which each component came to be measured; 0 where it isn't. By default all are."""
         return torch.ones(model.n_layers, model.size(kind))
 
     def totals(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
@@ -148,10 +149,6 @@ class Method:
     ) -> dict[str, Scores]:
         """This method's scores of every pair, by kind of component, in the order of `pairs`."""
         self.check(components, replacement, direction)
-        needs_corrupted = replacement == "counterfactual"
-        if needs_corrupted and any(pair.corrupted is None for pair in pairs.pairs):
-            lacking = next(pair.prompt.id for pair in pairs.pairs if pair.corrupted is None)
-            raise BenchmarkError(f"Pair {lacking!r} has no corrupted prompt: use the replacement 'zero' or 'mean'.")
         means = mean_activations(model, pairs, KINDS) if replacement == "mean" else {}
         request = Request(tuple(components), replacement, direction, seed, means, tokens_per_forward, progress)
         before = (model.passes.forward, model.passes.backward)
@@ -196,7 +193,7 @@ class Method:
         if scores is None or tuple(scores.shape) != shape:
             got = "nothing" if scores is None else f"shape {tuple(scores.shape)}"
             raise BenchmarkError(
-                f"Method {self.label!r} returned {got} for kind {kind!r}; it must return [pair, layer, index] = {shape}."
+                f"Method {self.label!r} returned {got} for kind {kind!r}; it must return [pair, layer, index] {shape}."
             )
         measured = self.coverage(model, kind, seed).to(scores.device) > 0
         if not torch.isfinite(scores[:, measured]).all():

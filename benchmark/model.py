@@ -7,7 +7,7 @@ Activations at a site are always `[row, pos, component, dim]`: a head's are its 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -16,8 +16,7 @@ from torch import Tensor, nn
 from benchmark.errors import BenchmarkError
 from benchmark.tokens import Tokens
 
-Kind = Literal["head", "neuron"]
-KINDS: tuple[Kind, ...] = ("head", "neuron")
+KINDS = ("head", "neuron")
 _HOOKS = {"head": "blocks.{}.attn.hook_z", "neuron": "blocks.{}.mlp.hook_post"}
 _EMBEDDING = "embed.hook_out"
 
@@ -28,7 +27,7 @@ Edit = Callable[[Tensor], Tensor | None]
 class Site(NamedTuple):
     """All heads, or all neurons, of one layer: components that never feed each other."""
 
-    kind: Kind
+    kind: str
     layer: int
 
 
@@ -110,7 +109,7 @@ class Model:
         if embedding is not None:
             hooks.append((_EMBEDDING, lambda value, hook: embedding(value)))
         self.passes.forward += len(tokens)
-        logits = self.bridge.run_with_hooks(
+        logits: Tensor = self.bridge.run_with_hooks(
             tokens.to(self.device), fwd_hooks=hooks, use_cache=False, logits_to_keep=1
         )[:, -1]
         if not torch.isfinite(logits).all():
@@ -138,7 +137,7 @@ class Model:
     def embeddings(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
         """Token embeddings, before any position embedding is added."""
         kept: list[Tensor] = []
-        self.run(tokens, embedding=kept.append)  # type: ignore[arg-type]
+        self.run(tokens, embedding=kept.append)
         return kept[0]
 
 

@@ -57,6 +57,12 @@ class PairBatch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def both(self) -> tuple[Int[Tensor, "pair pos"], Int[Tensor, "pair pos"]]:
+        """Clean and corrupted tokens; an error where these pairs have no corrupted prompts."""
+        if self.corrupted is None:
+            raise BenchmarkError(f"Pair {self.ids[0]!r} has no corrupted prompt: use the replacement 'zero' or 'mean'.")
+        return self.clean, self.corrupted
+
     def metric(self, logits: Float[Tensor, "row vocab"], pairs: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
         """The metric of each row of logits, where row i belongs to pair `pairs[i]` of this batch."""
         return self.metric_function(logits, self.answers.to(logits.device)[pairs.to(logits.device)])

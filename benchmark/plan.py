@@ -174,8 +174,8 @@ def _cell(asked: Asked, model: Model, task_pairs: TaskPairs, method: Method) -> 
         "means": discovery_digest(pairs) if pairs and asked.replacement == "mean" else None,
         "method": {
             "name": method.name, "label": method.label, "options": method.options, "direction": asked.direction,
-            "replacement": asked.replacement, "signed": method.signed, "reference": method.reference,
-            "seed": asked.seed,
+            "replacement": asked.replacement, "seed": asked.seed, "signed": method.signed,
+            "reference": method.reference, "metric_units": method.metric_units,
         },
         "kinds": kinds,
     }  # fmt: skip

@@ -8,7 +8,7 @@ import types
 import typing
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import Field, dataclass, fields, is_dataclass, replace
+from dataclasses import Field, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ class Registry:
     methods: dict[str, type[Method]]
 
     def task(self, name: str) -> Task:
-        return self._named(self.tasks, "task", name)
+        task: Task = self._named(self.tasks, "task", name)
+        return task
 
     def method(self, spec: str) -> Method:
         """A method from `name:option=value:option=value`."""
@@ -87,7 +88,9 @@ def build_method(made: type[Method], options: dict[str, Any]) -> Method:
 
 def _parsed(made: type[Method], option: Field[Any], hint: Any, value: Any) -> Any:
     choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-    wanted = f"one of {', '.join(map(str, choices))}" if choices else f"a value of type {getattr(hint, '__name__', hint)}"
+    wanted = (
+        f"one of {', '.join(map(str, choices))}" if choices else f"a value of type {getattr(hint, '__name__', hint)}"
+    )
     try:
         if choices:
             return {str(choice): choice for choice in choices}[str(value)]
@@ -115,7 +118,7 @@ def _modules(plugin_files: Sequence[str | Path]) -> Iterator[types.ModuleType]:
 def _folder_modules(package: str) -> Iterator[types.ModuleType]:
     ours = Path(__file__).parent.parent / package
     found = importlib.import_module(package)
-    place = Path(found.__file__ or list(found.__path__)[0])
+    place = Path(found.__file__ or next(iter(found.__path__)))
     if place.parent.resolve() != ours.resolve():
         raise BenchmarkError(
             f"The import name {package!r} is taken by {place}, so attribution-bench can't find its own plugins in "
@@ -150,9 +153,10 @@ def _tasks_in(module: types.ModuleType) -> Iterator[Task]:
 
 def _methods_in(module: types.ModuleType) -> Iterator[type[Method]]:
     for value in vars(module).values():
-        if isinstance(value, type) and issubclass(value, Method) and value.__module__ == module.__name__:
-            if "name" in vars(value) and is_dataclass(value):
-                yield value
+        if not (isinstance(value, type) and issubclass(value, Method)):
+            continue
+        if value.__module__ == module.__name__ and "name" in vars(value) and "__dataclass_fields__" in vars(value):
+            yield value
 
 
 def _add(taken: dict[str, tuple[Any, str]], name: str, value: Any, source: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Dataset files in the layouts that published circuit work uses: prompts as text, answers as token ids of one tokenizer.
+"""Dataset files in the layouts of published circuit work: prompts as text, answers as token ids of one tokenizer.
 
 The ids are decoded by the tokenizer that the file was made for, so that the pairs can be run on any model.
 """
@@ -98,7 +98,7 @@ def _answer_reader(
 
 
 def _decoded(cell: str, where: str, tokens: Tokens) -> Answer:
-    """Token ids, one or a Python list of them, as text. A whole word starts with a space: else the tokenizer is wrong."""
+    """Token ids, one or a Python list, as text. A word starts with a space: else the tokenizer is the wrong one."""
     try:
         value = ast.literal_eval(cell)
         ids = [int(token) for token in (value if isinstance(value, list) else [value])]

@@ -37,9 +37,7 @@ def prepare(asked: Asked, out: Path) -> Plan:
 
     registry = discover(asked.plugins)
     tasks, methods = choose(asked, registry)
-    model = load_model(
-        asked.model, device=asked.device, prepend_bos=asked.prepend_bos, revision=asked.revision
-    )
+    model = load_model(asked.model, device=asked.device, prepend_bos=asked.prepend_bos, revision=asked.revision)
     if asked.dataset is not None:
         tasks = [with_dataset(tasks, asked.dataset, asked.dataset_tokenizer, model.tokens)]
     return make_plan(asked, model, tasks, methods, _earlier_chunk(asked, out))

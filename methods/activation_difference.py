@@ -18,6 +18,7 @@ class ActivationDifference(Method):
     name: ClassVar[str] = "activation-difference"
     summary: ClassVar[str] = "norm of the change in activation: a floor that sees no metric"
     signed: ClassVar[bool] = False
+    metric_units: ClassVar[bool] = False
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         run = Intervention(model, batch, request)

@@ -31,7 +31,8 @@ class CaptumIntegratedGradients(Method):
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         noising = request.direction == "noising"
         base, other = (batch.clean, batch.corrupted) if noising else (batch.corrupted, batch.clean)
-        assert other is not None and base is not None
+        assert other is not None
+        assert base is not None
         pairs = torch.arange(len(batch))
         rows = max(len(batch), request.tokens_per_forward // base.shape[1])
 
@@ -42,7 +43,7 @@ class CaptumIntegratedGradients(Method):
             return batch.metric(model.run(tokens), pairs)
 
         def scored(site: Site) -> Tensor:
-            values = LayerIntegratedGradients(forward, model.module(site)).attribute(
+            values: Tensor = LayerIntegratedGradients(forward, model.module(site)).attribute(
                 base, baselines=other, additional_forward_args=(pairs,), n_steps=self.steps, internal_batch_size=rows
             )
             by_component = values.reshape(*base.shape, model.size(site.kind), -1).sum((1, 3))

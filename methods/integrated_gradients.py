@@ -17,9 +17,9 @@ from benchmark.pairs import PairBatch
 class IntegratedGradients(Method):
     """`(a - r) . mean gradient` while activations move from the replacement (the *baseline*) to where they are.
 
-    What moves is the `path`: the `component` alone (equals activation patching), its whole `site` (sums to the
-    whole-site patch), all heads and neurons `joint`ly (sums to F(1) - F(0)), or the `input` embeddings from corrupted to
-    clean (EAP-IG's "inputs"; counterfactual only, the same in both directions, complete to nothing). The integral is a
+    What moves is the `path`: the `component` alone (equals activation patching), its whole `site` (sums to the patch of
+    the whole site), all heads and neurons `joint`ly (sums to F(1) - F(0)), or the `input` embeddings from corrupted to
+    clean (EAP-IG's "inputs": counterfactual only, the same in both directions, complete to nothing). The integral is a
     Gauss-Legendre sum over `steps` nodes.
     """
 

@@ -13,10 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from benchmark.store import Cell, Results, sha256
-
-# Methods whose scores are signed but no amounts of the metric. (Unsigned ones never are.)
-OTHER_UNITS = ("random",)
+from benchmark.store import Cell, Results
 
 
 @dataclass(frozen=True)
@@ -39,7 +36,7 @@ class Scored:
     @property
     def metric_units(self) -> bool:
         """Whether a score is an amount of the metric, so that it may share a scale with others."""
-        return self.signed and self.cell.info["key"]["method"]["name"] not in OTHER_UNITS
+        return bool(self.cell.info["key"]["method"]["metric_units"])
 
     @property
     def vector(self) -> Float[np.ndarray, " component"]:
@@ -64,7 +61,7 @@ class Section:
     title: str
     slug: str  # starts the names of its files
     cells: tuple[Cell, ...]
-    labels: dict[str, str]  # by `variant`
+    labels: dict[str, str]  # by the cell's `variant`
 
     @property
     def key(self) -> dict[str, Any]:
@@ -89,15 +86,15 @@ class Section:
         return next((cell.info[name] for cell in self.cells if cell.info.get(name)), {})
 
     def label(self, cell: Cell) -> str:
-        return self.labels[variant(cell)]
+        return self.labels[cell.variant]
 
     def scored(self, kind: str) -> list[Scored]:
         """Every method once: the reference first, floors in units of their own last."""
         found: dict[str, Scored] = {}
         for cell in sorted(self.cells, key=lambda cell: (len(cell.kinds), cell.folder.name)):
-            if kind in cell.kinds and variant(cell) not in found:
+            if kind in cell.kinds and cell.variant not in found:
                 mean = cell.values(kind).mean(0, dtype=np.float64)
-                found[variant(cell)] = Scored(self.label(cell), cell, kind, mean)
+                found[cell.variant] = Scored(self.label(cell), cell, kind, mean)
         return sorted(found.values(), key=lambda s: (not s.reference, not s.metric_units, not s.signed, s.label))
 
 
@@ -129,11 +126,6 @@ def sections(results: Results) -> list[Section]:
     return found
 
 
-def variant(cell: Cell) -> str:
-    """Digest of what tells two columns of one setting apart: the whole method, its seed, and the means it was given."""
-    return sha256([cell.setting, cell.info["key"]["method"], cell.info["key"].get("means")])
-
-
 def _order(cell: Cell) -> tuple[Any, ...]:
     return cell.model, cell.task, len(cell.info["key"]["pair_ids"]), cell.setting, cell.folder.name
 
@@ -141,7 +133,7 @@ def _order(cell: Cell) -> tuple[Any, ...]:
 def _labels(cells: list[Cell]) -> dict[str, str]:
     """Method labels, with only those of direction, replacement and seed that the folder mixes."""
     mixed = [len({cell.identity[place] for cell in cells}) > 1 for place in (1, 2)]
-    one_each = {variant(cell): cell for cell in cells}
+    one_each = {cell.variant: cell for cell in cells}
     twins = Counter((cell.setting, cell.identity) for cell in one_each.values())
     labels = {}
     for digest, cell in one_each.items():

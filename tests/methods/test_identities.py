@@ -15,7 +15,9 @@ WAYS = [("noising", "counterfactual"), ("noising", "zero"), ("noising", "mean"),
 ways = pytest.mark.parametrize(("direction", "replacement"), WAYS, ids=["-".join(way) for way in WAYS])
 
 
-def scored(model: Model, pairs: Pairs, name: str, direction: str, replacement: str, **options: object) -> dict[str, Scores]:
+def scored(
+    model: Model, pairs: Pairs, name: str, direction: str, replacement: str, **options: object
+) -> dict[str, Scores]:
     return load_method(name, **options).scores(model, pairs, KINDS, replacement, direction)
 
 
@@ -57,7 +59,8 @@ def test_joint_path_ig_sums_to_all_components_replaced(model: Model, direction: 
         total = intervention.patch_sites(intervention.sites).float()
         torch.testing.assert_close(summed[list(intervention.batch.index)], total, atol=2e-3, rtol=0)
     error = scores["head"].completeness_error
-    assert error is not None and error.max() < 2e-3
+    assert error is not None
+    assert error.max() < 2e-3
 
 
 def test_joint_ig_scores_of_heads_are_the_same_whether_neurons_are_asked_for_or_not(llama: Model) -> None:

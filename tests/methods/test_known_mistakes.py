@@ -1,10 +1,11 @@
 """Mistakes found in public code of this kind, each a claim that fails if we make it too.
 
-Where a mistake is the subject of another test, the name of that test stands here:
-gradient at the MLP's input (test_oracles: captum at hook_post); scores that scale with 1/batch size
-(test_promises: batch and chunking); two code paths with different quadrature (there is one: Quadrature); first-token labels
-shared by several answers, identical prompts, identically zero metrics (tests/benchmark/test_pairs); results skipped because a file exists
-(tests/benchmark/test_runner); eval on CSV cells (tests/benchmark/test_public_csv); hooks and flags left on (test_promises).
+Where a mistake is the subject of another test, the name of that test stands here: gradient at the MLP's input
+(test_oracles: captum at hook_post); scores that scale with 1/batch size (test_promises); two code paths with different
+quadrature (there is one: Quadrature); first-token labels shared by several answers, identical prompts, identically zero
+metrics (tests/benchmark/test_pairs); results skipped because a file exists (tests/benchmark/test_runner); eval on CSV
+cells (tests/benchmark/test_public_csv); hooks and flags left on (test_promises); signed and absolute rankings under one
+name (tests/benchmark/test_agreement).
 """
 
 import pytest
@@ -44,7 +45,7 @@ def test_a_mean_is_taken_per_component_and_over_every_position(llama: Model) -> 
 
 
 def test_gradients_of_early_heads_flow_through_later_attention() -> None:
-    """With attention detached above, an early head would keep only its direct path: here that is cut, so its score would be 0."""
+    """What early positions do reaches the metric through later attention only: with that detached it would score 0."""
     model = tiny_model("gpt2")
     pairs = tiny_pairs(model, PAIRS[:1])
     batch = next(pairs.batches())
@@ -56,12 +57,16 @@ def test_gradients_of_early_heads_flow_through_later_attention() -> None:
             keep[-1] = True
             keep = keep if position_only else ~keep
             held = intervention.live[site]
-            intervention.replacement[site] = torch.where(keep[None, :, None, None], intervention.replacement[site], held)
+            intervention.replacement[site] = torch.where(
+                keep[None, :, None, None], intervention.replacement[site], held
+            )
         from benchmark.intervention import AT_ONE
 
         scores = intervention.integrate(intervention.sites, AT_ONE)[Site("head", 0)]
         (at_last if position_only else elsewhere).append(scores)
-    exact = Intervention(model, batch, Request(("head",))).patch_components(Site("head", 0), torch.arange(model.n_heads))
+    exact = Intervention(model, batch, Request(("head",))).patch_components(
+        Site("head", 0), torch.arange(model.n_heads)
+    )
     # what positions before the last do reaches the metric through later attention only
     assert elsewhere[0].abs().max() > 1e-3
     full = load_method("attribution-patching").scores(model, pairs, ("head",))["head"].values[:, 0]

@@ -65,9 +65,9 @@ def test_activation_patching_of_neurons_equals_the_obvious_loop(model: Model, di
             hook = HOOKS["neuron"].format(layer)
             for neuron in range(0, model.d_mlp, 7):
 
-                def patch(value: Tensor, hook: object, name: str = hook, neuron: int = neuron) -> Tensor:
+                def patch(value: Tensor, hook: object, other: Tensor = cache[hook], neuron: int = neuron) -> Tensor:
                     value = value.clone()
-                    value[..., neuron] = cache[name][..., neuron]
+                    value[..., neuron] = other[..., neuron]
                     return value
 
                 after = metric_of(batch, model.bridge.run_with_hooks(base, fwd_hooks=[(hook, patch)]))
@@ -77,7 +77,9 @@ def test_activation_patching_of_neurons_equals_the_obvious_loop(model: Model, di
 
 @pytest.mark.parametrize("replacement", ["zero", "mean"])
 @pytest.mark.parametrize("prepend_bos", [False, True])
-def test_zero_and_mean_replacement_equal_the_obvious_loop_and_spare_the_bos(replacement: str, prepend_bos: bool) -> None:
+def test_zero_and_mean_replacement_equal_the_obvious_loop_and_spare_the_bos(
+    replacement: str, prepend_bos: bool
+) -> None:
     model = tiny_model("gpt2", prepend_bos=prepend_bos)
     pairs = tiny_pairs(model)
     ours = load_method("activation-patching").scores(model, pairs, ("head",), replacement)["head"].values

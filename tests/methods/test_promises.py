@@ -60,7 +60,9 @@ def test_the_model_is_left_as_it_was_found(method: Method) -> None:
     state = {
         "training": [module.training for module in model.bridge.modules()],
         "requires_grad": [weight.requires_grad for weight in model.bridge.parameters()],
-        "hooks": [(len(m._forward_hooks), len(m._backward_hooks), len(m._forward_pre_hooks)) for m in model.bridge.modules()],
+        "hooks": [
+            (len(m._forward_hooks), len(m._backward_hooks), len(m._forward_pre_hooks)) for m in model.bridge.modules()
+        ],
         "grad_enabled": torch.is_grad_enabled(),
     }
     method.scores(model, tiny_pairs(model), KINDS)

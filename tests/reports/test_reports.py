@@ -25,8 +25,8 @@ LAYERS, HEADS = 4, 5
 METHODS = {
     "activation-patching": {"reference": True},
     "attribution-patching": {},
-    "random": {},
-    "activation-difference": {"signed": False},
+    "random": {"metric_units": False},
+    "activation-difference": {"signed": False, "metric_units": False},
 }
 
 
@@ -44,7 +44,7 @@ def add_cell(folder: Path, name: str = "activation-patching", task: str = "ioi",
     metric = changes.pop("metric", "logit_diff")
     given = changes.pop("values", None)
     method = {"name": name, "label": name, "options": {}, "direction": "noising", "replacement": "counterfactual"}
-    method |= {"signed": True, "reference": False, "seed": 0} | METHODS.get(name, {}) | changes
+    method |= {"signed": True, "reference": False, "metric_units": True, "seed": 0} | METHODS.get(name, {}) | changes
     key = {
         "model": {"name": "pocket", "revision": None, "digest": "d" * 64, "prepend_bos": False},
         "dtype": "float32",
@@ -109,7 +109,8 @@ def test_every_two_methods_are_compared_on_their_mean_scores(grid):
     assert row.method_a == "activation-patching"
     assert row.value == pytest.approx(pearson(*means))
     assert (row.n_pairs, row.n_components, row.component, row.metric) == (4, LAYERS * HEADS, "head", "logit_diff")
-    assert (grid / row.cell_a / "cell.json").is_file() and (grid / row.cell_b / "cell.json").is_file()
+    assert (grid / row.cell_a / "cell.json").is_file()
+    assert (grid / row.cell_b / "cell.json").is_file()
 
 
 def test_an_unsigned_method_gets_no_signed_statistic(grid):
@@ -152,7 +153,8 @@ def test_settings_that_differ_in_nothing_readable_get_a_digest(folder):
     info["key"]["pair_ids"] = ["other-1", "other-2", "other-3", "other-4"]
     write_cell(cell_folder(folder, info["key"]), info, Results(folder).cells[0].arrays)
     slugs = [section.slug for section in sections(Results(folder))]
-    assert len(set(slugs)) == 2 and all(slug.startswith("ioi-") and len(slug) == len("ioi-abcd") for slug in slugs)
+    assert len(set(slugs)) == 2
+    assert all(slug.startswith("ioi-") and len(slug) == len("ioi-abcd") for slug in slugs)
 
 
 def test_labels_name_a_direction_only_where_the_folder_mixes_them(grid):
@@ -160,14 +162,16 @@ def test_labels_name_a_direction_only_where_the_folder_mixes_them(grid):
     add_cell(grid, "activation-patching", direction="denoising")
     methods = sections(Results(grid))[0].scored("head")
     labels = [method.label for method in methods]
-    assert "activation-patching [denoising]" in labels and "attribution-patching [noising]" in labels
+    assert "activation-patching [denoising]" in labels
+    assert "attribution-patching [noising]" in labels
     assert reference_for(methods[labels.index("random [noising]")], methods).label == "activation-patching [noising]"
 
 
 def test_the_same_method_with_another_seed_is_another_column(grid):
     add_cell(grid, "random", seed=1)
     labels = [method.label for method in sections(Results(grid))[0].scored("head") if "random" in method.label]
-    assert len(set(labels)) == 2 and "seed 1" in " ".join(labels)
+    assert len(set(labels)) == 2
+    assert "seed 1" in " ".join(labels)
 
 
 def test_one_method_run_for_several_kinds_is_one_column_a_kind(grid):
@@ -186,17 +190,21 @@ def test_the_report_holds_everything_that_it_points_to(grid, tmp_path):
     path = write_report(Results(grid), tmp_path / "report", progress=parts.append)
     text = path.read_text()
     for picture in ("ioi-head-agreement", "ioi-head-maps", "ioi-head-scatter"):
-        assert f"figures/{picture}.png" in text and picture in parts
+        assert f"figures/{picture}.png" in text
+        assert picture in parts
         assert (path.parent / f"figures/{picture}.pdf").read_bytes().startswith(b"%PDF")
         assert (path.parent / f"figures/{picture}.png").read_bytes().startswith(b"\x89PNG")
     assert "attribution-patching noising counterfactual, head: Out of memory: | try fewer pairs" in text
-    assert "damaged: cells/pocket/sva/random" in text and str(tmp_path) not in text
+    assert "damaged: cells/pocket/sva/random" in text
+    assert str(tmp_path) not in text
     assert "clean equals corrupted: 1; lengths differ: 2" in text
     assert "3 of 4 | 0.750 | 0.301 to 0.954" in text  # Wilson's interval by its formula
-    assert "abc123" in text and "torch 2.13.0" in text
+    assert "abc123" in text
+    assert "torch 2.13.0" in text
     stored = pd.read_csv(path.parent / "agreement.csv", keep_default_na=False, na_values={"value": [""]})
     table = agreement_table(Results(grid))
-    assert list(stored.columns) == list(table.columns) and list(stored.cell_b) == list(table.cell_b)
+    assert list(stored.columns) == list(table.columns)
+    assert list(stored.cell_b) == list(table.cell_b)
     assert stored.value.to_numpy() == pytest.approx(table.value.to_numpy(), nan_ok=True)
 
 
@@ -268,14 +276,17 @@ def test_unmeasured_components_are_left_out_and_said_so(grid, tmp_path):
     table = agreement_table(Results(grid))
     assert set(table.loc[table.method_a == "activation-patching", "n_components"]) == {15}
     text = write_report(Results(grid), tmp_path / "report").read_text()
-    assert "measured 15 of 20 heads" in text and "| L1H0 100" in text
+    assert "measured 15 of 20 heads" in text
+    assert "| L1H0 100" in text
 
 
 def test_the_terminal_shows_agreement_with_the_reference_and_accuracy(grid):
     text = terminal_summary(Results(grid))
-    assert "heads against activation-patching" in text and "accuracy 0.75 [0.30, 0.95] of 4 pairs" in text
+    assert "heads against activation-patching" in text
+    assert "accuracy 0.75 [0.30, 0.95] of 4 pairs" in text
     row = next(line for line in text.splitlines() if line.strip().startswith("activation-difference"))
-    assert row.split()[1:4] == ["-", "-", "-"] and row.split()[-1] == "-"
+    assert row.split()[1:4] == ["-", "-", "-"]
+    assert row.split()[-1] == "-"
 
 
 def test_without_a_reference_the_terminal_shows_a_matrix(folder):
@@ -283,7 +294,8 @@ def test_without_a_reference_the_terminal_shows_a_matrix(folder):
     add_cell(folder, "random")
     lines = terminal_summary(Results(folder)).splitlines()
     first, second = (next(line for line in lines if line.strip().startswith(f"[{i}]")) for i in (1, 2))
-    assert first.split()[-2] == "1.00" and first.split()[-1] == second.split()[-2]
+    assert first.split()[-2] == "1.00"
+    assert first.split()[-1] == second.split()[-2]
 
 
 def test_accuracy_without_pairs_is_a_blank(folder):

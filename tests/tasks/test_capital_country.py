@@ -8,7 +8,7 @@ from benchmark.dataset import PromptPair
 from benchmark.pairs import TokenPair, tokenise
 from benchmark.tokens import Tokens
 from tasks._capitals import capitals
-from tasks.capital_country import SHARED, capital_country, answer_is_telling, states
+from tasks.capital_country import SHARED, answer_is_telling, capital_country, states
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +23,11 @@ def test_the_table_has_the_193_members_and_two_observers_once() -> None:
 
 def test_every_state_but_those_that_their_capital_names_stands_in_all_four_frames(rows: list[PromptPair]) -> None:
     named = {state.name for state in states() if state.names(state)}
-    assert len(named) == 12 and {"Mexico", "Singapore", "San Marino"} <= named
+    assert len(named) == 12
+    assert {"Mexico", "Singapore", "San Marino"} <= named
     counts = Counter(row.cluster for row in rows)
-    assert set(counts) == {state.name for state in states()} - named and set(counts.values()) == {4}
+    assert set(counts) == {state.name for state in states()} - named
+    assert set(counts.values()) == {4}
 
 
 def test_no_prompt_has_an_answer_in_it(rows: list[PromptPair]) -> None:

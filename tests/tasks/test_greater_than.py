@@ -42,7 +42,8 @@ def test_nouns_are_held_out(rows: list[PromptPair]) -> None:
 
 def test_every_noun_stands_once_in_every_frame_and_century(rows: list[PromptPair]) -> None:
     counts = Counter((row.cluster, row.template, row.extra["century"]) for row in rows)
-    assert len(counts) == 48 * 3 * 7 and set(counts.values()) == {1}
+    assert len(counts) == 48 * 3 * 7
+    assert set(counts.values()) == {1}
 
 
 def test_gpt2_scores_two_digit_tokens_and_drops_years_it_joins(rows: list[PromptPair], gpt2_tokens: Tokens) -> None:

@@ -36,7 +36,8 @@ def test_the_first_name_is_the_indirect_object_in_abba_order_only(rows: list[Pro
 
 def test_every_template_stands_equally_often_in_both_orders(rows: list[PromptPair]) -> None:
     counts = Counter((row.template, row.extra["order"]) for row in rows)
-    assert len(counts) == 40 and set(counts.values()) == {30}
+    assert len(counts) == 40
+    assert set(counts.values()) == {30}
 
 
 def test_names_and_templates_are_held_out(rows: list[PromptPair]) -> None:
@@ -46,7 +47,8 @@ def test_names_and_templates_are_held_out(rows: list[PromptPair]) -> None:
         for words in (lambda row: (row.extra["io"], row.extra["subject"]), lambda row: (row.template,))
     )
     assert [len(half) for half in (*names, *templates)] == [30, 30, 10, 10]
-    assert not names[0] & names[1] and not templates[0] & templates[1]
+    assert not names[0] & names[1]
+    assert not templates[0] & templates[1]
 
 
 def test_every_name_pair_is_a_cluster_of_five_rows(rows: list[PromptPair]) -> None:
@@ -57,7 +59,8 @@ def test_every_name_pair_is_a_cluster_of_five_rows(rows: list[PromptPair]) -> No
 def test_every_name_is_one_token_of_its_own(vocabulary: str, request: pytest.FixtureRequest) -> None:
     tokens: Tokens = request.getfixturevalue(vocabulary)
     names = [tuple(tokens.answer(f" {name}")) for name in (*WOMEN, *MEN)]
-    assert {len(name) for name in names} == {1} and len(set(names)) == 60
+    assert {len(name) for name in names} == {1}
+    assert len(set(names)) == 60
 
 
 @pytest.mark.parametrize("vocabulary", ["gpt2_tokens", "smollm2_tokens"])

@@ -1,0 +1,107 @@
+"""What every task promises: its file is what its generator writes, its splits share no prompt, enough pairs survive."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.dataset import COLUMNS, PromptPair, write_csv
+from benchmark.metrics import METRICS, Answers
+from benchmark.pairs import TokenPair, audit, tokenise
+from benchmark.plugins import discover
+from benchmark.task import Task
+from benchmark.tokens import Tokens
+
+ROOT = Path(__file__).parents[2]
+TASKS = discover().tasks
+LEAST_ROWS = {
+    "ioi": 1000,
+    "greater-than": 1000,
+    "sva": 2000,
+    "hypernymy": 300,
+    "capital-country": 390,
+    "gender-bias": 600,
+}
+SURVIVORS = {"ioi": 800, "gender-bias": 300, "greater-than": 600, "capital-country": 250, "sva": 1500, "hypernymy": 150}
+
+
+@pytest.fixture(params=list(TASKS))
+def task(request: pytest.FixtureRequest) -> Task:
+    return TASKS[request.param]
+
+
+def prompts(row: PromptPair) -> set[str]:
+    return {row.clean, *(prompt for prompt, _ in row.candidates() if prompt is not None)}
+
+
+def test_the_generator_rebuilds_the_file_byte_for_byte(task: Task) -> None:
+    assert task.generate is not None
+    assert task.dataset_path() == ROOT / "datasets" / task.dataset
+    assert write_csv(task.generate()).encode() == task.dataset_path().read_bytes()
+
+
+def test_half_of_the_rows_are_discovery_and_no_prompt_stands_in_both_splits(task: Task) -> None:
+    rows = task.rows()
+    assert len(rows) >= LEAST_ROWS[task.name]
+    assert set(Counter(row.split for row in rows).values()) == {len(rows) // 2}
+    by_split = {
+        split: set().union(*(prompts(row) for row in rows if row.split == split))
+        for split in ("discovery", "evaluation")
+    }
+    assert not by_split["discovery"] & by_split["evaluation"]
+
+
+def test_rows_are_complete_and_distinct(task: Task) -> None:
+    rows = task.rows()
+    assert all(row.template and row.cluster and row.id.startswith(task.name) for row in rows)
+    assert len({row.id for row in rows}) == len(rows)
+    assert len({(row.clean, str(row.corrupted)) for row in rows}) == len(rows)
+    assert len({row.cluster for row in rows}) >= 25
+    assert all(row.clean not in [prompt for prompt, _ in row.candidates()] for row in rows)
+
+
+@pytest.mark.parametrize("vocabulary", ["gpt2_tokens", "smollm2_tokens"])
+def test_enough_pairs_survive_under_both_tokenizers(
+    task: Task, vocabulary: str, request: pytest.FixtureRequest
+) -> None:
+    found = audit(task, request.getfixturevalue(vocabulary))
+    assert found.kept >= SURVIVORS[task.name]
+    assert found.kept + sum(found.dropped.values()) == found.rows == len(task.rows())
+
+
+@pytest.mark.parametrize("metric", METRICS.values(), ids=METRICS)
+def test_both_metrics_tell_right_from_wrong(task: Task, metric: object, smollm2_tokens: Tokens) -> None:
+    """A model that gives its mass to the correct answers scores above one that gives it to the incorrect ones."""
+    rows = [row for row in task.rows() if row.split == "evaluation"][::40]
+    made = [tokenise(row, smollm2_tokens, task.answer_tokens, task.check) for row in rows]
+    pairs = [pair for pair in made if isinstance(pair, TokenPair)]
+    assert len(pairs) > 5
+    answers = Answers.of([pair.correct for pair in pairs], [pair.incorrect for pair in pairs])
+    right, wrong = torch.zeros(2, len(pairs), len(smollm2_tokens.tokenizer))
+    for number, pair in enumerate(pairs):
+        right[number, list(pair.correct)] = 9
+        wrong[number, list(pair.incorrect)] = 9
+    assert (metric(right, answers) > 0.3).all()
+    assert (metric(wrong, answers) < -0.3).all()
+
+
+def test_every_task_has_metadata_and_a_card(task: Task) -> None:
+    assert task.title
+    assert len(task.summary) > 40
+    assert "arXiv" in task.citation or "doi" in task.citation
+    card = (ROOT / "datasets" / Path(task.dataset).with_suffix(".md")).read_text()
+    assert "eld out" in card
+    assert f"generate --tasks {task.name}" in card
+    assert f"{len(task.rows())}" in card
+    assert set(COLUMNS) <= set(task.dataset_path().read_text(encoding="utf-8").split("\n")[0].split(","))
+
+
+def test_the_audit_tables_in_the_docs_are_what_the_audit_says(gpt2_tokens: Tokens, smollm2_tokens: Tokens) -> None:
+    text = (ROOT / "docs" / "datasets.md").read_text()
+    for name, tokens in (("GPT-2", gpt2_tokens), ("SmolLM2", smollm2_tokens)):
+        table = text.split(f"Under {name}'s tokenizer")[1].split("Under ")[0]
+        for task in TASKS.values():
+            found = audit(task, tokens)
+            dropped = "; ".join(f"{count} {reason}" for reason, count in found.dropped.items()) or "-"
+            assert f"| {task.name} | {found.rows} | {found.kept} | {dropped} |" in table

@@ -1,0 +1,49 @@
+"""The guides' complete examples run as they stand, and are short."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchmark.cli import main
+from benchmark.store import Results
+from tests.tiny import PAIRS
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def example(guide: str) -> str:
+    code = re.search(r"```python\n(.*?)```", (DOCS / guide).read_text(), re.DOTALL)
+    assert code is not None
+    lines = [line for line in code[1].splitlines() if line.strip()]
+    assert len(lines) <= 20
+    return code[1]
+
+
+@pytest.mark.smollm2
+def test_the_task_of_the_guide_runs_on_the_real_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin = tmp_path / "colours.py"
+    plugin.write_text(example("add_a_task.md"))
+    assert main(["audit", "--task", "colours", "--plugin", str(plugin)]) == 0
+    assert "| colours | 24 | 2" in capsys.readouterr().out
+    asked = ["run", "--task", "colours", "--plugin", str(plugin), "--pairs", "2", "--out", str(tmp_path / "r")]
+    assert main([*asked, "--methods", "attribution-patching,random", "--device", "cpu"]) == 0
+    assert Results(tmp_path / "r").scores("colours", "attribution-patching", "head").shape == (2, 30, 9)
+
+
+def test_the_method_of_the_guide_runs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin, task = tmp_path / "gradient_norm.py", tmp_path / "task.py"
+    plugin.write_text(example("add_a_method.md"))
+    pairs = [f"PromptPair({p.clean!r}, {p.corrupted!r}, {p.correct!r}, {p.incorrect!r})" for p in PAIRS]
+    task.write_text(
+        "from benchmark import PromptPair, Task, logit_diff\n"
+        f"t = Task('tiny', 'Tiny', logit_diff, 'A tiny task.', prompt_pairs=[{', '.join(pairs)}])\n"
+    )
+    asked = ["run", "--model", str(folder), "--task", "tiny", "--plugin", str(plugin), "--plugin", str(task)]
+    asked += ["--out", str(tmp_path / "r"), "--components", "head,neuron", "--device", "cpu"]
+    assert main([*asked, "--methods", "activation-patching,attribution-patching,gradient-norm:power=0.5"]) == 0
+    results = Results(tmp_path / "r")
+    first_order = results.scores("tiny", "attribution-patching", "neuron")
+    norm = results.scores("tiny", "gradient-norm:power=0.5", "neuron")
+    assert abs(norm - abs(first_order) ** 0.5).max() < 1e-5
+    assert "gradient-norm:power=0.5" in capsys.readouterr().out
