@@ -1,4 +1,4 @@
-"""Prompt pairs as text, and the CSV files that hold them (DESIGN section 6): nothing here knows a tokenizer."""
+"""Prompt pairs as text, and the CSV files that hold them: nothing here knows a tokenizer."""
 
 import csv
 import hashlib

@@ -1,4 +1,4 @@
-"""The engine: one batch, one direction, one replacement, seen as the function F(m) of DESIGN section 3.
+"""The engine: one batch, one direction, one replacement, seen as the function F(m) of docs/definitions.md.
 
 Every live activation `x` of a moving component is replaced by `r + m (x - r)`, one `m` a component. Noising runs the
 clean prompt (r = what replaces its activations), denoising the corrupted one (r = the clean activations) and flips the

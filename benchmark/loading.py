@@ -1,5 +1,6 @@
-"""`load_model`: one loader, several sources (DESIGN section 9)."""
+"""`load_model`: one loader, several sources."""
 
+import difflib
 import sys
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def load_model(
     tokenizer = _tokenizer(source, name, revision)
     hf_model = _load(AutoModelForCausalLM, source, name, revision, dtype=dtype)
     hf_model = hf_model.to(_device(device)).eval()
-    return Model.from_hf(hf_model, tokenizer, name, prepend_bos, revision)
+    shown = Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
+    return Model.from_hf(hf_model, tokenizer, shown, prepend_bos, revision)
 
 
 def load_tokens(name: str = DEFAULT, prepend_bos: bool | None = None, revision: str | None = None) -> Tokens:
@@ -63,6 +65,8 @@ def _source(name: str) -> str:
         return str(path)
     if path.is_absolute() or name.startswith((".", "~")):
         raise BenchmarkError(f"There is no model folder {name!r}.")
+    if "/" not in name and difflib.get_close_matches(name, BUILT_IN, cutoff=0.8):
+        raise BenchmarkError(f"There is no model {name!r}.{did_you_mean(name, list(BUILT_IN))}")
     return name
 
 

@@ -83,6 +83,7 @@ class Model:
             ) from error
         bridge.eval()
         bridge.requires_grad_(False)
+        _refuse_if_not_causal(bridge, name)
         return cls(bridge, tokens, name, digest, revision)
 
     def size(self, kind: str) -> int:
@@ -139,6 +140,15 @@ class Model:
         kept: list[Tensor] = []
         self.run(tokens, embedding=kept.append)
         return kept[0]
+
+
+@torch.no_grad()
+def _refuse_if_not_causal(bridge: Any, name: str) -> None:
+    """Positions must not see later ones: an encoder gives numbers too, and they mean nothing here."""
+    tokens = torch.tensor([[0, 1, 0], [0, 1, 1]], device=next(bridge.parameters()).device)
+    first, second = bridge(tokens, use_cache=False)[:, 0]
+    if (first - second).abs().max() > 1e-5 * first.abs().max():
+        raise BenchmarkError(f"Model {name!r} is no decoder: its first position sees the last one. Use a causal model.")
 
 
 def _hook(site: Site) -> str:

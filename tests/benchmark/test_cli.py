@@ -20,7 +20,7 @@ def plugin(tmp_path: Path) -> str:
     return str(path)
 
 
-def words(folder: Path, plugin: str, out: Path, **options: str) -> list[str]:
+def words(folder: Path, plugin: str, out: Path, /, **options: str) -> list[str]:
     given = {
         "model": str(folder),
         "task": "tiny",
@@ -93,7 +93,7 @@ BAD = {
     "a model that isn't there": ({"model": "./nowhere"}, "There is no model folder './nowhere'"),
     "a device that isn't there": ({"device": "gpu"}, "Device 'gpu' can't be used"),
     "an empty split": ({"split": "discovery"}, "No discovery pair of task 'tiny' survives the audit"),
-    "an output folder that can't be written": ({"out": "/dev/null/r"}, "Give another one with --out FOLDER"),
+    "an output folder that can't be written": ({"out": "/dev/null/r"}, "Give another: --out FOLDER"),
     "a dataset that isn't there": ({"dataset": "nowhere.csv"}, "The dataset 'nowhere.csv' can't be read"),
 }  # fmt: skip
 

@@ -79,7 +79,7 @@ def test_an_encoder_is_refused() -> None:
 
 @pytest.mark.smollm2
 def test_smollm2_is_a_language_model_that_knows_the_task(smollm2: Model) -> None:
-    """The IOI sentence of the issue: 0.946 for Mary, logit differences +5.78 and -4.93."""
+    """The IOI sentence: 0.946 for Mary, logit differences +5.78 and -4.93."""
     prompt = "When Mary and John went to the store, {} gave a bottle of milk to"
     mary, john = (smollm2.tokens.answer(name)[0] for name in (" Mary", " John"))
     for repeated, want in (("John", 5.78), ("Mary", -4.93)):

@@ -1,4 +1,4 @@
-"""The numerical promise of DESIGN section 3, and what a method must leave alone."""
+"""The numerical promise of docs/definitions.md, and what a method must leave alone."""
 
 import copy
 import random

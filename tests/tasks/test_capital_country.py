@@ -8,7 +8,7 @@ from benchmark.dataset import PromptPair
 from benchmark.pairs import TokenPair, tokenise
 from benchmark.tokens import Tokens
 from tasks._capitals import capitals
-from tasks.capital_country import SHARED, answer_is_telling, capital_country, states
+from tasks.capital_country import NAMED, SHARED, answer_is_telling, capital_country, states
 
 
 @pytest.fixture(scope="module")
@@ -21,19 +21,20 @@ def test_the_table_has_the_193_members_and_two_observers_once() -> None:
     assert len(set(dict(capitals()))) == len(set(dict(capitals()).values())) == 195
 
 
-def test_every_state_but_those_that_their_capital_names_stands_in_all_four_frames(rows: list[PromptPair]) -> None:
+def test_every_state_stands_in_all_four_frames(rows: list[PromptPair]) -> None:
     named = {state.name for state in states() if state.names(state)}
     assert len(named) == 12
     assert {"Mexico", "Singapore", "San Marino"} <= named
     counts = Counter(row.cluster for row in rows)
-    assert set(counts) == {state.name for state in states()} - named
+    assert set(counts) == {state.name for state in states()}
     assert set(counts.values()) == {4}
 
 
 def test_no_prompt_has_an_answer_in_it(rows: list[PromptPair]) -> None:
+    named = {state.name for state in states() if state.names(state)}  # the audit drops these
     for row in rows:
         for prompt, (wrong,) in row.candidates():
-            for answer in (row.correct, wrong):
+            for answer in (row.correct, wrong) if row.cluster not in named else (wrong,):
                 assert answer.split()[0] not in f"{row.clean} {prompt}".replace(",", "").split()
 
 
@@ -47,7 +48,7 @@ def test_a_candidate_differs_from_the_clean_prompt_in_its_capital_only(rows: lis
 
 
 def test_frames_are_held_out_and_facts_are_not(rows: list[PromptPair]) -> None:
-    for part, shared in ((lambda row: row.template, 0), (lambda row: row.cluster, 183)):
+    for part, shared in ((lambda row: row.template, 0), (lambda row: row.cluster, 195)):
         seen = [{part(row) for row in rows if row.split == split} for split in ("discovery", "evaluation")]
         assert len(seen[0] & seen[1]) == shared
 
@@ -71,3 +72,5 @@ def test_an_answer_that_begins_like_another_is_dropped_with_its_reason(smollm2_t
     assert answer_is_telling(smollm2_tokens, pretoria) == SHARED
     dublin = PromptPair("Dublin, the capital of", "Paris, the capital of", " Ireland", " France")
     assert answer_is_telling(smollm2_tokens, dublin) is None
+    mexico = PromptPair("Mexico City, the capital of", "Paris, the capital of", " Mexico", " France")
+    assert answer_is_telling(smollm2_tokens, mexico) == NAMED
