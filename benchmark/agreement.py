@@ -5,8 +5,8 @@ are symmetric, give 1 for a method against itself, and don't change when a metho
 number. Where one is undefined it is NaN with a reason (`undefined`), never 0.
 
 Ties at rank k are settled by sharing: the components tied there split the places that are left among them evenly. That
-is symmetric and doesn't depend on how components are numbered. A component that scores exactly 0 is in no top k: else
-two methods that find one component each, and not the same one, would agree on the zeros that fill up their tops.
+is symmetric and doesn't depend on how components are numbered. A component that scores 0 (or, signed, less) is in no
+top k: else two methods that find one component each, and not the same one, would agree on what fills up their tops.
 """
 
 from collections.abc import Callable
@@ -81,14 +81,14 @@ def kendall(a: Vector, b: Vector) -> float:
 
 
 def top_k_membership(scores: Vector, k: int) -> Vector:
-    """How far each component belongs to the k highest: 1, 0, or an even share of the places left to those tied at k.
+    """How far each component belongs to the k highest above 0: 1, 0, or an even share of the places left to ties at k.
 
-    They sum to k, or to the number of scores other than 0 where that is smaller.
+    They sum to k, or to the number of scores above 0 where that is smaller.
 
     >>> top_k_membership(np.array([5.0, 2.0, 2.0, 0.0]), k=2)
     array([1. , 0.5, 0.5, 0. ])
     """
-    found = scores != 0
+    found = scores > 0
     k = min(k, int(found.sum()))
     if k == 0:
         return np.zeros(len(scores))
@@ -101,7 +101,7 @@ def top_k_overlap(a: Vector, b: Vector, k: int) -> float:
     """Share of the k highest scores that both methods have in common: `|top_k(a) & top_k(b)| / k`.
 
     The feature agreement of Krishna et al. 2022, arXiv:2202.01602. With ties, memberships are shares and the common
-    part is their minimum. Where both methods score fewer than k components other than 0, the larger of these numbers
+    part is their minimum. Where both methods score fewer than k components above 0, the larger of these numbers
     stands for k. Independent methods without ties and zeros reach k/n on average.
 
     >>> top_k_overlap(np.array([5.0, 4.0, 1.0, 0.0]), np.array([5.0, 0.0, 4.0, 1.0]), k=2)
@@ -110,7 +110,8 @@ def top_k_overlap(a: Vector, b: Vector, k: int) -> float:
     if undefined(a, b, k):
         return np.nan
     members = top_k_membership(a, k), top_k_membership(b, k)
-    return float(np.minimum(*members).sum() / max(top.sum() for top in members))
+    largest = max(top.sum() for top in members)
+    return float(np.minimum(*members).sum() / largest) if largest else np.nan
 
 
 def sign_agreement_top_k(a: Vector, b: Vector, k: int) -> float:
@@ -153,9 +154,9 @@ class Statistic:
 
 
 def _top_note(name: str, scores: Vector, k: int) -> str:
-    found = np.count_nonzero(scores)
+    found = np.count_nonzero(scores > 0)
     if found < k:
-        return f"{name} scores only {found} components other than 0"
+        return f"{name} scores only {found} components above 0"
     shares = top_k_membership(scores, k)
     return f"{name} has components tied at rank {k}" if ((shares > 0) & (shares < 1)).any() else ""
 

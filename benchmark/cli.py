@@ -18,10 +18,10 @@ INTERRUPTED, USER_ERROR, CELL_FAILED = 130, 2, 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0, 1 a cell failed, 2 wrong input, 130 interrupted)."""
     asked = _parser().parse_args(arguments)
-    _quiet_libraries()
     try:
+        _quiet_libraries()
         return int(asked.command(asked))
-    except BenchmarkError as error:
+    except (BenchmarkError, OSError) as error:
         if asked.debug:
             traceback.print_exc()
         print(f"attribution-bench: {error}", file=sys.stderr)
@@ -34,8 +34,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(asked: argparse.Namespace) -> int:
     from benchmark.plan import Asked
     from benchmark.runner import execute, prepare
-    from reports.report import write_report
-    from reports.terminal import terminal_summary
 
     names = {field.name for field in fields(Asked)}
     given: dict[str, Any] = {name: value for name, value in vars(asked).items() if name in names}
@@ -46,34 +44,48 @@ def run(asked: argparse.Namespace) -> int:
     if asked.dry_run:
         return 0
     started = time.perf_counter()
-    results = execute(plan, out, _say, asked.force)
+    results = execute(plan, out, _say, asked.force, asked.debug)
     failures = [cell for cell in results.failures if cell.folder.name.endswith(tuple(plan.resolved()["cells"]))]
     if results.cells:
-        report = write_report(results, out / "report")
-        print(terminal_summary(results))
-        print(f"\n{len(plan.cells)} cells in {time.perf_counter() - started:.0f} s. Report: {report}")
+        seconds = time.perf_counter() - started
+        _write_report(results, out / "report", asked.top_k)
+        print(f"{len(plan.cells)} cells in {seconds:.0f} s.")
     if failures:
-        _say(f"{len(failures)} of {len(plan.cells)} cells failed; run again with --debug, or see their cell.json.")
+        _say(f"{len(failures)} of {len(plan.cells)} cells failed; --debug shows where, and so do their cell.json.")
     return CELL_FAILED if failures else 0
 
 
 def report(asked: argparse.Namespace) -> int:
+    from benchmark.runner import refuse_unwritable
     from benchmark.store import Results
+
+    out = Path(asked.out or Path(asked.results) / "report")
+    results = Results(asked.results)
+    refuse_unwritable(out)
+    _write_report(results, out, asked.top_k)
+    return 0
+
+
+def _write_report(results: Any, out: Path, top_k: int | None) -> None:
+    """Write the report under a progress bar and print its table."""
+    from tqdm import tqdm
+
+    from benchmark.plugins import refuse_shadow
+
+    refuse_shadow("reports")
     from reports.report import write_report
     from reports.terminal import terminal_summary
 
-    results = Results(asked.results)
-    written = write_report(results, Path(asked.out or Path(asked.results) / "report"))
-    print(terminal_summary(results))
-    print(f"\nReport: {written}")
-    return 0
+    with tqdm(desc="report", unit="part", disable=None) as bar:
+        written = write_report(results, out, top_k, progress=lambda part: bar.set_postfix_str(part) or bar.update())
+    print(f"{terminal_summary(results, top_k)}\n\nReport: {written}")
 
 
 def show(asked: argparse.Namespace) -> int:
     if asked.what == "models":
-        from benchmark.loading import BUILT_IN
+        from benchmark.catalogue import built_in
 
-        print(_columns([(name, text) for name, text in BUILT_IN.items()]))
+        print(_columns(list(built_in().items())))
         print("or any local folder that save_pretrained wrote, or any Hugging Face id such as gpt2")
         return 0
     from benchmark.plugins import discover
@@ -94,8 +106,7 @@ def audit(asked: argparse.Namespace) -> int:
     from benchmark.loading import load_tokens
     from benchmark.plugins import discover
 
-    registry = discover(asked.plugins)
-    tasks = list(registry.tasks.values()) if asked.tasks == ("all",) else [registry.task(n) for n in asked.tasks]
+    tasks = discover(asked.plugins).chosen_tasks(asked.tasks)
     tokens = load_tokens(asked.model, asked.prepend_bos, asked.revision)
     print(f"Audit under the tokenizer of {asked.model} ({'with' if tokens.prepend_bos else 'no'} BOS)\n")
     print("| task | rows | kept | dropped |\n|---|---:|---:|---|")
@@ -109,9 +120,10 @@ def audit(asked: argparse.Namespace) -> int:
 def generate(asked: argparse.Namespace) -> int:
     from benchmark.dataset import write_csv
     from benchmark.plugins import discover
+    from benchmark.runner import refuse_unwritable
 
-    registry = discover(asked.plugins)
-    tasks = list(registry.tasks.values()) if asked.tasks == ("all",) else [registry.task(n) for n in asked.tasks]
+    tasks = discover(asked.plugins).chosen_tasks(asked.tasks)
+    refuse_unwritable(Path(asked.out))
     for task in tasks:
         if task.generate is None:
             raise BenchmarkError(f"Task {task.name!r} has no generator.")
@@ -156,8 +168,8 @@ def _estimate(plan: Any) -> str:
     for cell in plan.cells:
         if (pairs := cell.task_pairs.pairs) is not None:
             length = sum(len(pair.clean) for pair in pairs.pairs) / len(pairs)
-            total += (cell.cost.forward + cell.cost.backward) * length * token_seconds
-    return f"  {len(plan.cells)} cells, roughly {max(1, round(total / 60))} min if none is stored yet"
+            total += cell.cost.work * length * token_seconds
+    return f"  {len(plan.cells)} cells, at most about {max(1, round(total / 60))} min if none is stored yet"
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> str:
@@ -196,8 +208,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from benchmark.loading import DEFAULT
-    from benchmark.plan import DEFAULT_PAIRS
+    from benchmark.catalogue import DEFAULT, DEFAULT_PAIRS
 
     parser = _Parser(
         prog="attribution-bench", description="Benchmark attribution methods on transformer language models."
@@ -247,6 +258,9 @@ def _parser() -> argparse.ArgumentParser:
     a = command("report", report, "write the report of a results folder again, without a model")
     a.add_argument("results", help="the folder that `run` wrote")
     a.add_argument("--out", help="where to write it [RESULTS/report]")
+
+    for added in commands.choices["run"], a:
+        added.add_argument("--top-k", type=int, metavar="K", help="how many components are a top [1 in 20]")
 
     a = command("list", show, "what is there: tasks, methods or models")
     a.add_argument("what", choices=("tasks", "methods", "models"))

@@ -71,7 +71,7 @@ def with_answer_sets(row: PromptPair, sets: Mapping[str, Sequence[str]]) -> Prom
 
 def read_csv(path: Path) -> list[PromptPair]:
     """The rows of a dataset file; a missing column or a bad cell is named with its line."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
         if missing:

@@ -49,8 +49,11 @@ class Intervention:
         self.tokens, other = (batch.clean, None) if request.replacement != "counterfactual" else batch.both()
         if not noising:
             other, self.tokens = batch.both()
-        logits, self.live = model.activations(self.tokens, self.sites)
-        self.full = batch.metric(logits, torch.arange(len(batch)))  # F(1)
+        self.trace = model.trace(self.tokens, self.sites)
+        self.live = self.trace.activations
+        self.full = batch.metric(self.trace.logits, torch.arange(len(batch)))  # F(1)
+        # zero and mean change every position; a counterfactual nothing before the prompts differ
+        self.prefix = 0 if other is None else min(batch.first_difference, model.longest_prefix(self.tokens.shape[1]))
         if other is not None:
             self.replacement = model.activations(other, self.sites)[1]
         else:
@@ -111,11 +114,11 @@ class Intervention:
         differences = {site: self.live[site] - self.replacement[site] for site in sites}
 
         def slopes(pairs: Tensor, at: Tensor) -> dict[Site, Tensor]:
-            moved = torch.lerp(corrupted[pairs], clean[pairs], at[:, None, None])
+            moved = torch.lerp(corrupted[pairs], clean[pairs], at[:, None, None])[:, self.prefix :]
             leaves: dict[Site, Tensor] = {}
             metric = self._metric(pairs, {}, leaves, sites, embedding=lambda live: moved)
             return {
-                site: (differences[site][pairs] * gradient).sum((1, 3))
+                site: (differences[site][pairs, self.prefix :] * gradient).sum((1, 3))
                 for site, gradient in self.model.gradients(metric, leaves).items()
             }
 
@@ -154,7 +157,7 @@ class Intervention:
             def apply(live: Tensor) -> Tensor:
                 value = live
                 if site in m:
-                    replacement = self.replacement[site][pairs]
+                    replacement = self.replacement[site][pairs, self.prefix :]
                     value = torch.lerp(replacement, live, m[site][:, None, :, None].to(live))
                     if differences is not None:
                         differences[site] = (live - replacement).detach()
@@ -165,9 +168,10 @@ class Intervention:
 
             return apply
 
-        tokens = self.tokens.to(pairs.device)[pairs]
+        edits = {site: edit(site) for site in {**m, **dict.fromkeys(watched)}}
+        lowest = 0 if embedding is not None else min(site.layer for site in edits)
         with torch.set_grad_enabled(leaves is not None):
-            logits = self.model.run(tokens, {site: edit(site) for site in {**m, **dict.fromkeys(watched)}}, embedding)
+            logits = self.model.resume(self.trace, pairs, lowest, self.prefix, edits, embedding)
             self.request.progress(len(pairs))
             return self.batch.metric(logits, pairs)
 
@@ -177,7 +181,7 @@ class Intervention:
 
     def _chunks(self, rows: Tensor) -> Iterator[Tensor]:
         """At most `tokens_per_forward` tokens a forward, at least one row."""
-        size = max(1, self.request.tokens_per_forward // self.tokens.shape[1])
+        size = max(1, self.request.tokens_per_forward // (self.tokens.shape[1] - self.prefix))
         yield from torch.split(rows, size) if len(rows) else ()
 
     def stacked(self, scores: Mapping[Site, Tensor]) -> dict[str, Float[Tensor, "pair layer *index"]]:

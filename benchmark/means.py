@@ -7,18 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmark.errors import BenchmarkError
 from benchmark.model import Model, Site
 from benchmark.pairs import Pairs
 
 
 def mean_activations(model: Model, pairs: Pairs, kinds: Sequence[str]) -> dict[Site, Float[Tensor, "component dim"]]:
     """Mean over all positions of the clean and corrupted prompts of the discovery rows, a prepended BOS left out."""
-    if not pairs.discovery:
-        raise BenchmarkError(
-            "Replacement 'mean' needs the task's discovery split to take means over, and these pairs have none: "
-            "use task.pairs(...), or the replacement 'counterfactual' or 'zero'."
-        )
     totals: dict[Site, Tensor] = {}
     count = 0
     for batch in pairs.discovery_batches():

@@ -26,7 +26,7 @@ class Request:
     """What is asked of a method for one batch.
 
     `means` holds `[component, dim]` a site where the replacement is `mean`; `progress` is told of every row that went
-    forward; `tokens_per_forward` bounds how many tokens share a forward.
+    forward; `tokens_per_forward` bounds how many tokens share a forward wherever many rows stand for one pair.
     """
 
     kinds: tuple[str, ...] = ("head",)
@@ -39,10 +39,15 @@ class Request:
 
 
 class Cost(NamedTuple):
-    """Rows through the model for one pair, at most."""
+    """Rows through the model for one pair, at most. A row that starts above the first layer counts as a whole one."""
 
     forward: int
     backward: int
+
+    @property
+    def work(self) -> int:
+        """Comparable amounts: without gradients of weights, a backward takes about as long as a forward."""
+        return self.forward + self.backward
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,7 @@ class Method:
     signed: ClassVar[bool] = True
     metric_units: ClassVar[bool] = True  # whether a score is an amount of the metric
     reference: ClassVar[bool] = False  # what the other methods are held against
+    quadrature: ClassVar[str | None] = None  # of integrals, where there are any
     cross_check: ClassVar[bool] = False  # a second implementation, left out of `--methods all`
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
@@ -146,10 +152,16 @@ class Method:
         seed: int = 0,
         tokens_per_forward: int = Request.tokens_per_forward,
         progress: Callable[[int], None] = _ignore,
+        means: Mapping[Site, Tensor] | None = None,
     ) -> dict[str, Scores]:
-        """This method's scores of every pair, by kind of component, in the order of `pairs`."""
+        """This method's scores of every pair, by kind of component, in the order of `pairs`.
+
+        `means` saves taking them again where several methods share them (`benchmark.means.mean_activations`).
+        """
         self.check(components, replacement, direction)
-        means = mean_activations(model, pairs, KINDS) if replacement == "mean" else {}
+        pairs.refuse_replacement(replacement)
+        if means is None:
+            means = mean_activations(model, pairs, KINDS) if replacement == "mean" else {}
         request = Request(tuple(components), replacement, direction, seed, means, tokens_per_forward, progress)
         before = (model.passes.forward, model.passes.backward)
         parts = [(batch, self._batch_scores(model, batch, request)) for batch in pairs.batches()]

@@ -5,13 +5,15 @@ Activations at a site are always `[row, pos, component, dim]`: a head's are its 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from benchmark.errors import BenchmarkError
 from benchmark.tokens import Tokens
@@ -19,6 +21,7 @@ from benchmark.tokens import Tokens
 KINDS = ("head", "neuron")
 _HOOKS = {"head": "blocks.{}.attn.hook_z", "neuron": "blocks.{}.mlp.hook_post"}
 _EMBEDDING = "embed.hook_out"
+_BLOCK = "blocks.{}.hook_in"
 
 Activation = Float[Tensor, "row pos component dim"]
 Edit = Callable[[Tensor], Tensor | None]
@@ -29,6 +32,20 @@ class Site(NamedTuple):
 
     kind: str
     layer: int
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One run of the model, kept so that others can start in its middle.
+
+    `residuals[layer]` is what entered the block of that layer, `keys_values[layer]` what its attention cached.
+    """
+
+    tokens: Int[Tensor, "row pos"]
+    logits: Float[Tensor, "row vocab"]
+    activations: dict[Site, Tensor]
+    residuals: list[Tensor]
+    keys_values: list[tuple[Tensor, Tensor]]
 
 
 @dataclass
@@ -52,7 +69,9 @@ class Model:
             int(config.d_head),
             int(config.d_mlp),
         )
+        self._config = getattr(bridge.original_model, "config", None)  # native models have none, and no cache
         self.passes = Passes()
+        self._blocks_return_tuples = _probe(bridge, name)
         parameter = next(bridge.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         self._modules: dict[str, nn.Module] = dict(bridge.hook_dict)
@@ -83,7 +102,6 @@ class Model:
             ) from error
         bridge.eval()
         bridge.requires_grad_(False)
-        _refuse_if_not_causal(bridge, name)
         return cls(bridge, tokens, name, digest, revision)
 
     def size(self, kind: str) -> int:
@@ -92,6 +110,11 @@ class Model:
 
     def sites(self, kinds: Iterable[str]) -> list[Site]:
         return [Site(kind, layer) for kind in KINDS if kind in kinds for layer in range(self.n_layers)]
+
+    def longest_prefix(self, length: int) -> int:
+        """How many positions of prompts of this length a key-value cache may stand for."""
+        window = getattr(self._config, "sliding_window", None)
+        return length - 1 if self._config is not None and (window is None or length <= window) else 0
 
     def module(self, site: Site) -> nn.Module:
         """The module whose output is the site's activation, for libraries that attach hooks themselves (captum)."""
@@ -104,14 +127,21 @@ class Model:
 
         Raises BenchmarkError where a logit is not finite, or where the model was put into train mode.
         """
-        if self.bridge.training:
-            raise BenchmarkError(f"Model {self.name!r} is in train mode, where dropout blurs every score: call eval().")
         hooks = [(_hook(site), _as_hook(edit, site.kind)) for site, edit in (edits or {}).items()]
         if embedding is not None:
             hooks.append((_EMBEDDING, lambda value, hook: embedding(value)))
+        return self._logits(tokens, hooks, cache=None)
+
+    def _logits(self, tokens: Tensor, hooks: list[Any], cache: DynamicCache | None) -> Tensor:
+        if self.bridge.training:
+            raise BenchmarkError(f"Model {self.name!r} is in train mode, where dropout blurs every score: call eval().")
         self.passes.forward += len(tokens)
         logits: Tensor = self.bridge.run_with_hooks(
-            tokens.to(self.device), fwd_hooks=hooks, use_cache=False, logits_to_keep=1
+            tokens.to(self.device),
+            fwd_hooks=hooks,
+            logits_to_keep=1,
+            use_cache=cache is not None,
+            past_key_values=cache,
         )[:, -1]
         if not torch.isfinite(logits).all():
             raise BenchmarkError(
@@ -135,6 +165,53 @@ class Model:
         return logits, kept
 
     @torch.no_grad()
+    def trace(self, tokens: Int[Tensor, "row pos"], sites: Iterable[Site]) -> Trace:
+        """A run that others can resume from any layer, behind any prefix."""
+        activations: dict[Site, Tensor] = {}
+        residuals: dict[Site, Tensor] = {}
+        hooks: list[Any] = [(_hook(site), _as_hook(_keep(activations, site), site.kind)) for site in sites]
+        for layer in range(self.n_layers):
+            keep = _keep(residuals, Site("residual", layer))
+            hooks.append((_BLOCK.format(layer), lambda value, hook, keep=keep: keep(value)))
+        cache = DynamicCache() if self._config is not None else None
+        logits = self._logits(tokens, hooks, cache)
+        kept = [(layer.keys, layer.values) for layer in cache.layers] if cache is not None else []
+        return Trace(tokens.to(self.device), logits, activations, list(residuals.values()), kept)
+
+    def resume(
+        self,
+        trace: Trace,
+        rows: Int[Tensor, " row"],
+        layer: int,
+        prefix: int,
+        edits: Mapping[Site, Edit],
+        embedding: Edit | None = None,
+    ) -> Float[Tensor, "row vocab"]:
+        """Logits of rows of a traced run, edited: what lies below `layer` and before position `prefix` isn't run again.
+
+        Exact where no edit reaches there. The model's own blocks are replayed, whatever its architecture: the blocks
+        below hand the traced residual on, and the positions before `prefix` stand in a key-value cache. Edits see the
+        positions from `prefix` on.
+        """
+        hooks = [(_hook(site), _as_hook(edit, site.kind)) for site, edit in edits.items()]
+        if embedding is not None:
+            hooks.append((_EMBEDDING, lambda value, hook: embedding(value)))
+        with self._handing_on(layer, trace.residuals[layer][rows, prefix:]):
+            return self._logits(trace.tokens[rows, prefix:], hooks, _prefilled(trace, rows, layer, prefix))
+
+    @contextmanager
+    def _handing_on(self, layer: int, residual: Tensor) -> Iterator[None]:
+        """The blocks below `layer` do nothing but hand on what enters the block of that layer."""
+        idle = [vars(block) for block in self.bridge.blocks[:layer]]
+        for block in idle:  # not setattr: the bridge passes it on to the module that it wraps
+            block["forward"] = lambda *_, **__: (residual,) if self._blocks_return_tuples else residual
+        try:
+            yield
+        finally:
+            for block in idle:
+                del block["forward"]
+
+    @torch.no_grad()
     def embeddings(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
         """Token embeddings, before any position embedding is added."""
         kept: list[Tensor] = []
@@ -143,12 +220,29 @@ class Model:
 
 
 @torch.no_grad()
-def _refuse_if_not_causal(bridge: Any, name: str) -> None:
-    """Positions must not see later ones: an encoder gives numbers too, and they mean nothing here."""
+def _probe(bridge: Any, name: str) -> bool:
+    """Whether blocks return tuples. Refuses a model whose positions see later ones: its numbers would mean nothing."""
+    outputs: list[Any] = []
+    handle = bridge.blocks[0].register_forward_hook(lambda module, inputs, output: outputs.append(output))
     tokens = torch.tensor([[0, 1, 0], [0, 1, 1]], device=next(bridge.parameters()).device)
-    first, second = bridge(tokens, use_cache=False)[:, 0]
+    try:
+        first, second = bridge(tokens, use_cache=False)[:, 0]
+    finally:
+        handle.remove()
     if (first - second).abs().max() > 1e-5 * first.abs().max():
         raise BenchmarkError(f"Model {name!r} is no decoder: its first position sees the last one. Use a causal model.")
+    return isinstance(outputs[0], tuple)
+
+
+def _prefilled(trace: Trace, rows: Tensor, layer: int, prefix: int) -> DynamicCache | None:
+    """The keys and values of the prefix, for the layers that will run."""
+    if prefix == 0:
+        return None
+    cache = DynamicCache()
+    for number, (keys, values) in enumerate(trace.keys_values):
+        if number == 0 or number >= layer:  # the first one tells the model how long the prefix is
+            cache.update(keys[rows, :, :prefix], values[rows, :, :prefix], number)
+    return cache
 
 
 def _hook(site: Site) -> str:

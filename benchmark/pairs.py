@@ -1,5 +1,6 @@
 """Prompt pairs as tokens: the audit that drops what a tokenizer can't carry, and batches of one token length."""
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -63,6 +64,12 @@ class PairBatch:
             raise BenchmarkError(f"Pair {self.ids[0]!r} has no corrupted prompt: use the replacement 'zero' or 'mean'.")
         return self.clean, self.corrupted
 
+    @property
+    def first_difference(self) -> int:
+        """The first position at which any pair's prompts differ: before it, both runs are the same."""
+        clean, corrupted = self.both()
+        return int((clean != corrupted).any(0).nonzero()[0])
+
     def metric(self, logits: Float[Tensor, "row vocab"], pairs: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
         """The metric of each row of logits, where row i belongs to pair `pairs[i]` of this batch."""
         return self.metric_function(logits, self.answers.to(logits.device)[pairs.to(logits.device)])
@@ -86,12 +93,28 @@ class Pairs:
     def ids(self) -> tuple[str, ...]:
         return tuple(pair.prompt.id for pair in self.pairs)
 
+    def digest(self) -> str:
+        """sha256 over all tokens that reach the model or the metric, in order."""
+        rows = [(pair.clean, pair.corrupted, pair.correct, pair.incorrect) for pair in self.pairs]
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
+
     def batches(self, largest: int = 32) -> Iterator[PairBatch]:
         """The pairs by token length, at most `largest` in a batch: nothing is ever padded."""
         return self._batched(self.pairs, largest)
 
     def discovery_batches(self, largest: int = 32) -> Iterator[PairBatch]:
         return self._batched(self.discovery, largest)
+
+    def refuse_replacement(self, replacement: str) -> None:
+        """Say what these pairs lack for a replacement, if anything."""
+        if replacement == "mean" and not self.discovery:
+            raise BenchmarkError(
+                f"Replacement 'mean' takes means over the discovery split, and task {self.task!r} has no rows there: "
+                "add some, or use the replacement 'counterfactual' or 'zero'."
+            )
+        lacking = [pair.prompt.id for pair in self.pairs if pair.corrupted is None]
+        if replacement == "counterfactual" and lacking:
+            raise BenchmarkError(f"Pair {lacking[0]!r} has no corrupted prompt: use the replacement 'zero' or 'mean'.")
 
     def take(self, keep: Sequence[int]) -> "Pairs":
         """The pairs at these places, in this order."""

@@ -1,22 +1,23 @@
 """From what was asked to the list of cells: everything is resolved and refused here, before any cell is computed."""
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
+from benchmark.catalogue import DEFAULT_PAIRS
 from benchmark.errors import BenchmarkError
 from benchmark.means import discovery_digest
 from benchmark.method import Cost, Method, Request, metrics
 from benchmark.metrics import METRICS, Metric
 from benchmark.model import KINDS, Model
 from benchmark.pairs import Pairs
-from benchmark.plugins import Registry
+from benchmark.plugins import Registry, plugin_digest
 from benchmark.store import sha256
 from benchmark.task import Task
 
-DEFAULT_PAIRS = 4
 _TOKENS_PER_FORWARD = {"cpu": 512, "cuda": 16384}
 
 
@@ -96,7 +97,7 @@ def choose(asked: Asked, registry: Registry) -> tuple[list[Task], list[Method]]:
         raise BenchmarkError(f"There is no metric {asked.metric!r}; choose default, {', '.join(METRICS)}.")
     if asked.pairs < 1:
         raise BenchmarkError(f"--pairs {asked.pairs}: at least 1 pair is needed.")
-    tasks = list(registry.tasks) if asked.tasks == ("all",) else list(asked.tasks)
+    tasks = registry.chosen_tasks(asked.tasks)
     shown = [name for name, method in registry.methods.items() if not method.cross_check]
     methods = [registry.method(spec) for spec in (shown if asked.methods == ("all",) else asked.methods)]
     for method in methods:
@@ -104,7 +105,9 @@ def choose(asked: Asked, registry: Registry) -> tuple[list[Task], list[Method]]:
     twice = {method.label for method in methods if methods.count(method) > 1}
     if twice:
         raise BenchmarkError(f"--methods names {', '.join(sorted(twice))} twice.")
-    return [registry.task(name) for name in dict.fromkeys(tasks)], methods
+    if not methods:
+        raise BenchmarkError("--methods names no method.")
+    return tasks, methods
 
 
 def make_plan(
@@ -126,8 +129,11 @@ def _task_pairs(asked: Asked, model: Model, task: Task) -> TaskPairs:
     try:
         limit = asked.pairs if asked.min_metric is None else None
         pairs = task.pairs(model, limit=limit, split=asked.split, seed=asked.seed, metric=metric)
+        pairs.refuse_replacement(asked.replacement)
     except BenchmarkError as error:
         return TaskPairs(task, digest, None, error=str(error))
+    except Exception as error:  # a check of somebody's plugin: the other tasks go on
+        return TaskPairs(task, digest, None, error=f"Task {task.name!r} failed: {type(error).__name__}: {error}")
     step = min(32, asked.pairs)
     keep: list[int] = []
     looked_at = right = 0
@@ -168,14 +174,16 @@ def _cell(asked: Asked, model: Model, task_pairs: TaskPairs, method: Method) -> 
         "processing": "none",
         "task": {
             "name": task_pairs.task.name, "metric": metric, "dataset_digest": task_pairs.dataset_digest,
-            "split": asked.split,
+            "split": asked.split, "min_metric": asked.min_metric, "code": plugin_digest(task_pairs.task.source),
         },
         "pair_ids": list(pairs.ids) if pairs else [],
+        "tokens": pairs.digest() if pairs else None,
         "means": discovery_digest(pairs) if pairs and asked.replacement == "mean" else None,
         "method": {
             "name": method.name, "label": method.label, "options": method.options, "direction": asked.direction,
             "replacement": asked.replacement, "seed": asked.seed, "signed": method.signed,
             "reference": method.reference, "metric_units": method.metric_units,
+            "code": plugin_digest(inspect.getsourcefile(type(method))),
         },
         "kinds": kinds,
     }  # fmt: skip

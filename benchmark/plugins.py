@@ -1,9 +1,11 @@
 """Finding tasks and methods: the project's folders, installed packages' entry points, and files named by the user."""
 
+import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
 import pkgutil
+import sys
 import types
 import typing
 import warnings
@@ -28,10 +30,18 @@ class Registry:
         task: Task = self._named(self.tasks, "task", name)
         return task
 
+    def chosen_tasks(self, names: Sequence[str]) -> list[Task]:
+        """The tasks of these names, or every one for `("all",)`."""
+        return list(self.tasks.values()) if tuple(names) == ("all",) else [self.task(n) for n in dict.fromkeys(names)]
+
+    def method_class(self, name: str) -> type[Method]:
+        found: type[Method] = self._named(self.methods, "method", name)
+        return found
+
     def method(self, spec: str) -> Method:
         """A method from `name:option=value:option=value`."""
         name, *passed = spec.split(":")
-        made: type[Method] = self._named(self.methods, "method", name)
+        made = self.method_class(name)
         pairs = [option.partition("=") for option in passed]
         for option, equals, _ in pairs:
             if not equals:
@@ -70,7 +80,15 @@ def load_task(name: str) -> Task:
 
 def load_method(name: str, **options: Any) -> Method:
     """A method by name with its options, e.g. `load_method("integrated-gradients", steps=32)`."""
-    return build_method(discover()._named(discover().methods, "method", name), options)
+    return build_method(discover().method_class(name), options)
+
+
+def plugin_digest(file: str | Path | None) -> str | None:
+    """sha256 of a plugin's source, so that editing it makes new cells; None for the project's own."""
+    root = Path(__file__).resolve().parent.parent
+    if file is None or Path(file).resolve().parent in (root / "tasks", root / "methods"):
+        return None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
 def build_method(made: type[Method], options: dict[str, Any]) -> Method:
@@ -96,6 +114,8 @@ def _parsed(made: type[Method], option: Field[Any], hint: Any, value: Any) -> An
             return {str(choice): choice for choice in choices}[str(value)]
         if hint is bool:
             return {"true": True, "false": False}[str(value).lower()]
+        if not isinstance(value, (str, int, hint) if hint is float else (str, hint)):
+            raise TypeError(f"not a {hint}")
         return hint(value)
     except (KeyError, ValueError, TypeError) as error:
         raise BenchmarkError(f"Method {made.name!r}: {option.name}={value!r} is not {wanted}.") from error
@@ -115,7 +135,8 @@ def _modules(plugin_files: Sequence[str | Path]) -> Iterator[types.ModuleType]:
         yield _file_module(Path(file))
 
 
-def _folder_modules(package: str) -> Iterator[types.ModuleType]:
+def refuse_shadow(package: str) -> types.ModuleType:
+    """One of our folders, imported; an error that names the file where another module took its name."""
     ours = Path(__file__).parent.parent / package
     found = importlib.import_module(package)
     place = Path(found.__file__ or next(iter(found.__path__)))
@@ -124,23 +145,37 @@ def _folder_modules(package: str) -> Iterator[types.ModuleType]:
             f"The import name {package!r} is taken by {place}, so attribution-bench can't find its own plugins in "
             f"{ours}. Rename or move that file, or start from another folder."
         )
+    return found
+
+
+def _folder_modules(package: str) -> Iterator[types.ModuleType]:
+    found = refuse_shadow(package)
     for info in pkgutil.iter_modules(found.__path__):
         if not info.name.startswith("_"):
-            yield importlib.import_module(f"{package}.{info.name}")
+            try:
+                yield importlib.import_module(f"{package}.{info.name}")
+            except BenchmarkError:
+                raise
+            except Exception as error:
+                where = f"{package}/{info.name}.py"
+                raise BenchmarkError(f"{where} can't be imported: {type(error).__name__}: {error}") from error
 
 
 def _file_module(path: Path) -> types.ModuleType:
     if not path.is_file():
         raise BenchmarkError(f"There is no plugin file {str(path)!r}.")
-    spec = importlib.util.spec_from_file_location(f"plugin_{path.stem}", path.resolve())
+    unique = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"plugin_{path.stem}_{unique}", path.resolve())
     if spec is None or spec.loader is None:
         raise BenchmarkError(f"The plugin {str(path)!r} is no Python file: give one that ends in .py.")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
     try:
         spec.loader.exec_module(module)
-    except BenchmarkError:
-        raise
     except Exception as error:
+        del sys.modules[spec.name]
+        if isinstance(error, BenchmarkError):
+            raise
         raise BenchmarkError(f"The plugin {str(path)!r} can't be imported: {type(error).__name__}: {error}") from error
     if not any(True for _ in _tasks_in(module)) and not any(True for _ in _methods_in(module)):
         raise BenchmarkError(f"The plugin {str(path)!r} defines no Task value and no Method class.")

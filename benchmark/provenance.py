@@ -1,7 +1,6 @@
 """What a number's reader needs to know about how it came to be."""
 
 import importlib.metadata
-import resource
 import subprocess
 import sys
 from functools import lru_cache
@@ -27,10 +26,19 @@ def environment(model: Model) -> dict[str, Any]:
     }
 
 
-def peak_memory_bytes(model: Model) -> int:
-    """The most memory that this process (on a GPU: its tensors there) has held so far."""
+def reset_peak_memory(model: Model) -> None:
+    if model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(model.device)
+
+
+def peak_memory_bytes(model: Model) -> int | None:
+    """The most memory held: on a GPU by tensors since the last reset, else by the process so far. None: unknown."""
     if model.device.type == "cuda":
         return torch.cuda.max_memory_allocated(model.device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -34,14 +34,14 @@ def with_dataset(tasks: Sequence[Task], file: str, tokenizer: str | None, model_
         raise BenchmarkError(f"--dataset {file} holds pairs of one task: name it with --task, e.g. --task ioi.")
     path = Path(file)
     try:
-        with open(path, newline="", encoding="utf-8") as opened:
+        with open(path, newline="", encoding="utf-8-sig") as opened:
             columns = next(csv.reader(opened), [])
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchmarkError(f"The dataset {file!r} can't be read: {error}.") from error
-    if set(COLUMNS) <= set(columns):
-        rows = read_csv(path)
-    else:
-        rows = read_public(path, tasks[0], _file_tokens(tokenizer, model_tokens))
+        if "correct" in columns or "incorrect" in columns:
+            rows = read_csv(path)
+        else:
+            rows = read_public(path, tasks[0], _file_tokens(tokenizer, model_tokens))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise BenchmarkError(f"The dataset {file!r} can't be read: {error}. It must be a CSV file in UTF-8.") from error
     if not rows:
         raise BenchmarkError(f"The dataset {file!r} has no rows.")
     return replace(tasks[0], dataset="", prompt_pairs=rows)
@@ -55,7 +55,7 @@ def _file_tokens(tokenizer: str | None, model_tokens: Tokens) -> Tokens:
 
 def read_public(path: Path, task: Task, tokens: Tokens) -> list[PromptPair]:
     """The rows of a public file, all of them `evaluation`. A bad row is named with its line."""
-    with open(path, newline="", encoding="utf-8") as file:
+    with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
         columns = reader.fieldnames or []
         missing = [column for column in ("clean", "corrupted") if column not in columns]

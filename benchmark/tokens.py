@@ -27,7 +27,7 @@ class Tokens:
             plain, special = self._plain("a"), tokenizer("a", add_special_tokens=True)["input_ids"]
             prepend_bos = model_type in _BOS_BY_DEFAULT or special[: -len(plain)] == [tokenizer.bos_token_id]
         if prepend_bos and tokenizer.bos_token_id is None:
-            raise BenchmarkError("prepend_bos was asked for, but this tokenizer has no BOS token: leave it off.")
+            raise BenchmarkError("A BOS is to be prepended, but this tokenizer has none: use --no-prepend-bos.")
         self.prepend_bos = bool(prepend_bos)
 
     @cached_property

@@ -22,6 +22,7 @@ class CaptumIntegratedGradients(Method):
     citation: ClassVar[str] = "Kokhlikyan et al. 2020, arXiv:2009.07896"
     replacements: ClassVar[tuple[str, ...]] = ("counterfactual",)
     cross_check: ClassVar[bool] = True
+    quadrature: ClassVar[str] = "gauss-legendre"
     steps: int = 16
 
     def __post_init__(self) -> None:

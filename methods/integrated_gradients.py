@@ -26,6 +26,7 @@ class IntegratedGradients(Method):
     name: ClassVar[str] = "integrated-gradients"
     summary: ClassVar[str] = "gradients averaged along a path from the replacement to the activation"
     citation: ClassVar[str] = "Sundararajan et al. 2017, arXiv:1703.01365; Hanna et al. 2024, arXiv:2403.17806"
+    quadrature: ClassVar[str] = "gauss-legendre"
     steps: int = 16
     path: Literal["component", "site", "joint", "input"] = "site"
 

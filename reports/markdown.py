@@ -81,7 +81,6 @@ def what_was_run(results: Results, found: list[Section]) -> str:
         "threads": _distinct(origin.get("threads") for origin in origins),
         "commit": _distinct(_commit(origin) for origin in origins),
         "versions": ", ".join(f"{package} {_distinct(versions[package], ' / ')}" for package in sorted(versions)),
-        "commands": _distinct((f"`{o['command']}`" if o.get("command") else None for o in origins), "; "),
     }
     rows = [{"what": name, "value": value} for name, value in facts.items() if value]
     return markdown_table(pd.DataFrame(rows)).replace("---:", "---")
@@ -165,7 +164,7 @@ def cost_markdown(table: pd.DataFrame) -> str:
                 "backward rows": number(row.backward, ".0f"),
                 "declared a pair": " + ".join(number(n, ".0f") for n in (row.declared_forward, row.declared_backward)),
                 "seconds": number(row.seconds, ".1f"),
-                "peak memory, MB": number(None if pd.isna(row.peak_bytes) else row.peak_bytes / 1e6, ".0f"),
+                "process peak so far, MB": number(None if pd.isna(row.peak_bytes) else row.peak_bytes / 1e6, ".0f"),
                 "completeness error, mean": number(row.completeness_mean, ".2g"),
                 "largest": number(row.completeness_max, ".2g"),
             }

@@ -100,7 +100,7 @@ def test_sign_agreement_never_exceeds_overlap_by_size(case):
 def test_membership_counts_to_k_and_is_the_mean_over_all_ways_to_break_ties(case):
     scores, _, k = case
     scores = scores[:6].astype(float)
-    found = [i for i in range(len(scores)) if scores[i] != 0]
+    found = [i for i in range(len(scores)) if scores[i] > 0]
     membership = top_k_membership(scores, k)
     assert membership.sum() == pytest.approx(min(k, len(found)))
     ways = np.zeros((0, len(scores)))
@@ -116,7 +116,14 @@ def test_methods_do_not_agree_on_the_zeros_that_fill_up_their_tops():
     assert top_k_overlap(a, b, 2) == 0  # breaking ties by index would say 0.5
     assert sign_agreement_top_k(a, a, 2) == 1
     record = next(r for r in panel(a, b, 2) if r.statistic == "top_k_overlap")
-    assert "method_b scores only 1 components other than 0" in record.note
+    assert "method_b scores only 1 components above 0" in record.note
+
+
+def test_methods_do_not_agree_on_negative_scores_among_the_highest():
+    a, b = np.array([5.0, 0, 0, 0, -1, -2]), np.array([0, 7.0, 0, 0, -1, -2])
+    assert top_k_membership(a, 2).tolist() == [1, 0, 0, 0, 0, 0]
+    assert top_k_overlap(a, b, 2) == 0
+    assert np.isnan(top_k_overlap(np.array([-1.0, -2, -3]), np.array([-1.0, -3, -2]), 2))
 
 
 def test_ties_at_rank_k_share_its_places_and_are_noted():

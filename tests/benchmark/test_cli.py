@@ -7,6 +7,8 @@ import pytest
 
 from benchmark.cli import main
 from benchmark.dataset import write_csv
+from benchmark.store import Results
+from benchmark.tokens import Tokens
 from tests.tiny import PAIRS
 
 HOUSE = "from benchmark import PromptPair, Task, logit_diff\n"
@@ -85,7 +87,8 @@ BAD = {
     "input path by mean": (
         {"methods": "integrated-gradients:path=input", "replacement": "mean"}, "Choose another path",
     ),
-    "mean without a discovery split": ({"replacement": "mean", "methods": "attribution-patching"}, None),
+    "mean without a discovery split": ({"replacement": "mean"}, "takes means over the discovery split"),
+    "no method": ({"methods": ","}, "--methods names no method"),
     "layers out of range": (
         {"methods": "activation-patching:layers=7", "components": "neuron"}, "has layers 0-2",
     ),
@@ -103,10 +106,6 @@ def test_bad_input_exits_with_2_and_says_what_to_do(
     case: str, folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options, message = BAD[case]
-    if message is None:  # this one is known only once pairs are there: the cell fails, the run goes on
-        assert main(words(folder, plugin, tmp_path / "r", **options)) == 1
-        assert "needs the task's discovery split" in capsys.readouterr().err
-        return
     assert main(words(folder, plugin, tmp_path / "r", **options)) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("attribution-bench: ")
@@ -124,7 +123,12 @@ def test_a_dataset_with_a_missing_column_or_unequal_lengths(
     row = replace(PAIRS[0], id="r1", split="evaluation")
     path.write_text(write_csv([row]).replace("incorrect", "wrong"))
     assert main(words(folder, plugin, tmp_path / "r", dataset=str(path))) == 2
-    assert "own.csv" in capsys.readouterr().err
+    assert "own.csv has no column 'incorrect'" in capsys.readouterr().err
+    path.write_bytes(write_csv([row]).encode() + b"caf\xe9")
+    assert main(words(folder, plugin, tmp_path / "r", dataset=str(path))) == 2
+    assert "It must be a CSV file in UTF-8" in capsys.readouterr().err
+    path.write_text("\ufeff" + write_csv([row]))  # as spreadsheets save it
+    assert main(words(folder, plugin, tmp_path / "bom", dataset=str(path))) == 0
     path.write_text(write_csv([replace(row, corrupted="Ann gave milk to")]))
     assert main(words(folder, plugin, tmp_path / "r", dataset=str(path))) == 2
     assert "1 x clean and corrupted differ in length" in capsys.readouterr().err
@@ -132,7 +136,22 @@ def test_a_dataset_with_a_missing_column_or_unequal_lengths(
     assert main(words(folder, plugin, tmp_path / "r", dataset=str(path))) == 0
 
 
-def test_a_public_file_runs_with_the_tokenizer_it_was_made_for(
+@pytest.mark.smollm2
+def test_a_public_file_runs_on_the_real_model(tmp_path: Path, smollm2_tokens: Tokens) -> None:
+    mary, john = (smollm2_tokens.answer(name)[0] for name in (" Mary", " John"))
+    path = tmp_path / "ioi.csv"
+    prompts = [f"When Mary and John sat down{mark} John gave tea to" for mark in (",", "")]
+    rows = [f'"{prompt}","{prompt.replace("John gave", "Mary gave")}",{mary},{john}' for prompt in prompts]
+    path.write_text("clean,corrupted,correct_idx,incorrect_idx\n" + "\n".join(rows) + "\n")
+    out = tmp_path / "r"
+    asked = ["run", "--task", "ioi", "--dataset", str(path), "--dataset-tokenizer", "smollm2-135m", "--out", str(out)]
+    assert main([*asked, "--methods", "attribution-patching", "--device", "cpu"]) == 0
+    cell = Results(out).cells[0]
+    assert (cell.arrays["clean_metric"] > 1).all()
+    assert (cell.arrays["corrupted_metric"] < -1).all()
+
+
+def test_ids_that_are_no_starts_of_words_are_refused(
     folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tokenizer = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
@@ -159,6 +178,9 @@ def test_a_failed_cell_exits_with_1(
     asked = words(folder, plugin, tmp_path / "r", methods="broken,random")
     assert main([*asked, "--plugin", str(broken)]) == 1
     printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    assert main([*asked, "--plugin", str(broken), "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
     assert "FAILED tiny x broken: Method 'broken' returned nothing for kind 'head'" in printed.err
     assert "1 of 2 cells failed" in printed.err
     assert "random" in printed.out
@@ -186,6 +208,27 @@ def test_unknown_flags_get_a_suggestion(capsys: pytest.CaptureFixture[str]) -> N
         main(["run", "--metods", "random"])
     assert caught.value.code == 2
     assert "--methods" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["report", "generate"])
+def test_other_commands_refuse_an_unwritable_folder_too(
+    command: str, folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(folder, plugin, tmp_path / "r")) == 0
+    capsys.readouterr()
+    asked = ["report", str(tmp_path / "r")] if command == "report" else ["generate", "--task", "ioi"]
+    assert main([*asked, "--out", "/dev/null/x"]) == 2
+    assert "/dev/null is no folder" in capsys.readouterr().err
+
+
+def test_a_damaged_run_json_is_named(
+    folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(folder, plugin, tmp_path / "r")) == 0
+    (tmp_path / "r" / "run.json").write_text("{")
+    capsys.readouterr()
+    assert main(words(folder, plugin, tmp_path / "r")) == 2
+    assert "run.json is damaged" in capsys.readouterr().err
 
 
 def test_a_folder_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,14 @@ def test_bad_plugin_files(tmp_path: Path, text: str, message: str) -> None:
         discover([tmp_path / "p.txt"])
 
 
+def test_a_method_in_a_file_with_postponed_annotations_works(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom benchmark import Method\n"
+        "@dataclass(frozen=True)\nclass Mine(Method):\n    name = 'mine'\n    summary = 's'\n    power: float = 1.0\n"
+    )
+    assert discover([tmp_path / "p.py"]).method("mine:power=2").power == 2.0
+
+
 def test_unknown_names_get_suggestions() -> None:
     with pytest.raises(BenchmarkError, match=r"There is no task 'greaterthan'. Did you mean 'greater-than'\?"):
         load_task("greaterthan")
@@ -88,10 +96,11 @@ def test_options_are_parsed_by_their_types() -> None:
         ({"nummber": "3"}, r"no option 'nummber'. Did you mean 'number'\? It takes number=1"),
         ({"number": "three"}, r"number='three' is not a value of type int"),
         ({"exact": "maybe"}, r"exact='maybe' is not a value of type bool"),
+        ({"number": 3.7}, r"number=3.7 is not a value of type int"),
         ({"way": "third"}, r"way='third' is not one of one, other"),
     ],
 )
-def test_bad_options_say_what_is_taken(options: dict[str, str], message: str) -> None:
+def test_bad_options_say_what_is_taken(options: dict[str, object], message: str) -> None:
     with pytest.raises(BenchmarkError, match=message):
         build_method(Optional, options)
 
@@ -117,11 +126,13 @@ def test_entry_points_are_found_and_a_broken_one_is_skipped_with_a_warning(
         assert "from-a-package" in discover().tasks
 
 
-@pytest.mark.parametrize("name", ["tasks", "methods"])
+@pytest.mark.parametrize("name", ["tasks", "methods", "reports"])
 def test_a_module_that_shadows_ours_is_named(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "run.json").write_text('{"runs": []}')
     run = subprocess.run(
-        [sys.executable, "-m", "benchmark.cli", "list", "tasks"],
+        [sys.executable, "-m", "benchmark.cli", *(["report", "r"] if name == "reports" else ["list", "tasks"])],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -169,6 +169,23 @@ def test_a_changed_configuration_is_never_served_from_an_old_cell(options: dict,
     assert len(run(out=tmp_path / "r", **asked, **change).cells) == 2
 
 
+def test_another_tokenizer_or_an_edited_plugin_makes_new_cells(
+    options: dict, tmp_path: Path, folder: Path, plugin: str
+) -> None:
+    """The weights are the same, the tokens or the code are not: an old cell would be a wrong answer."""
+    asked = {**options, "methods": ("slow",), "tasks": ("one",)}
+    run(out=tmp_path / "r", **asked)
+    other = shutil.copytree(folder, tmp_path / folder.name)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["cat"], vocabulary["dog"] = vocabulary["dog"], vocabulary["cat"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert len(run(out=tmp_path / "r", **{**asked, "model": str(other)}).cells) == 2
+    edited = tmp_path / "edited.py"
+    edited.write_text(Path(plugin).read_text() + "\n# another version\n")
+    assert len(run(out=tmp_path / "r", **{**asked, "plugins": (str(edited),)}).cells) == 3
+
+
 @pytest.mark.parametrize("damage", ["truncated scores", "edited scores", "edited cell", "no scores", "half a cell"])
 def test_a_damaged_cell_is_named_and_computed_again(options: dict, tmp_path: Path, damage: str) -> None:
     asked = {**options, "methods": ("random",)}

@@ -11,7 +11,7 @@ name (tests/benchmark/test_agreement).
 import pytest
 import torch
 
-from benchmark.intervention import Intervention
+from benchmark.intervention import AT_ONE, Intervention
 from benchmark.means import mean_activations
 from benchmark.method import Request
 from benchmark.metrics import Answers, logit_diff, prob_diff
@@ -49,29 +49,18 @@ def test_gradients_of_early_heads_flow_through_later_attention() -> None:
     model = tiny_model("gpt2")
     pairs = tiny_pairs(model, PAIRS[:1])
     batch = next(pairs.batches())
-    at_last, elsewhere = [], []
-    for position_only in (True, False):
+    last = (torch.arange(batch.clean.shape[1]) == batch.clean.shape[1] - 1)[None, :, None, None]
+
+    def scores_of(positions: torch.Tensor) -> torch.Tensor:
         intervention = Intervention(model, batch, Request(("head",)))
         for site in intervention.sites:
-            keep = torch.zeros(batch.clean.shape[1], dtype=torch.bool)
-            keep[-1] = True
-            keep = keep if position_only else ~keep
-            held = intervention.live[site]
-            intervention.replacement[site] = torch.where(
-                keep[None, :, None, None], intervention.replacement[site], held
-            )
-        from benchmark.intervention import AT_ONE
+            there, elsewhere = intervention.replacement[site], intervention.live[site]
+            intervention.replacement[site] = torch.where(positions, there, elsewhere)
+        return intervention.integrate(intervention.sites, AT_ONE)[Site("head", 0)].float()
 
-        scores = intervention.integrate(intervention.sites, AT_ONE)[Site("head", 0)]
-        (at_last if position_only else elsewhere).append(scores)
-    exact = Intervention(model, batch, Request(("head",))).patch_components(
-        Site("head", 0), torch.arange(model.n_heads)
-    )
-    # what positions before the last do reaches the metric through later attention only
-    assert elsewhere[0].abs().max() > 1e-3
-    full = load_method("attribution-patching").scores(model, pairs, ("head",))["head"].values[:, 0]
-    torch.testing.assert_close((at_last[0] + elsewhere[0]).float(), full)
-    assert exact.shape == full.shape
+    assert scores_of(~last).abs().max() > 1e-3
+    everywhere = load_method("attribution-patching").scores(model, pairs, ("head",))["head"].values[:, 0]
+    torch.testing.assert_close(scores_of(last) + scores_of(~last), everywhere)
 
 
 def test_grouped_query_heads_are_all_scored_and_no_row_is_padding() -> None:

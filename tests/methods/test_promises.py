@@ -147,7 +147,7 @@ def test_what_a_method_cannot_do_is_refused(llama: Model) -> None:
 def test_mean_without_a_discovery_split_is_refused(llama: Model) -> None:
     from dataclasses import replace
 
-    with pytest.raises(BenchmarkError, match="needs the task's discovery split"):
+    with pytest.raises(BenchmarkError, match="takes means over the discovery split"):
         load_method("attribution-patching").scores(llama, replace(tiny_pairs(llama), discovery=()), ("head",), "mean")
 
 
