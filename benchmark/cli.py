@@ -5,22 +5,27 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import BenchmarkError, did_you_mean
+from benchmark.arguments import USER_ERROR, parser
+from benchmark.errors import BenchmarkError
 
-INTERRUPTED, USER_ERROR, CELL_FAILED = 130, 2, 1
+INTERRUPTED, CELL_FAILED = 130, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0, 1 a cell failed, 2 wrong input, 130 interrupted)."""
-    asked = _parser().parse_args(arguments)
+    commands = {"run": run, "report": report, "list": show, "audit": audit, "generate": generate}
+    asked = parser(commands).parse_args(arguments)
     try:
         _quiet_libraries()
         return int(asked.command(asked))
+    except BrokenPipeError:  # the reader of our output left, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (BenchmarkError, OSError) as error:
         if asked.debug:
             traceback.print_exc()
@@ -32,26 +37,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(asked: argparse.Namespace) -> int:
+    from benchmark.catalogue import model_names
     from benchmark.plan import Asked
     from benchmark.runner import execute, prepare
 
     names = {field.name for field in fields(Asked)}
     given: dict[str, Any] = {name: value for name, value in vars(asked).items() if name in names}
-    plan_asked = Asked(**given | {"plugins": tuple(asked.plugins)})
+    models = model_names(asked.model)
     out = Path(asked.out or Path("results") / Path(asked.model).name)
-    plan = prepare(plan_asked, out)
-    _say(_describe(plan))
+    started = time.perf_counter()
+    hashes: list[str] = []
+    for model in models:
+        plan = prepare(Asked(**given | {"model": model, "plugins": tuple(asked.plugins)}), out)
+        _say(_describe(plan))
+        hashes += plan.resolved()["cells"]
+        if not asked.dry_run:
+            results = execute(plan, out, _say, asked.force, asked.debug)
     if asked.dry_run:
         return 0
-    started = time.perf_counter()
-    results = execute(plan, out, _say, asked.force, asked.debug)
-    failures = [cell for cell in results.failures if cell.folder.name.endswith(tuple(plan.resolved()["cells"]))]
+    seconds = time.perf_counter() - started
     if results.cells:
-        seconds = time.perf_counter() - started
         _write_report(results, out / "report", asked.top_k)
-        print(f"{len(plan.cells)} cells in {seconds:.0f} s.")
+        print(f"{len(hashes)} cells in {seconds:.0f} s.")
+    failures = [cell for cell in results.failures if cell.folder.name.endswith(tuple(hashes))]
     if failures:
-        _say(f"{len(failures)} of {len(plan.cells)} cells failed; --debug shows where, and so do their cell.json.")
+        _say(f"{len(failures)} of {len(hashes)} cells failed; --debug shows where, and so do their cell.json.")
     return CELL_FAILED if failures else 0
 
 
@@ -189,90 +199,6 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-class _Parser(argparse.ArgumentParser):
-    """argparse with a did-you-mean for options."""
-
-    def error(self, message: str) -> Any:
-        commands = [a.choices.values() for a in self._actions if isinstance(a, argparse._SubParsersAction)]
-        parsers = [self, *(parser for choices in commands for parser in choices)]
-        known = [option for parser in parsers for action in parser._actions for option in action.option_strings]
-        unknown = [word for word in message.split() if word.startswith("--")]
-        hint = did_you_mean(unknown[0], known) if message.startswith("unrecognized") and unknown else ""
-        self.exit(USER_ERROR, f"{self.prog}: {message}.{hint} See `{self.prog} --help`.\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    from benchmark.catalogue import DEFAULT, DEFAULT_PAIRS
-
-    parser = _Parser(
-        prog="attribution-bench", description="Benchmark attribution methods on transformer language models."
-    )
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
-
-    def command(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        added = commands.add_parser(name, help=text, description=text)
-        added.set_defaults(command=function)
-        added.add_argument("--debug", action="store_true", help="show tracebacks")
-        added.add_argument("--plugin", action="append", dest="plugins", default=[], metavar="FILE",
-                           help="a Python file with a task or a method; may be given several times")  # fmt: skip
-        return added
-
-    def model_options(added: argparse.ArgumentParser) -> None:
-        added.add_argument(
-            "--model", default=DEFAULT, help="built-in name, local folder or Hugging Face id [%(default)s]"
-        )
-        added.add_argument("--revision", help="revision of a Hugging Face id")
-        bos = "put a BOS before every prompt [on for GPT-2 and Pythia, else as the tokenizer does]"
-        added.add_argument("--prepend-bos", action=argparse.BooleanOptionalAction, help=bos)
-
-    def task_options(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--tasks", "--task", type=_names, default=("all",), help="names, separated by commas [all]")
-
-    a = command("run", run, "score every component by every method on every task, and write the report")
-    model_options(a)
-    task_options(a)
-    a.add_argument("--methods", type=_names, default=("all",),
-                   help="such as activation-patching,integrated-gradients:steps=32:path=joint [all]")  # fmt: skip
-    a.add_argument("--components", type=_names, default=("head",), help="head, neuron or head,neuron [head]")
-    a.add_argument("--pairs", type=int, default=DEFAULT_PAIRS, help="pairs a task [%(default)s]")
-    a.add_argument("--replacement", default="counterfactual", help="counterfactual, zero or mean [%(default)s]")
-    a.add_argument("--direction", default="noising", help="noising or denoising [%(default)s]")
-    a.add_argument("--metric", default="default", help="default (the task's own), logit_diff or prob_diff")
-    a.add_argument("--split", default="evaluation", help="evaluation or discovery [%(default)s]")
-    a.add_argument("--seed", type=int, default=0, help="draws the pairs, and all that is random [%(default)s]")
-    a.add_argument("--min-metric", type=float, metavar="X", help="leave out pairs with a clean metric below X")
-    a.add_argument("--dataset", metavar="FILE", help="a CSV of pairs in place of the task's own (with --task)")
-    a.add_argument("--dataset-tokenizer", metavar="MODEL",
-                   help="whose token ids stand in --dataset; needed unless they are the model's own")  # fmt: skip
-    a.add_argument("--out", help="results folder; a second run continues it [results/MODEL]")
-    a.add_argument("--device", default="auto", help="auto, cpu, cuda, ... [%(default)s]")
-    a.add_argument("--dry-run", action="store_true", help="show the plan and its cost, compute nothing")
-    a.add_argument("--force", action="store_true", help="compute stored cells again")
-
-    a = command("report", report, "write the report of a results folder again, without a model")
-    a.add_argument("results", help="the folder that `run` wrote")
-    a.add_argument("--out", help="where to write it [RESULTS/report]")
-
-    for added in commands.choices["run"], a:
-        added.add_argument("--top-k", type=int, metavar="K", help="how many components are a top [1 in 20]")
-
-    a = command("list", show, "what is there: tasks, methods or models")
-    a.add_argument("what", choices=("tasks", "methods", "models"))
-
-    a = command("audit", audit, "how many rows of each dataset a model's tokenizer can carry, and why the others drop")
-    model_options(a)
-    task_options(a)
-
-    a = command("generate", generate, "write a task's dataset file from its generator")
-    task_options(a)
-    a.add_argument("--out", default="datasets", help="folder to write to [%(default)s]")
-    return parser
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmark import smollm2
-from benchmark.catalogue import DEFAULT, SMOLLM2, built_in
+from benchmark.catalogue import DEFAULT, POCKET, POCKET_FOLDER, SMOLLM2, built_in, checkpoints
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.model import Model
 from benchmark.tokens import Tokens
@@ -37,6 +37,8 @@ def load_model(
     source = _source(name)
     tokenizer = _tokenizer(source, name, revision)
     hf_model = _load(AutoModelForCausalLM, source, name, revision, dtype=dtype)
+    if name in checkpoints():
+        _take_weights(hf_model, POCKET_FOLDER / "checkpoints" / name.partition("@")[2] / "model.safetensors")
     hf_model = hf_model.to(_device(device)).eval()
     shown = Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
     return Model.from_hf(hf_model, tokenizer, shown, prepend_bos, revision)
@@ -55,7 +57,21 @@ def load_tokens(name: str = DEFAULT, prepend_bos: bool | None = None, revision: 
     return Tokens(tokenizer, prepend_bos, model_type)
 
 
+def _take_weights(hf_model: Any, file: Path) -> None:
+    """Put a checkpoint's weights into a model of the same shape."""
+    from safetensors.torch import load_file
+
+    missing, unexpected = hf_model.load_state_dict(load_file(file), strict=False)
+    tied = set(hf_model.state_dict()) - {name for name, _ in hf_model.named_parameters()}
+    if unexpected or set(missing) - tied:
+        raise BenchmarkError(f"{file} doesn't fit the model beside it: install the package again.")
+
+
 def _source(name: str) -> str:
+    if name == POCKET or name in checkpoints():
+        return str(POCKET_FOLDER / "model")
+    if name.startswith(f"{POCKET}@"):
+        raise BenchmarkError(f"There is no checkpoint {name!r}; there are {', '.join(checkpoints())}.")
     if name == SMOLLM2:
         return str(smollm2.folder())
     path = Path(name).expanduser()

@@ -10,11 +10,12 @@ from matplotlib.figure import Figure
 from benchmark.store import Results
 from reports.agreement_map import agreement_map
 from reports.drawing import save, style
+from reports.formation import courses, formation
 from reports.layer_map import layer_bars, layer_map
 from reports.scatter import scatter
 from reports.sections import Scored, Section
 
-_ENDINGS = ("agreement", "maps", "layers", "scatter")
+_ENDINGS = ("agreement", "maps", "layers", "scatter", "formation")
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,21 @@ def _plan(
     caption = f"Mean {kind} scores against the reference, the strongest named; dashed: y = x."
     plan.append(("scatter", caption, lambda: scatter(methods)))
     return plan
+
+
+def draw_formation(found: list[Section], table: pd.DataFrame, results: Results, folder: Path) -> list[Picture]:
+    """One picture for each task that was run on several training checkpoints of a model."""
+    drawn = []
+    for (model, task, metric), course in courses(found).items():
+        caption = (
+            f"{model} on {task} over training: agreement of each method with activation patching on heads, and the "
+            f"mean effect ({metric}) of the heads that are strongest at the end."
+        )
+        picture = Picture(f"{model}-{task}-formation", caption)
+        with style():
+            save(formation(course, table, results), folder / picture.stem)
+        drawn.append(picture)
+    return drawn
 
 
 def remove_old(folder: Path) -> None:

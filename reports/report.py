@@ -7,7 +7,7 @@ import pandas as pd
 
 from benchmark.store import Results
 from reports import markdown as md
-from reports.figures import Picture, draw_section, remove_old
+from reports.figures import Picture, draw_formation, draw_section, remove_old
 from reports.sections import Section, sections
 from reports.tables import accuracy_table, against_reference, agreement_table, cost_table, strongest_table
 
@@ -33,6 +33,8 @@ def write_report(
     table = agreement_table(results, top_k)
     table.to_csv(out / "agreement.csv", index=False, lineterminator="\n")
     parts = [_opening(results, found)]
+    if formed := draw_formation(found, table, results, out / "figures"):
+        parts += ["## Over training", *map(_shown, formed)]
     for section in found:
         pictures = draw_section(section, table, results, out / "figures", tell)
         parts.append(_section(section, table, results, pictures))
@@ -68,8 +70,12 @@ def _section(section: Section, table: pd.DataFrame, results: Results, pictures: 
             parts.append("No reference to hold the methods against: see `agreement.csv` for every two methods.")
         parts.append(f"Strongest components (mean score, share of the gap). {md.sampled_markdown(methods)}".strip())
         parts.append(md.strongest_markdown(strongest_table(section, methods)))
-        parts += [f"![{p.caption}](figures/{p.stem}.png)\n\n*{p.caption}*" for p in pictures[kind]]
+        parts += map(_shown, pictures[kind])
     return "\n\n".join([*parts, "### Cost and completeness", md.cost_markdown(cost_table(section))])
+
+
+def _shown(picture: Picture) -> str:
+    return f"![{picture.caption}](figures/{picture.stem}.png)\n\n*{picture.caption}*"
 
 
 def _pairs_line(section: Section) -> str:

@@ -24,9 +24,10 @@ def example(guide: str) -> str:
 def test_the_task_of_the_guide_runs_on_the_real_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin = tmp_path / "colours.py"
     plugin.write_text(example("add_a_task.md"))
-    assert main(["audit", "--task", "colours", "--plugin", str(plugin)]) == 0
+    named = ["--model", "smollm2-135m", "--task", "colours", "--plugin", str(plugin)]
+    assert main(["audit", *named]) == 0
     assert "| colours | 24 | 2" in capsys.readouterr().out
-    asked = ["run", "--task", "colours", "--plugin", str(plugin), "--pairs", "2", "--out", str(tmp_path / "r")]
+    asked = ["run", *named, "--pairs", "2", "--out", str(tmp_path / "r")]
     assert main([*asked, "--methods", "attribution-patching,random", "--device", "cpu"]) == 0
     assert Results(tmp_path / "r").scores("colours", "attribution-patching", "head").shape == (2, 30, 9)
 

@@ -144,7 +144,8 @@ def test_a_public_file_runs_on_the_real_model(tmp_path: Path, smollm2_tokens: To
     rows = [f'"{prompt}","{prompt.replace("John gave", "Mary gave")}",{mary},{john}' for prompt in prompts]
     path.write_text("clean,corrupted,correct_idx,incorrect_idx\n" + "\n".join(rows) + "\n")
     out = tmp_path / "r"
-    asked = ["run", "--task", "ioi", "--dataset", str(path), "--dataset-tokenizer", "smollm2-135m", "--out", str(out)]
+    asked = ["run", "--model", "smollm2-135m", "--task", "ioi", "--dataset", str(path), "--out", str(out)]
+    asked += ["--dataset-tokenizer", "smollm2-135m"]
     assert main([*asked, "--methods", "attribution-patching", "--device", "cpu"]) == 0
     cell = Results(out).cells[0]
     assert (cell.arrays["clean_metric"] > 1).all()

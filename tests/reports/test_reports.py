@@ -43,10 +43,11 @@ def add_cell(folder: Path, name: str = "activation-patching", task: str = "ioi",
     error = changes.pop("error", None)
     metric = changes.pop("metric", "logit_diff")
     given = changes.pop("values", None)
+    model = changes.pop("model", "pocket")
     method = {"name": name, "label": name, "options": {}, "direction": "noising", "replacement": "counterfactual"}
     method |= {"signed": True, "reference": False, "metric_units": True, "seed": 0} | METHODS.get(name, {}) | changes
     key = {
-        "model": {"name": "pocket", "revision": None, "digest": "d" * 64, "prepend_bos": False},
+        "model": {"name": model, "revision": None, "digest": "d" * 64, "prepend_bos": False},
         "dtype": "float32",
         "processing": "none",
         "task": {"name": task, "metric": metric, "dataset_digest": "x", "split": "evaluation"},

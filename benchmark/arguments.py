@@ -1,0 +1,93 @@
+"""The words of the command line. Imports nothing heavy, so that `--help` is quick."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from benchmark.catalogue import DEFAULT, DEFAULT_PAIRS
+from benchmark.errors import did_you_mean
+
+USER_ERROR = 2
+Command = Callable[[argparse.Namespace], int]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse with a did-you-mean for options."""
+
+    def error(self, message: str) -> Any:
+        commands = [a.choices.values() for a in self._actions if isinstance(a, argparse._SubParsersAction)]
+        parsers = [self, *(parser for choices in commands for parser in choices)]
+        known = [option for parser in parsers for action in parser._actions for option in action.option_strings]
+        unknown = [word for word in message.split() if word.startswith("--")]
+        hint = did_you_mean(unknown[0], known) if message.startswith("unrecognized") and unknown else ""
+        self.exit(USER_ERROR, f"{self.prog}: {message}.{hint} See `{self.prog} --help`.\n")
+
+
+def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
+    """The parser; each command's function is `command` in what it parses."""
+    made = _Parser(
+        prog="attribution-bench", description="Benchmark attribution methods on transformer language models."
+    )
+    known = made.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = known.add_parser(name, help=text, description=text)
+        added.set_defaults(command=commands[name])
+        added.add_argument("--debug", action="store_true", help="show tracebacks")
+        added.add_argument("--plugin", action="append", dest="plugins", default=[], metavar="FILE",
+                           help="a Python file with a task or a method; may be given several times")  # fmt: skip
+        return added
+
+    def model_options(added: argparse.ArgumentParser) -> None:
+        text = "built-in name, local folder or Hugging Face id; for `run` also several, with commas [%(default)s]"
+        added.add_argument("--model", default=DEFAULT, help=text)
+        added.add_argument("--revision", help="revision of a Hugging Face id")
+        bos = "put a BOS before every prompt [on for GPT-2 and Pythia, else as the tokenizer does]"
+        added.add_argument("--prepend-bos", action=argparse.BooleanOptionalAction, help=bos)
+
+    def task_options(added: argparse.ArgumentParser) -> None:
+        added.add_argument("--tasks", "--task", type=_names, default=("all",), help="names, separated by commas [all]")
+
+    a = command("run", "score every component by every method on every task, and write the report")
+    model_options(a)
+    task_options(a)
+    a.add_argument("--methods", type=_names, default=("all",),
+                   help="such as activation-patching,integrated-gradients:steps=32:path=joint [all]")  # fmt: skip
+    a.add_argument("--components", type=_names, default=("head",), help="head, neuron or head,neuron [head]")
+    a.add_argument("--pairs", type=int, default=DEFAULT_PAIRS, help="pairs a task [%(default)s]")
+    a.add_argument("--replacement", default="counterfactual", help="counterfactual, zero or mean [%(default)s]")
+    a.add_argument("--direction", default="noising", help="noising or denoising [%(default)s]")
+    a.add_argument("--metric", default="default", help="default (the task's own), logit_diff or prob_diff")
+    a.add_argument("--split", default="evaluation", help="evaluation or discovery [%(default)s]")
+    a.add_argument("--seed", type=int, default=0, help="draws the pairs, and all that is random [%(default)s]")
+    a.add_argument("--min-metric", type=float, metavar="X", help="leave out pairs with a clean metric below X")
+    a.add_argument("--dataset", metavar="FILE", help="a CSV of pairs in place of the task's own (with --task)")
+    a.add_argument("--dataset-tokenizer", metavar="MODEL",
+                   help="whose token ids stand in --dataset; needed unless they are the model's own")  # fmt: skip
+    a.add_argument("--out", help="results folder; a second run continues it [results/MODEL]")
+    a.add_argument("--device", default="auto", help="auto, cpu, cuda, ... [%(default)s]")
+    a.add_argument("--dry-run", action="store_true", help="show the plan and its cost, compute nothing")
+    a.add_argument("--force", action="store_true", help="compute stored cells again")
+
+    a = command("report", "write the report of a results folder again, without a model")
+    a.add_argument("results", help="the folder that `run` wrote")
+    a.add_argument("--out", help="where to write it [RESULTS/report]")
+
+    for added in known.choices["run"], a:
+        added.add_argument("--top-k", type=int, metavar="K", help="how many components are a top [1 in 20]")
+
+    a = command("list", "what is there: tasks, methods or models")
+    a.add_argument("what", choices=("tasks", "methods", "models"))
+
+    a = command("audit", "how many rows of each dataset a model's tokenizer can carry, and why the others drop")
+    model_options(a)
+    task_options(a)
+
+    a = command("generate", "write a task's dataset file from its generator")
+    task_options(a)
+    a.add_argument("--out", default="datasets", help="folder to write to [%(default)s]")
+    return made
