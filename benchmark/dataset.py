@@ -53,20 +53,22 @@ def answers(value: Answer) -> tuple[str, ...]:
 
 def with_answer_sets(row: PromptPair, sets: Mapping[str, Sequence[str]]) -> PromptPair:
     """The row with each `@name` that stands for its answers replaced by the answer set of that name."""
+    if row.corrupted is None or isinstance(row.corrupted, str):
+        incorrect = _named(row.incorrect, row, sets)
+    else:
+        incorrect = [_named(wrong, row, sets) for wrong in row.incorrect]
+    return replace(row, correct=_named(row.correct, row, sets), incorrect=incorrect)
 
-    def named(value: Answer | Sequence[Answer]) -> Answer | Sequence[Answer]:
-        if not isinstance(value, str) or not value.startswith("@"):
-            return value
-        if value[1:] not in sets:
-            raise BenchmarkError(
-                f"Pair {row.id!r} names the answer set {value!r}; its task has {', '.join(sets) or 'none'}. "
-                f"Add it to the task's `answer_sets`.{did_you_mean(value[1:], tuple(sets))}"
-            )
-        return sets[value[1:]]
 
-    several = not (row.corrupted is None or isinstance(row.corrupted, str))
-    incorrect = [named(wrong) for wrong in row.incorrect] if several else named(row.incorrect)
-    return replace(row, correct=named(row.correct), incorrect=incorrect)  # type: ignore[arg-type]
+def _named(value: Any, row: PromptPair, sets: Mapping[str, Sequence[str]]) -> Any:
+    if not isinstance(value, str) or not value.startswith("@"):
+        return value
+    if value[1:] not in sets:
+        raise BenchmarkError(
+            f"Pair {row.id!r} names the answer set {value!r}; its task has {', '.join(sets) or 'none'}. "
+            f"Add it to the task's `answer_sets`.{did_you_mean(value[1:], tuple(sets))}"
+        )
+    return sets[value[1:]]
 
 
 def read_csv(path: Path) -> list[PromptPair]:

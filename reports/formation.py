@@ -3,7 +3,6 @@
 import re
 from collections import defaultdict
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -41,7 +40,8 @@ def formation(course: Course, table: pd.DataFrame, results: Results, kind: str =
     titles = [title.format(k=k) for _, title in _PANELS]
     last = list(course.values())[-1]
     titles.append(f"effect of the {STRONGEST} strongest {kind}s, by activation patching")
-    figure, axes = panels(titles, 3, (1.75, 1.5), 0.55, right=0.1, below=0.85)
+    most = max(STRONGEST, *(len(scored) for scored in methods.values()))
+    figure, axes = panels(titles, 3, (1.75, 1.5), 0.55, right=0.1, below=0.5 + 0.12 * most)
     for axis, (statistic, _) in zip(axes, _PANELS, strict=False):
         _lines(axis, {s: dict(zip(rows.method, rows[statistic], strict=True)) for s, rows in agreement.items()})
     effects = {step: next(method for method in scored if method.reference) for step, scored in methods.items()}
@@ -64,12 +64,17 @@ def _lines(axis: Axes, values: dict[int, dict[str, float]]) -> None:
     for number, name in enumerate(frame.columns):
         if frame[name].notna().any():
             colour = sns.color_palette("colorblind")[number]
-            axis.plot(frame.index, frame[name], marker=".", markersize=3, linewidth=0.9, color=colour, label=name)
+            dashes = (2 * number, (4, 2 * number)) if number else "solid"  # lines that lie on each other stay visible
+            axis.plot(
+                frame.index, frame[name], "o", linestyle=dashes, markersize=2, linewidth=1, color=colour, label=name
+            )
     axis.axhline(0, color="0.7", linewidth=0.5, zorder=0)
     axis.set_xscale("symlog", linthresh=1)
-    steps = [step for step in frame.index if step == 0 or np.log10(step) % 1 == 0]
-    axis.set_xticks(steps or [frame.index[0], frame.index[-1]])
-    axis.set_xlim(frame.index[0], frame.index[-1] * 1.1)
+    first, last = frame.index[0], frame.index[-1]
+    axis.set_xlim(first, last * 1.1)
+    powers = [10**exponent for exponent in range(9)]
+    axis.set_xticks([step for step in (0, *powers) if first <= step <= last])
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.minorticks_off()
     axis.set_xlabel("training step")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28), frameon=False, fontsize=5.5, handlelength=1.2)

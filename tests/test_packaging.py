@@ -22,6 +22,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_wheel_carries_its_datasets_inside_the_package(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "benchmark/_datasets/ioi.csv" in names
+    assert "benchmark/pocket/model/model.safetensors" in names
+    assert len([name for name in names if name.startswith("benchmark/pocket/checkpoints/")]) >= 8
     assert not [name for name in names if name.startswith(("datasets/", "tests/"))]
 
 

@@ -59,6 +59,16 @@ def test_run_prints_the_table_and_where_the_report_lies(
     assert (out / "report" / "report.md").read_bytes() == before
 
 
+def test_several_models_share_a_folder(plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "r"
+    asked = ["run", "--model", "pocket@step-0,pocket", "--task", "ioi", "--pairs", "3", "--out", str(out)]
+    assert main([*asked, "--methods", "activation-patching,random", "--device", "cpu"]) == 0
+    assert {cell.model for cell in Results(out).cells} == {"pocket@step-0", "pocket"}
+    assert "4 cells in" in capsys.readouterr().out
+    assert main(["run", "--model", ","]) == 2
+    assert "--model names no model" in capsys.readouterr().err
+
+
 def test_dry_run_shows_plan_and_cost_and_writes_nothing(
     folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,7 +203,8 @@ def test_lists_and_audit(folder: Path, plugin: str, capsys: pytest.CaptureFixtur
     assert main(["list", "methods"]) == 0
     assert "(options: steps=16, path=site)" in capsys.readouterr().out
     assert main(["list", "models"]) == 0
-    assert "smollm2-135m" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("pocket", "pocket@step-0", "smollm2-135m"))
     assert main(["audit", "--model", str(folder), "--task", "tiny", "--plugin", plugin]) == 0
     assert "| tiny | 5 | 5 | - |" in capsys.readouterr().out
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from benchmark import smollm2
+from benchmark.catalogue import checkpoints
 from benchmark.errors import BenchmarkError
 from benchmark.loading import load_model, load_tokens
 from tests.tiny import save
@@ -36,6 +37,17 @@ def test_a_misspelt_name_gets_a_suggestion_without_asking_the_hub() -> None:
 def test_an_unreachable_hub_is_named_with_what_to_do() -> None:
     with pytest.raises(BenchmarkError, match=r"neither built in .* hub did not give it .* or give a local folder"):
         load_model("somebody/some-model")
+
+
+def test_pocket_and_its_checkpoints_load_without_a_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("the network was touched"))
+    names = checkpoints()
+    last, final = load_model(names[-1], device="cpu"), load_model("pocket", device="cpu")
+    assert len({load_model(name, device="cpu").digest for name in names}) == len(names)
+    assert last.digest == final.digest
+    assert last.name == names[-1]
+    with pytest.raises(BenchmarkError, match=r"no checkpoint 'pocket@step-7'; there are pocket@step-0, pocket@step-1"):
+        load_model("pocket@step-7")
 
 
 def test_a_missing_folder_is_no_hub_name() -> None:
