@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.arguments import parser
 from benchmark.cli import main
+from benchmark.plugins import discover
 from benchmark.store import Results
 from tests.tiny import PAIRS
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
 
 
 def example(guide: str) -> str:
@@ -48,3 +51,24 @@ def test_the_method_of_the_guide_runs(folder: Path, tmp_path: Path, capsys: pyte
     norm = results.scores("tiny", "gradient-norm:power=0.5", "neuron")
     assert abs(norm - abs(first_order) ** 0.5).max() < 1e-5
     assert "gradient-norm:power=0.5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCS.glob("*.md"))])
+def test_links_and_pictures_are_there(page: str) -> None:
+    text = (ROOT / page).read_text()
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert all(((ROOT / page).parent / link).exists() for link in links), links
+    assert "@@" not in text
+
+
+def test_the_commands_of_the_readme_are_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (ROOT / "README.md").read_text()
+    commands = [line.split("#")[0].split()[1:] for line in text.splitlines() if line.startswith("attribution-bench ")]
+    assert len(commands) > 8
+    nothing = {name: lambda asked: 0 for name in ("run", "report", "list", "audit", "generate")}
+    for words in commands:
+        asked = parser(nothing).parse_args(words)
+        if words[0] == "run" and asked.tasks != ("all",):
+            discover().chosen_tasks(asked.tasks)
+        if words[0] == "run" and asked.methods != ("all",):
+            assert [discover().method(spec) for spec in asked.methods]
