@@ -78,7 +78,9 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a.add_argument("--out", help="where to write it [RESULTS/report]")
 
     for added in known.choices["run"], a:
-        added.add_argument("--top-k", type=int, metavar="K", help="how many components are a top [1 in 20]")
+        added.add_argument(
+            "--top-k", type=int, metavar="K", help="how many components are a top [a twentieth, at least 5]"
+        )
 
     a = command("list", "what is there: tasks, methods or models")
     a.add_argument("what", choices=("tasks", "methods", "models"))

@@ -57,9 +57,9 @@ def run(asked: argparse.Namespace) -> int:
         return 0
     seconds = time.perf_counter() - started
     if results.cells:
-        _write_report(results, out / "report", asked.top_k)
+        _write_report(results, out / "report", asked.top_k, results.only(hashes))
         print(f"{len(hashes)} cells in {seconds:.0f} s.")
-    failures = [cell for cell in results.failures if cell.folder.name.endswith(tuple(hashes))]
+    failures = results.only(hashes).failures
     if failures:
         _say(f"{len(failures)} of {len(hashes)} cells failed; --debug shows where, and so do their cell.json.")
     return CELL_FAILED if failures else 0
@@ -72,12 +72,12 @@ def report(asked: argparse.Namespace) -> int:
     out = Path(asked.out or Path(asked.results) / "report")
     results = Results(asked.results)
     refuse_unwritable(out)
-    _write_report(results, out, asked.top_k)
+    _write_report(results, out, asked.top_k, results)
     return 0
 
 
-def _write_report(results: Any, out: Path, top_k: int | None) -> None:
-    """Write the report under a progress bar and print its table."""
+def _write_report(results: Any, out: Path, top_k: int | None, shown: Any) -> None:
+    """Write the report of all results under a progress bar, and print the table of those to be `shown`."""
     from tqdm import tqdm
 
     from benchmark.plugins import refuse_shadow
@@ -88,7 +88,7 @@ def _write_report(results: Any, out: Path, top_k: int | None) -> None:
 
     with tqdm(desc="report", unit="part", disable=None) as bar:
         written = write_report(results, out, top_k, progress=lambda part: bar.set_postfix_str(part) or bar.update())
-    print(f"{terminal_summary(results, top_k)}\n\nReport: {written}")
+    print(f"{terminal_summary(shown, top_k)}\n\nReport: {written}")
 
 
 def show(asked: argparse.Namespace) -> int:

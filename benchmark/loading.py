@@ -110,7 +110,7 @@ def _explain(source: str, name: str, error: Exception) -> str:
     if Path(source).is_dir():
         return f"The model folder {name!r} can't be loaded ({reason}). It must hold what save_pretrained wrote."
     return (
-        f"Model {name!r} is neither built in ({', '.join(built_in())}) nor a local folder, and the Hugging Face hub "
+        f"Model {name!r} is neither built in ({POCKET}, {SMOLLM2}, ...) nor a local folder, and the Hugging Face hub "
         f"did not give it ({reason}).{did_you_mean(name, list(built_in()))} "
         "Check the spelling and the network, or give a local folder."
     )

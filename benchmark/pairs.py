@@ -193,12 +193,12 @@ def _candidate(
     if any(prompt != prompt.rstrip() for prompt in prompts):
         return "a prompt ends in a space (put it in front of the answer)"
     encoded = [tuple(tokens.encode(prompt)) for prompt in prompts]
+    if not all(tokens.knows(token) for ids in encoded for token in ids[tokens.prepend_bos :]):
+        return "a prompt has words unknown to the tokenizer"
     if len({len(ids) for ids in encoded}) > 1:
         return "clean and corrupted differ in length"
     if len(encoded) == 2 and encoded[0] == encoded[1]:
         return "clean equals corrupted"
-    if not all(tokens.knows(token) for ids in encoded for token in ids[tokens.prepend_bos :]):
-        return "a prompt has words unknown to the tokenizer"
     correct, incorrect = tokens.answer_sets(answers(row.correct), wrong, answer_tokens)
     if not correct or not incorrect:
         return "no answer is left: correct and incorrect share their first tokens"

@@ -50,7 +50,12 @@ def prepare(asked: Asked, out: Path) -> Plan:
 
 def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = False) -> Results:
     """Compute the cells that aren't stored yet (all of them with `force`), with a progress bar over the whole plan."""
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchmarkError(
+            f"The output folder {out} can't be made ({error.strerror}). Give another: --out FOLDER."
+        ) from error
     record_run(out, {"asked": asked_as_json(plan.asked), "resolved": plan.resolved()})
     todo = [cell for cell in plan.cells if force or not _stored(out, cell, say)]
     if len(todo) < len(plan.cells):

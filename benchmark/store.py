@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,6 +102,12 @@ class Results:
             except DamagedCell as damage:
                 self.damaged.append(damage)
         return cells
+
+    def only(self, hashes: Collection[str]) -> "Results":
+        """The same folder, but only the cells whose `hash8` is among these."""
+        chosen = Results(self.folder)
+        chosen.all_cells = [cell for cell in self.all_cells if cell.folder.name[-8:] in hashes]
+        return chosen
 
     @property
     def cells(self) -> list[Cell]:

@@ -9,7 +9,7 @@ from benchmark.store import Results
 from reports import markdown as md
 from reports.figures import Picture, draw_formation, draw_section, remove_old
 from reports.sections import Section, sections
-from reports.tables import accuracy_table, against_reference, agreement_table, cost_table, strongest_table
+from reports.tables import accuracy_table, against_reference, agreement_table, cost_table, incomplete, strongest_table
 
 FEW_PAIRS = 16  # below this, agreement on other pairs may be quite another
 
@@ -71,7 +71,8 @@ def _section(section: Section, table: pd.DataFrame, results: Results, pictures: 
         parts.append(f"Strongest components (mean score, share of the gap). {md.sampled_markdown(methods)}".strip())
         parts.append(md.strongest_markdown(strongest_table(section, methods)))
         parts += map(_shown, pictures[kind])
-    return "\n\n".join([*parts, "### Cost and completeness", md.cost_markdown(cost_table(section))])
+    warnings = [f"**{warning}**" for warning in incomplete(section)]
+    return "\n\n".join([*parts, "### Cost and completeness", *warnings, md.cost_markdown(cost_table(section))])
 
 
 def _shown(picture: Picture) -> str:

@@ -12,6 +12,7 @@ from benchmark.agreement import STATISTICS, default_k, panel
 from benchmark.store import Cell, Results
 from reports.sections import Scored, Section, reference_for, sections
 
+CONVERGED = 0.05  # the largest mean completeness error, as a share of the gap, that goes without a warning
 AGREEMENT_COLUMNS = (
     "model", "task", "metric", "component", "method_a", "direction_a", "replacement_a", "method_b", "direction_b",
     "replacement_b", "n_pairs", "statistic", "version", "k", "value", "chance", "n_components", "note", "setting",
@@ -109,6 +110,20 @@ def accuracy_table(found: list[Section]) -> pd.DataFrame:
             | {"pairs": section.n_pairs}
         )
     return pd.DataFrame(rows)
+
+
+def incomplete(section: Section) -> list[str]:
+    """A warning for each method whose integral hasn't converged: its scores miss the sum that they must have."""
+    found = {}
+    for cell in section.cells:
+        error = cell.arrays.get("completeness_error")
+        share = np.nan if error is None or not section.gap else float(error.mean()) / abs(section.gap)
+        if share > CONVERGED:
+            label = section.label(cell)
+            found[label] = (
+                f"{label} has not converged: its completeness error is {share:.0%} of the gap; give it more steps."
+            )
+    return [found[label] for label in sorted(found)]
 
 
 def strongest_table(section: Section, methods: list[Scored], count: int = 5) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from benchmark.store import Results
 from reports.agreement_map import matrix
 from reports.markdown import number
 from reports.sections import Scored, Section, sections
-from reports.tables import accuracy_table, against_reference, agreement_table
+from reports.tables import accuracy_table, against_reference, agreement_table, incomplete
 
 _COLUMNS = {
     "pearson/signed": "Pearson",
@@ -29,6 +29,7 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
     parts = []
     for section, accuracy in zip(found, accuracy_table(found).to_dict("records"), strict=True):
         parts.append(_headline(section, accuracy))
+        parts += [f"  ! {warning}" for warning in incomplete(section)]
         for kind in section.kinds:
             methods = section.scored(kind)
             agreement = against_reference(table, results, methods)

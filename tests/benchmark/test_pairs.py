@@ -22,7 +22,7 @@ def tokens() -> Tokens:
 
 
 REASONS = {
-    "clean and corrupted differ in length": replace(GOOD, corrupted="the bird near a big dog"),
+    "clean and corrupted differ in length": replace(GOOD, corrupted="the bird near a dog and"),
     "clean equals corrupted": replace(GOOD, corrupted=GOOD.clean),
     "no answer is left: correct and incorrect share their first tokens": replace(GOOD, incorrect=" is"),
     "an answer is unknown to the tokenizer": replace(GOOD, incorrect=" flies"),

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from benchmark.agreement import pearson
-from benchmark.store import Results, cell_folder, record_run, write_cell
+from benchmark.store import Results, cell_folder, read_cell, record_run, write_cell
 from reports.drawing import wrapped
 from reports.layer_map import layer_map
 from reports.markdown import markdown_table
@@ -326,3 +326,36 @@ def test_table_cells_cannot_break_a_table():
 )
 def test_labels_break_at_colons_and_spaces_first(text, width, lines):
     assert wrapped(text, width).split("\n") == lines
+
+
+def test_an_integral_that_has_not_converged_is_warned_of(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    for name, error in (
+        ("activation-patching", None),
+        ("integrated-gradients", 0.6),
+        ("integrated-gradients:steps=64", 0.1),
+    ):
+        target = add_cell(folder, name)
+        cell = json.loads((target / "cell.json").read_text())
+        arrays = dict(read_cell(target).arrays)
+        if error is not None:
+            arrays["completeness_error"] = np.full(4, error, np.float32)  # the gap is 4
+        write_cell(target, cell, arrays)
+    record_run(folder, {"asked": {}, "resolved": {}})
+    warning = "integrated-gradients has not converged: its completeness error is 15% of the gap; give it more steps."
+    results = Results(folder)
+    assert f"  ! {warning}" in terminal_summary(results)
+    text = write_report(results, folder / "report").read_text()
+    assert f"**{warning}**" in text
+    assert "steps=64 has not converged" not in text
+
+
+def test_a_table_of_one_run_leaves_the_others_cells_out(tmp_path: Path) -> None:
+    folder = tmp_path / "r"
+    chosen = add_cell(folder, "activation-patching")
+    add_cell(folder, "attribution-patching", direction="denoising")
+    record_run(folder, {"asked": {}, "resolved": {}})
+    results = Results(folder)
+    assert len(results.only([chosen.name[-8:]]).cells) == 1
+    assert "denoising" in terminal_summary(results)
+    assert "denoising" not in terminal_summary(results.only([chosen.name[-8:]]))
