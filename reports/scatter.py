@@ -63,7 +63,8 @@ def _panel(axis: Axes, method: Scored, reference: Scored) -> None:
 
 
 def _axis_label(method: Scored, reference: Scored) -> str:
-    label = reference.label if method.signed and reference.signed else f"|{reference.label}|"
+    name, _, _ = reference.label.partition(":")  # its options stand in the tables: here they would run over
+    label = name if method.signed and reference.signed else f"|{name}|"
     return wrapped(label, int((_SIZE[0] + _GAP) / CHARACTER) - 2)
 
 
