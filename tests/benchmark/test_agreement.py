@@ -1,5 +1,6 @@
 """Claims about the agreement statistics: equal to obvious versions, honest under ties and where undefined."""
 
+import doctest
 import itertools
 import warnings
 
@@ -9,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
+from benchmark import agreement
 from benchmark.agreement import (
     STATISTICS,
     default_k,
@@ -224,3 +226,9 @@ def test_misuse_is_refused(bad):
 
 def test_default_k_never_takes_more_than_half():
     assert all(1 <= default_k(n) <= max(1, n / 2) for n in range(1, 300))
+
+
+def test_the_examples_in_the_docstrings_are_true():
+    found = doctest.testmod(agreement, extraglobs={"np": np})
+    assert found.attempted >= 7
+    assert not found.failed
