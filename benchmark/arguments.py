@@ -8,6 +8,7 @@ from benchmark.catalogue import DEFAULT, DEFAULT_PAIRS
 from benchmark.errors import did_you_mean
 
 USER_ERROR = 2
+BASELINE_PAIRS, BASELINE_STEPS = 64, 64
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -52,35 +53,48 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     def task_options(added: argparse.ArgumentParser) -> None:
         added.add_argument("--tasks", "--task", type=_names, default=("all",), help="names, separated by commas [all]")
 
+    def report_options(added: argparse.ArgumentParser) -> None:
+        text = "how many components are a top [a twentieth, at least 5]"
+        added.add_argument("--top-k", type=int, metavar="K", help=text)
+
+    def run_options(added: argparse.ArgumentParser, kinds: tuple[str, ...], pairs: int, out: str) -> None:
+        put = added.add_argument
+        put("--components", type=_names, default=kinds, help=f"head, neuron or head,neuron [{','.join(kinds)}]")
+        put("--pairs", type=int, default=pairs, help="pairs a task [%(default)s]")
+        put("--metric", default="default", help="default (the task's own), logit_diff or prob_diff")
+        put("--split", default="evaluation", help="evaluation or discovery [%(default)s]")
+        put("--seed", type=int, default=0, help="draws the pairs, and all that is random [%(default)s]")
+        put("--min-metric", type=float, metavar="X", help="leave out pairs with a clean metric below X")
+        put("--out", help=f"results folder; a second run continues it [{out}]")
+        put("--device", default="auto", help="auto, cpu, cuda, ... [%(default)s]")
+        put("--memory", help="how much may be used, such as 4GiB [half of what is free on the device]")
+        put("--dry-run", action="store_true", help="show the plan and its cost, compute nothing")
+        put("--force", action="store_true", help="compute stored cells again")
+        report_options(added)
+
     a = command("run", "score every component by every method on every task, and write the report")
     model_options(a)
     task_options(a)
     a.add_argument("--methods", type=_names, default=("all",),
                    help="such as activation-patching,integrated-gradients:steps=32:path=joint [all]")  # fmt: skip
-    a.add_argument("--components", type=_names, default=("head",), help="head, neuron or head,neuron [head]")
-    a.add_argument("--pairs", type=int, default=DEFAULT_PAIRS, help="pairs a task [%(default)s]")
     a.add_argument("--replacement", default="counterfactual", help="counterfactual, zero or mean [%(default)s]")
     a.add_argument("--direction", default="noising", help="noising or denoising [%(default)s]")
-    a.add_argument("--metric", default="default", help="default (the task's own), logit_diff or prob_diff")
-    a.add_argument("--split", default="evaluation", help="evaluation or discovery [%(default)s]")
-    a.add_argument("--seed", type=int, default=0, help="draws the pairs, and all that is random [%(default)s]")
-    a.add_argument("--min-metric", type=float, metavar="X", help="leave out pairs with a clean metric below X")
     a.add_argument("--dataset", metavar="FILE", help="a CSV of pairs in place of the task's own (with --task)")
     a.add_argument("--dataset-tokenizer", metavar="MODEL",
                    help="whose token ids stand in --dataset; needed unless they are the model's own")  # fmt: skip
-    a.add_argument("--out", help="results folder; a second run continues it [results/MODEL]")
-    a.add_argument("--device", default="auto", help="auto, cpu, cuda, ... [%(default)s]")
-    a.add_argument("--dry-run", action="store_true", help="show the plan and its cost, compute nothing")
-    a.add_argument("--force", action="store_true", help="compute stored cells again")
+    run_options(a, ("head", "neuron"), DEFAULT_PAIRS, "results/MODEL")
+
+    a = command("baselines", "do activation patching and integrated gradients agree when their baselines match?")
+    model_options(a)
+    task_options(a)
+    a.add_argument("--steps", type=int, default=BASELINE_STEPS, help="of integrated gradients [%(default)s]")
+    run_options(a, ("head",), BASELINE_PAIRS, "results/baselines-MODEL")
 
     a = command("report", "write the report of a results folder again, without a model")
     a.add_argument("results", help="the folder that `run` wrote")
     a.add_argument("--out", help="where to write it [RESULTS/report]")
 
-    for added in known.choices["run"], a:
-        added.add_argument(
-            "--top-k", type=int, metavar="K", help="how many components are a top [a twentieth, at least 5]"
-        )
+    report_options(a)
 
     a = command("list", "what is there: tasks, methods or models")
     a.add_argument("what", choices=("tasks", "methods", "models"))

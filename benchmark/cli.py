@@ -14,11 +14,19 @@ from benchmark.arguments import USER_ERROR, parser
 from benchmark.errors import BenchmarkError
 
 INTERRUPTED, CELL_FAILED = 130, 1
+FEW_NEURONS = 4096  # in a model: up to here the founding experiment patches all of them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0, 1 a cell failed, 2 wrong input, 130 interrupted)."""
-    commands = {"run": run, "report": report, "list": show, "audit": audit, "generate": generate}
+    commands = {
+        "run": run,
+        "baselines": baselines,
+        "report": report,
+        "list": show,
+        "audit": audit,
+        "generate": generate,
+    }
     asked = parser(commands).parse_args(arguments)
     try:
         _quiet_libraries()
@@ -38,17 +46,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(asked: argparse.Namespace) -> int:
     from benchmark.catalogue import model_names
+
+    out = Path(asked.out or Path("results") / Path(asked.model).name)
+    return _carry_out(asked, [{"model": model} for model in model_names(asked.model)], out)
+
+
+def baselines(asked: argparse.Namespace) -> int:
+    """The founding experiment: the same methods with every replacement, in one results folder."""
+    from benchmark.baselines import BASELINES
+
+    methods = (
+        f"activation-patching{_all_neurons(asked)}", f"integrated-gradients:steps={asked.steps}",
+        "attribution-patching",
+    )  # fmt: skip
+    out = Path(asked.out or Path("results") / f"baselines-{Path(asked.model).name}")
+    return _carry_out(asked, [{"methods": methods, "replacement": baseline} for baseline in BASELINES], out)
+
+
+def _all_neurons(asked: argparse.Namespace) -> str:
+    """The option to patch every neuron, where they are asked for and few enough."""
+    if "neuron" not in asked.components:
+        return ""
+    from benchmark.loading import load_model
+
+    model = load_model(asked.model, device=asked.device, prepend_bos=asked.prepend_bos, revision=asked.revision)
+    return ":neurons=0" if model.n_layers * model.d_mlp <= FEW_NEURONS else ""
+
+
+def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: Path) -> int:
+    """Run every plan into one results folder and write its report; each names what it asks beside `asked`."""
     from benchmark.plan import Asked
     from benchmark.runner import execute, prepare
 
     names = {field.name for field in fields(Asked)}
     given: dict[str, Any] = {name: value for name, value in vars(asked).items() if name in names}
-    models = model_names(asked.model)
-    out = Path(asked.out or Path("results") / Path(asked.model).name)
     started = time.perf_counter()
     hashes: list[str] = []
-    for model in models:
-        plan = prepare(Asked(**given | {"model": model, "plugins": tuple(asked.plugins)}), out)
+    for changes in plans:
+        plan = prepare(Asked(**given | {"plugins": tuple(asked.plugins)} | changes), out)
         _say(_describe(plan))
         hashes += plan.resolved()["cells"]
         if not asked.dry_run:
@@ -83,12 +118,14 @@ def _write_report(results: Any, out: Path, top_k: int | None, shown: Any) -> Non
     from benchmark.plugins import refuse_shadow
 
     refuse_shadow("reports")
+    from reports.baselines import summary
     from reports.report import write_report
     from reports.terminal import terminal_summary
 
     with tqdm(desc="report", unit="part", disable=None) as bar:
         written = write_report(results, out, top_k, progress=lambda part: bar.set_postfix_str(part) or bar.update())
-    print(f"{terminal_summary(shown, top_k)}\n\nReport: {written}")
+    words = (terminal_summary(shown, top_k), summary(shown, top_k), f"Report: {written}")
+    print("\n\n".join(filter(None, words)))
 
 
 def show(asked: argparse.Namespace) -> int:
@@ -168,7 +205,7 @@ def _describe(plan: Any) -> str:
 def _estimate(plan: Any) -> str:
     """Seconds for the whole plan, from one timed forward of full size."""
     batch = next(next(p.pairs.batches()) for p in plan.tasks if p.pairs is not None)
-    rows = max(1, plan.tokens_per_forward // batch.clean.shape[1])
+    rows = max(1, plan.chunk.tokens // batch.clean.shape[1])
     tokens = batch.clean[:1].expand(rows, -1)
     plan.model.activations(tokens, [])
     started = time.perf_counter()
@@ -178,7 +215,7 @@ def _estimate(plan: Any) -> str:
     for cell in plan.cells:
         if (pairs := cell.task_pairs.pairs) is not None:
             length = sum(len(pair.clean) for pair in pairs.pairs) / len(pairs)
-            total += cell.cost.work * length * token_seconds
+            total += cell.work * length * token_seconds
     return f"  {len(plan.cells)} cells, at most about {max(1, round(total / 60))} min if none is stored yet"
 
 

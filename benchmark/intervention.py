@@ -6,8 +6,9 @@ sign, so that one code path serves both: a score is `sign * (F(1) - F(1, m_i = 0
 `sign * integral of dF/dm_i` for the gradient methods.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +16,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from benchmark.method import Request
-from benchmark.model import Edit, Model, Site
+from benchmark.model import Edit, Leaf, Model, Site
 from benchmark.pairs import PairBatch
+from benchmark.replay import resume, trace
 
 
 class Quadrature(NamedTuple):
@@ -34,6 +36,49 @@ class Quadrature(NamedTuple):
 AT_ONE = Quadrature((1.0,), (1.0,))  # the derivative at m = 1: attribution patching
 
 
+def mean_share(model: Model, batch: PairBatch, request: Request, layers: Collection[int] | None = None) -> float:
+    """What share of a whole row one takes that starts at its site, on average over the layers (by default all)."""
+    positions = 1.0
+    if request.replacement == "counterfactual" and "prefix" in model.shortcuts:
+        length = batch.clean.shape[1]
+        positions = 1 - min(batch.first_difference, model.longest_prefix(length)) / length
+    if "layers" not in model.shortcuts:
+        return positions
+    chosen = range(model.n_layers) if layers is None else layers
+    return positions * sum(1 - layer / model.n_layers for layer in chosen) / len(chosen)
+
+
+class Move(NamedTuple):
+    """Rows at which the same sites move: the pair of each, and its m: that of one component of a site, or of all.
+
+    `column` and `weight` say where, and times what, the caller puts a row's result.
+    """
+
+    sites: tuple[Site, ...]
+    pairs: Int[Tensor, " row"]
+    at: Float[Tensor, " row"]
+    column: Int[Tensor, " row"]
+    weight: Float[Tensor, " row"]
+    components: Int[Tensor, " row"] | None = None
+
+    @property
+    def lowest(self) -> int:
+        return min(site.layer for site in self.sites)
+
+    def take(self, rows: slice) -> "Move":
+        """Some of its rows."""
+        components = None if self.components is None else self.components[rows]
+        pairs, at, column, weight = (part[rows] for part in (self.pairs, self.at, self.column, self.weight))
+        return Move(self.sites, pairs, at, column, weight, components)
+
+    def m(self, live: Tensor) -> Float[Tensor, "row component"]:
+        """One m a component of a site with these activations."""
+        if self.components is None:
+            return self.at[:, None].to(live)
+        m = torch.ones(len(live), live.shape[2]).to(live)
+        return m.scatter(1, self.components[:, None], self.at[:, None].to(live))
+
+
 class Intervention:
     """F(m) on one batch, for the sites of `kinds`.
 
@@ -49,15 +94,17 @@ class Intervention:
         self.tokens, other = (batch.clean, None) if request.replacement != "counterfactual" else batch.both()
         if not noising:
             other, self.tokens = batch.both()
-        self.trace = model.trace(self.tokens, self.sites)
+        self.trace = trace(model, self.tokens, self.sites)
         self.live = self.trace.activations
         self.full = batch.metric(self.trace.logits, torch.arange(len(batch)))  # F(1)
         # zero and mean change every position; a counterfactual nothing before the prompts differ
-        self.prefix = 0 if other is None else min(batch.first_difference, model.longest_prefix(self.tokens.shape[1]))
+        self.prefix = 0 if other is None else batch.first_difference
+        self.vocabulary = batch.vocabulary
         if other is not None:
             self.replacement = model.activations(other, self.sites)[1]
         else:
             self.replacement = {site: self._constant(site) for site in self.sites}
+        request.progress(len(batch) * (1.0 if other is None else 2.0))
         for site in self.sites:
             self.replacement[site][:, : batch.bos] = self.live[site][:, : batch.bos]
 
@@ -68,121 +115,181 @@ class Intervention:
         return self.request.means[site].to(live).expand_as(live).clone()
 
     @torch.no_grad()
-    def patch_components(self, site: Site, components: Int[Tensor, " chosen"]) -> Float[Tensor, "pair chosen"]:
-        """Activation patching of each component by itself; exactly 0 where its activation doesn't change."""
-        components = components.to(self.model.device)
-        changed = (self.live[site] != self.replacement[site]).any(-1).any(1)[:, components]
-        effects = torch.zeros(changed.shape, dtype=self.full.dtype, device=self.model.device)
-        rows = changed.nonzero()
-        for chunk in self._chunks(rows):
-            pairs, columns = chunk.unbind(-1)
-            m = self._one_moving(site, components[columns], torch.zeros_like(columns, dtype=self.model.dtype))
-            effects[pairs, columns] = self.full[pairs] - self._metric(pairs, {site: m})
-        return self.sign * effects
+    def patch(self, chosen: Mapping[Site, Int[Tensor, " chosen"]]) -> dict[Site, Float[Tensor, "pair chosen"]]:
+        """Activation patching of each chosen component by itself; exactly 0 where its activation doesn't change."""
+        effects, moves = {}, []
+        for site, components in chosen.items():
+            components = components.to(self.model.device)
+            changed = (self.live[site] != self.replacement[site]).any(-1).any(1)[:, components]
+            effects[site] = torch.zeros(changed.shape, dtype=self.full.dtype, device=self.model.device)
+            pairs, columns = changed.nonzero().unbind(-1)
+            zeros = torch.zeros(len(pairs)).to(self.full)
+            moves.append(Move((site,), pairs, zeros, columns, zeros, components[columns]))
+        for move, metric, _ in self._carried_out(moves):
+            effects[move.sites[0]][move.pairs, move.column] = self.sign * (self.full[move.pairs] - metric)
+        return effects
 
     @torch.no_grad()
-    def patch_sites(self, sites: Sequence[Site]) -> Float[Tensor, " pair"]:
-        """All components of all these sites replaced at once: the total that complete methods must sum to."""
+    def patch_sites(self, groups: Sequence[Sequence[Site]]) -> Float[Tensor, "group pair"]:
+        """All components of a group's sites replaced at once: the total that complete methods must sum to."""
         pairs = torch.arange(len(self.batch), device=self.model.device)
-        m = {site: torch.zeros(len(pairs), 1).to(self.live[site]) for site in sites}
-        patched = [self._metric(chunk, {site: m[site][chunk] for site in sites}) for chunk in self._chunks(pairs)]
-        return self.sign * (self.full - torch.cat(patched))
+        totals = torch.zeros(len(groups), len(pairs), dtype=self.full.dtype, device=self.model.device)
+        zeros = torch.zeros_like(self.full)
+        moves = [Move(tuple(g), pairs, zeros, torch.full_like(pairs, row), zeros) for row, g in enumerate(groups)]
+        for move, metric, _ in self._carried_out(moves):
+            totals[move.column, move.pairs] = self.sign * (self.full[move.pairs] - metric)
+        return totals
 
-    def integrate(self, sites: Sequence[Site], rule: Quadrature) -> dict[Site, Float[Tensor, "pair component"]]:
-        """Integral of dF/dm_i while all components of `sites` move together, m from 0 to 1 (or `rule`'s nodes)."""
-        return self._integrate(sites, rule, lambda pairs, at: self._slopes(pairs, dict.fromkeys(sites, at[:, None])))
+    def integrate(
+        self, groups: Sequence[Sequence[Site]], rule: Quadrature
+    ) -> dict[Site, Float[Tensor, "pair component"]]:
+        """Integral of dF/dm_i while all components of a group of sites move together, m at the rule's nodes."""
+        totals = self._zeros([site for group in groups for site in group])
+        pairs, nodes, weights = self._grid(rule)
+        for move, _, slopes in self._carried_out([Move(tuple(g), pairs, nodes, pairs, weights) for g in groups], True):
+            for site, slope in slopes.items():
+                totals[site].index_add_(0, move.pairs, self.sign * slope * move.weight[:, None])
+        return totals
 
     def integrate_alone(
-        self, site: Site, components: Int[Tensor, " chosen"], rule: Quadrature
-    ) -> Float[Tensor, "pair chosen"]:
+        self, chosen: Mapping[Site, Int[Tensor, " chosen"]], rule: Quadrature
+    ) -> dict[Site, Float[Tensor, "pair chosen"]]:
         """Integral of dF/dm_i along m_i alone, for each chosen component: the component path."""
-        components = components.to(self.model.device)
-        totals = torch.zeros(len(self.batch), len(components)).to(self.live[site])
-        grid = torch.cartesian_prod(*(torch.arange(n) for n in (len(self.batch), len(components), len(rule.nodes))))
-        nodes, weights = (torch.tensor(values).to(totals) for values in rule)
-        for chunk in self._chunks(grid.to(self.model.device).reshape(-1, 3)):
-            pairs, columns, steps = chunk.unbind(-1)
-            moving = components[columns]
-            slopes = self._slopes(pairs, {site: self._one_moving(site, moving, nodes[steps])})[site]
-            own = slopes.gather(1, moving[:, None])[:, 0]
-            totals.index_put_((pairs, columns), own * weights[steps], accumulate=True)
-        return self.sign * totals
+        totals, moves = {}, []
+        pairs, nodes, weights = self._grid(rule)
+        for site, components in chosen.items():
+            totals[site] = torch.zeros(len(self.batch), len(components)).to(self.live[site])
+            columns = torch.arange(len(components), device=self.model.device).repeat_interleave(len(pairs))
+            at, nodes_there, weights_there = (values.repeat(len(components)) for values in (pairs, nodes, weights))
+            own = components.to(self.model.device)[columns]
+            moves.append(Move((site,), at, nodes_there, columns, weights_there, own))
+        for move, _, slopes in self._carried_out(moves, True):
+            assert move.components is not None
+            slope = slopes[move.sites[0]].gather(1, move.components[:, None])[:, 0]
+            index = (move.pairs, move.column)
+            totals[move.sites[0]].index_put_(index, self.sign * slope * move.weight, accumulate=True)
+        return totals
 
-    def integrate_inputs(self, sites: Sequence[Site], rule: Quadrature) -> dict[Site, Float[Tensor, "pair component"]]:
+    def integrate_inputs(self, rule: Quadrature) -> dict[Site, Float[Tensor, "pair component"]]:
         """`(live - replacement) . mean gradient` at the sites while the embeddings move from corrupted to clean."""
         clean, corrupted = (self.model.embeddings(tokens) for tokens in self.batch.both())
-        differences = {site: self.live[site] - self.replacement[site] for site in sites}
-
-        def slopes(pairs: Tensor, at: Tensor) -> dict[Site, Tensor]:
-            moved = torch.lerp(corrupted[pairs], clean[pairs], at[:, None, None])[:, self.prefix :]
+        totals = self._zeros(self.sites)
+        for pairs, nodes, weights in self._split(self._grid(rule)):
+            moved = torch.lerp(corrupted[pairs], clean[pairs], nodes[:, None, None])
             leaves: dict[Site, Tensor] = {}
-            metric = self._metric(pairs, {}, leaves, sites, embedding=lambda live: moved)
-            return {
-                site: (differences[site][pairs, self.prefix :] * gradient).sum((1, 3))
-                for site, gradient in self.model.gradients(metric, leaves).items()
-            }
 
-        return self._integrate(sites, rule, slopes)
+            def watch(live: Tensor, site: Site, leaves: dict[Site, Tensor] = leaves) -> Tensor:
+                leaves[site] = torch.zeros_like(live, requires_grad=True)
+                return live + leaves[site]
 
-    def _integrate(self, sites, rule, slopes) -> dict[Site, Tensor]:  # type: ignore[no-untyped-def]
-        totals = {site: torch.zeros(self.live[site].shape[::2]).to(self.live[site]) for site in sites}
-        nodes, weights = (torch.tensor(values).to(self.full) for values in rule)
-        grid = torch.cartesian_prod(torch.arange(len(self.batch)), torch.arange(len(rule.nodes)))
-        for chunk in self._chunks(grid.to(self.model.device).reshape(-1, 2)):
-            pairs, steps = chunk.unbind(-1)
-            for site, slope in slopes(pairs, nodes[steps]).items():
-                totals[site].index_add_(0, pairs, slope * weights[steps, None])
-        return {site: self.sign * total for site, total in totals.items()}
+            edits = {site: partial(watch, site=site) for site in self.sites}
 
-    def _slopes(self, pairs: Tensor, m: Mapping[Site, Tensor]) -> dict[Site, Tensor]:
-        """dF/dm_i of every component of the moving sites at `m` [row, component or 1]: (x_live - r) . dF/dy."""
-        leaves: dict[Site, Tensor] = {}
-        differences: dict[Site, Tensor] = {}
-        metric = self._metric(pairs, m, leaves, list(m), differences)
-        gradients = self.model.gradients(metric, leaves)
-        return {site: (differences[site] * gradients[site]).sum((1, 3)) for site in m}
+            def move(live: Tensor, moved: Tensor = moved) -> Tensor:
+                return moved[:, -live.shape[1] :]
+
+            _, gradients = self._metric(pairs, [0] * len(pairs), edits, move, leaves)
+            for site, gradient in gradients.items():
+                difference = (self.live[site] - self.replacement[site])[pairs, -gradient.shape[1] :]
+                totals[site].index_add_(0, pairs, self.sign * (difference * gradient).sum((1, 3)) * weights[:, None])
+        return totals
+
+    def _carried_out(
+        self, moves: Iterable[Move], slopes: bool = False
+    ) -> Iterator[tuple[Move, Float[Tensor, " row"], dict[Site, Float[Tensor, "row component"]]]]:
+        """Every move, or part of it, with F(m) of its rows; and dF/dm_i of the moving sites' components, if asked for.
+
+        Many share a forward, those of higher layers joining in there.
+        """
+        for chunk in self._chunks(sorted(moves, key=lambda move: move.lowest)):
+            pairs = torch.cat([move.pairs for move in chunk])
+            starts = [move.lowest for move in chunk for _ in range(len(move.pairs))]
+            leaves: dict[tuple[int, Site], Tensor] = {}
+            differences: dict[tuple[int, Site], Tensor] = {}
+            sites = dict.fromkeys(site for move in chunk for site in move.sites)
+            keep = (leaves, differences) if slopes else None
+            edits = {site: partial(self._moved, site=site, chunk=chunk, keep=keep) for site in sites}
+            metric, gradients = self._metric(pairs, starts, edits, None, leaves if slopes else None)
+            parts = torch.split(metric, [len(move.pairs) for move in chunk])
+            for number, (move, part) in enumerate(zip(chunk, parts, strict=True)):
+                at = [(site, (number, site)) for site in move.sites if slopes]
+                yield move, part, {site: (differences[key] * gradients[key]).sum((1, 3)) for site, key in at}
+
+    def _moved(
+        self, live: Tensor, site: Site, chunk: Sequence[Move], keep: tuple[dict[Any, Tensor], dict[Any, Tensor]] | None
+    ) -> Tensor:
+        """The activations of a chunk's rows at a site: `r + m (x - r)` where it moves, `x` elsewhere."""
+        values, done = [], 0
+        for number, move in enumerate(chunk):
+            rows = live[done : done + len(move.pairs)]
+            done += len(rows)
+            if site in move.sites:
+                replacement = self.replacement[site][move.pairs, -live.shape[1] :]
+                value = torch.lerp(replacement, rows, move.m(rows)[:, None, :, None])
+                if keep:
+                    leaves, differences = keep
+                    differences[number, site] = (rows - replacement).detach()
+                    leaves[number, site] = torch.zeros_like(value, requires_grad=True)
+                    value = value + leaves[number, site]
+                rows = value
+            values.append(rows)
+        return torch.cat(values)
 
     def _metric(
         self,
-        pairs: Int[Tensor, " row"],
-        m: Mapping[Site, Tensor],
-        leaves: dict[Site, Tensor] | None = None,
-        watched: Sequence[Site] = (),
-        differences: dict[Site, Tensor] | None = None,
-        embedding: Edit | None = None,
-    ) -> Float[Tensor, " row"]:
-        """F(m), a row a pair in `pairs`; `leaves` collects a zero leaf at each watched site to differentiate by."""
-
-        def edit(site: Site) -> Edit:
-            def apply(live: Tensor) -> Tensor:
-                value = live
-                if site in m:
-                    replacement = self.replacement[site][pairs, self.prefix :]
-                    value = torch.lerp(replacement, live, m[site][:, None, :, None].to(live))
-                    if differences is not None:
-                        differences[site] = (live - replacement).detach()
-                if leaves is not None and site in watched:
-                    leaves[site] = torch.zeros_like(value, requires_grad=True)
-                    value = value + leaves[site]
-                return value
-
-            return apply
-
-        edits = {site: edit(site) for site in {**m, **dict.fromkeys(watched)}}
-        lowest = 0 if embedding is not None else min(site.layer for site in edits)
+        pairs: Tensor,
+        starts: Sequence[int],
+        edits: Mapping[Site, Edit],
+        embedding: Edit | None,
+        leaves: Mapping[Leaf, Tensor] | None,
+    ) -> tuple[Float[Tensor, " row"], dict[Leaf, Tensor]]:
+        """The metric of edited rows, a row a pair in `pairs`; and its gradients at the leaves that the edits leave."""
+        before = self.model.passes.whole_forward
         with torch.set_grad_enabled(leaves is not None):
-            logits = self.model.resume(self.trace, pairs, lowest, self.prefix, edits, embedding)
-            self.request.progress(len(pairs))
-            return self.batch.metric(logits, pairs)
+            logits = resume(self.model, self.trace, pairs, starts, self.prefix, edits, embedding, self.vocabulary)
+            metric = self.batch.metric(logits, pairs, self.vocabulary)
+        work = self.model.passes.whole_forward - before
+        self.request.progress(work)
+        if leaves is None:
+            return metric, {}
+        gradients = self.model.gradients(metric, leaves)
+        self.request.progress(work)
+        return metric.detach(), gradients
 
-    def _one_moving(self, site: Site, components: Tensor, at: Tensor) -> Float[Tensor, "row component"]:
-        m = torch.ones(len(components), self.live[site].shape[2]).to(self.live[site])
-        return m.scatter(1, components[:, None], at[:, None].to(m))
+    def _zeros(self, sites: Iterable[Site]) -> dict[Site, Float[Tensor, "pair component"]]:
+        return {site: torch.zeros(self.live[site].shape[::2]).to(self.live[site]) for site in sites}
 
-    def _chunks(self, rows: Tensor) -> Iterator[Tensor]:
-        """At most `tokens_per_forward` tokens a forward, at least one row."""
-        size = max(1, self.request.tokens_per_forward // (self.tokens.shape[1] - self.prefix))
-        yield from torch.split(rows, size) if len(rows) else ()
+    def _grid(self, rule: Quadrature) -> tuple[Tensor, Tensor, Tensor]:
+        """Pair, node and weight of every pair at every node."""
+        count, steps = len(self.batch), len(rule.nodes)
+        pairs = torch.arange(count, device=self.model.device).repeat_interleave(steps)
+        nodes, weights = (torch.tensor(values).to(self.full).repeat(count) for values in rule)
+        return pairs, nodes, weights
+
+    def _chunks(self, moves: Sequence[Move]) -> Iterator[list[Move]]:
+        """At most `tokens_per_forward` tokens and `rows_per_forward` rows a forward, at least one row.
+
+        Rows of the last layer, of which one position counts, keep to themselves.
+        """
+        chunk: list[Move] = []
+        for move in moves:
+            alone = move.lowest == self.model.n_layers - 1
+            tokens = self.request.tokens_per_forward // (1 if alone else self.tokens.shape[1] - self.prefix)
+            size = max(1, min(tokens, self.request.rows_per_forward))
+            if chunk and alone != (chunk[0].lowest == self.model.n_layers - 1):
+                yield chunk
+                chunk = []
+            while len(move.pairs):
+                room = size - sum(len(part.pairs) for part in chunk)
+                chunk, move = [*chunk, move.take(slice(room))], move.take(slice(room, None))
+                if len(chunk[-1].pairs) == room:
+                    yield chunk
+                    chunk = []
+        if chunk:
+            yield chunk
+
+    def _split(self, columns: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+        size = max(1, min(self.request.tokens_per_forward // self.tokens.shape[1], self.request.rows_per_forward))
+        yield from zip(*(torch.split(column, size) for column in columns), strict=True)
 
     def stacked(self, scores: Mapping[Site, Tensor]) -> dict[str, Float[Tensor, "pair layer *index"]]:
         """Scores of every site of a kind, layer by layer."""

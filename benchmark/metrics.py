@@ -1,6 +1,6 @@
 """Metrics: from logits at the last position to one number a pair; higher is more like the clean answer."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,14 +28,31 @@ class Answers:
     def to(self, device: torch.device) -> "Answers":
         return Answers(self.correct.to(device), self.incorrect.to(device))
 
+    def vocabulary(self) -> Int[Tensor, " token"]:
+        """Every token that is an answer somewhere, in order."""
+        ids = torch.cat([self.correct.flatten(), self.incorrect.flatten()])
+        return torch.tensor(sorted(set(ids.tolist()) - {PADDING}))
+
+    def among(self, vocabulary: Int[Tensor, " token"]) -> "Answers":
+        """The same answers, by their places in `vocabulary`."""
+        places = (torch.searchsorted(vocabulary, ids).where(ids != PADDING, PADDING) for ids in self)
+        return Answers(*places)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter((self.correct, self.incorrect))
+
 
 @dataclass(frozen=True)
 class Metric:
-    """A named function `(logits [pair, vocab], answers) -> [pair]` that reads the last position only."""
+    """A named function `(logits [pair, vocab], answers) -> [pair]` that reads the last position only.
+
+    `answers_only` says that it reads no logit but the answers': then the others need not be computed.
+    """
 
     name: str
     summary: str
     function: Callable[[Float[Tensor, "pair vocab"], Answers], Float[Tensor, " pair"]]
+    answers_only: bool = False
 
     def __call__(self, logits: Float[Tensor, "pair vocab"], answers: Answers) -> Float[Tensor, " pair"]:
         return self.function(logits, answers)
@@ -66,6 +83,7 @@ logit_diff = Metric(
     "logsumexp of the correct answers' logits minus logsumexp of the incorrect ones' "
     "(the log odds of a correct over an incorrect answer)",
     _logit_diff,
+    answers_only=True,
 )
 prob_diff = Metric(
     "prob_diff",

@@ -5,10 +5,11 @@ Activations at a site are always `[row, pos, component, dim]`: a head's are its 
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -21,10 +22,11 @@ from benchmark.tokens import Tokens
 KINDS = ("head", "neuron")
 _HOOKS = {"head": "blocks.{}.attn.hook_z", "neuron": "blocks.{}.mlp.hook_post"}
 _EMBEDDING = "embed.hook_out"
-_BLOCK = "blocks.{}.hook_in"
 
 Activation = Float[Tensor, "row pos component dim"]
 Edit = Callable[[Tensor], Tensor | None]
+Leaf = TypeVar("Leaf")
+Hook = tuple[str, Callable[[Tensor, Any], Tensor | None]]
 
 
 class Site(NamedTuple):
@@ -34,26 +36,17 @@ class Site(NamedTuple):
     layer: int
 
 
-@dataclass(frozen=True)
-class Trace:
-    """One run of the model, kept so that others can start in its middle.
-
-    `residuals[layer]` is what entered the block of that layer, `keys_values[layer]` what its attention cached.
-    """
-
-    tokens: Int[Tensor, "row pos"]
-    logits: Float[Tensor, "row vocab"]
-    activations: dict[Site, Tensor]
-    residuals: list[Tensor]
-    keys_values: list[tuple[Tensor, Tensor]]
-
-
 @dataclass
 class Passes:
-    """Rows (one prompt each) that went forward and backward through the model so far."""
+    """Rows (one prompt each) that went forward and backward through the model so far, from wherever they started.
+
+    `whole_forward` is how many whole rows the forward ones came to; `shortcuts` how many rows took each of them.
+    """
 
     forward: int = 0
     backward: int = 0
+    whole_forward: float = 0.0
+    shortcuts: Counter[str] = field(default_factory=Counter)
 
 
 class Model:
@@ -63,15 +56,11 @@ class Model:
         self.bridge, self.tokens, self.name, self.digest, self.revision = bridge, tokens, name, digest, revision
         self.tokenizer = tokens.tokenizer
         config = bridge.cfg
-        self.n_layers, self.n_heads, self.d_head, self.d_mlp = (
-            int(config.n_layers),
-            int(config.n_heads),
-            int(config.d_head),
-            int(config.d_mlp),
-        )
+        sizes = (config.n_layers, config.n_heads, config.d_model, config.d_head, config.d_mlp, config.d_vocab)
+        self.n_layers, self.n_heads, self.d_model, self.d_head, self.d_mlp, self.d_vocab = map(int, sizes)
         self._config = getattr(bridge.original_model, "config", None)  # native models have none, and no cache
         self.passes = Passes()
-        self._blocks_return_tuples = _probe(bridge, name)
+        self.blocks, self.blocks_return_tuples = bridge.blocks, _probe(bridge, name)
         parameter = next(bridge.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         self._modules: dict[str, nn.Module] = dict(bridge.hook_dict)
@@ -114,7 +103,22 @@ class Model:
     def longest_prefix(self, length: int) -> int:
         """How many positions of prompts of this length a key-value cache may stand for."""
         window = getattr(self._config, "sliding_window", None)
-        return length - 1 if self._config is not None and (window is None or length <= window) else 0
+        return length - 1 if self.has_cache and (window is None or length <= window) else 0
+
+    @property
+    def has_cache(self) -> bool:
+        return self._config is not None
+
+    @cached_property
+    def shortcuts(self) -> tuple[str, ...]:
+        """Those of `benchmark.replay.SHORTCUTS` that give the logits of a whole run on this model."""
+        from benchmark.replay import working_shortcuts
+
+        return working_shortcuts(self)
+
+    def unembedding(self) -> tuple[Float[Tensor, "vocab d_model"], Float[Tensor, " vocab"]]:
+        """Weight and bias of the unembedding."""
+        return self.bridge.unembed.W_U.T, self.bridge.unembed.b_U
 
     def module(self, site: Site) -> nn.Module:
         """The module whose output is the site's activation, for libraries that attach hooks themselves (captum)."""
@@ -127,15 +131,33 @@ class Model:
 
         Raises BenchmarkError where a logit is not finite, or where the model was put into train mode.
         """
-        hooks = [(_hook(site), _as_hook(edit, site.kind)) for site, edit in (edits or {}).items()]
+        return self.logits(tokens, self.hooks(edits or {}, embedding))
+
+    def hooks(self, edits: Mapping[Site, Edit], embedding: Edit | None = None) -> list[Hook]:
+        """The edits as transformer_lens takes them."""
+        hooks: list[Hook] = [(_hook(site), _as_hook(edit, site.kind)) for site, edit in edits.items()]
         if embedding is not None:
             hooks.append((_EMBEDDING, lambda value, hook: embedding(value)))
-        return self._logits(tokens, hooks, cache=None)
+        return hooks
 
-    def _logits(self, tokens: Tensor, hooks: list[Any], cache: DynamicCache | None) -> Tensor:
+    def logits(
+        self,
+        tokens: Int[Tensor, "row pos"],
+        hooks: list[Hook],
+        cache: DynamicCache | None = None,
+        rows: Sequence[int] = (),
+        share: float = 1.0,
+    ) -> Float[Tensor, "out_row token"]:
+        """Logits at the last position, under hooks, behind a cache.
+
+        `rows` says how many rows each layer sees, where they aren't those of `tokens`; `share`, at what share of the
+        positions.
+        """
+        rows = rows or [len(tokens)] * self.n_layers
         if self.bridge.training:
             raise BenchmarkError(f"Model {self.name!r} is in train mode, where dropout blurs every score: call eval().")
-        self.passes.forward += len(tokens)
+        self.passes.forward += rows[-1]
+        self.passes.whole_forward += sum(rows) / self.n_layers * share
         logits: Tensor = self.bridge.run_with_hooks(
             tokens.to(self.device),
             fwd_hooks=hooks,
@@ -150,7 +172,7 @@ class Model:
             )
         return logits
 
-    def gradients(self, objective: Float[Tensor, " row"], leaves: Mapping[Site, Tensor]) -> dict[Site, Tensor]:
+    def gradients(self, objective: Float[Tensor, " row"], leaves: Mapping[Leaf, Tensor]) -> dict[Leaf, Tensor]:
         """d objective / d leaf, row by row: each row's objective depends on its own row of a leaf only."""
         self.passes.backward += len(objective)
         return dict(zip(leaves, torch.autograd.grad(objective.sum(), list(leaves.values())), strict=True))
@@ -161,55 +183,8 @@ class Model:
     ) -> tuple[Float[Tensor, "row vocab"], dict[Site, Activation]]:
         """Logits at the last position and the activations at the sites, from one forward."""
         kept: dict[Site, Tensor] = {}
-        logits = self.run(tokens, {site: _keep(kept, site) for site in sites})
+        logits = self.run(tokens, keeping(kept, sites))
         return logits, kept
-
-    @torch.no_grad()
-    def trace(self, tokens: Int[Tensor, "row pos"], sites: Iterable[Site]) -> Trace:
-        """A run that others can resume from any layer, behind any prefix."""
-        activations: dict[Site, Tensor] = {}
-        residuals: dict[Site, Tensor] = {}
-        hooks: list[Any] = [(_hook(site), _as_hook(_keep(activations, site), site.kind)) for site in sites]
-        for layer in range(self.n_layers):
-            keep = _keep(residuals, Site("residual", layer))
-            hooks.append((_BLOCK.format(layer), lambda value, hook, keep=keep: keep(value)))
-        cache = DynamicCache() if self._config is not None else None
-        logits = self._logits(tokens, hooks, cache)
-        kept = [(layer.keys, layer.values) for layer in cache.layers] if cache is not None else []
-        return Trace(tokens.to(self.device), logits, activations, list(residuals.values()), kept)
-
-    def resume(
-        self,
-        trace: Trace,
-        rows: Int[Tensor, " row"],
-        layer: int,
-        prefix: int,
-        edits: Mapping[Site, Edit],
-        embedding: Edit | None = None,
-    ) -> Float[Tensor, "row vocab"]:
-        """Logits of rows of a traced run, edited: what lies below `layer` and before position `prefix` isn't run again.
-
-        Exact where no edit reaches there. The model's own blocks are replayed, whatever its architecture: the blocks
-        below hand the traced residual on, and the positions before `prefix` stand in a key-value cache. Edits see the
-        positions from `prefix` on.
-        """
-        hooks = [(_hook(site), _as_hook(edit, site.kind)) for site, edit in edits.items()]
-        if embedding is not None:
-            hooks.append((_EMBEDDING, lambda value, hook: embedding(value)))
-        with self._handing_on(layer, trace.residuals[layer][rows, prefix:]):
-            return self._logits(trace.tokens[rows, prefix:], hooks, _prefilled(trace, rows, layer, prefix))
-
-    @contextmanager
-    def _handing_on(self, layer: int, residual: Tensor) -> Iterator[None]:
-        """The blocks below `layer` do nothing but hand on what enters the block of that layer."""
-        idle = [vars(block) for block in self.bridge.blocks[:layer]]
-        for block in idle:  # not setattr: the bridge passes it on to the module that it wraps
-            block["forward"] = lambda *_, **__: (residual,) if self._blocks_return_tuples else residual
-        try:
-            yield
-        finally:
-            for block in idle:
-                del block["forward"]
 
     @torch.no_grad()
     def embeddings(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
@@ -234,17 +209,6 @@ def _probe(bridge: Any, name: str) -> bool:
     return isinstance(outputs[0], tuple)
 
 
-def _prefilled(trace: Trace, rows: Tensor, layer: int, prefix: int) -> DynamicCache | None:
-    """The keys and values of the prefix, for the layers that will run."""
-    if prefix == 0:
-        return None
-    cache = DynamicCache()
-    for number, (keys, values) in enumerate(trace.keys_values):
-        if number == 0 or number >= layer:  # the first one tells the model how long the prefix is
-            cache.update(keys[rows, :, :prefix], values[rows, :, :prefix], number)
-    return cache
-
-
 def _hook(site: Site) -> str:
     return _HOOKS[site.kind].format(site.layer)
 
@@ -260,11 +224,13 @@ def _as_hook(edit: Edit, kind: str) -> Callable[[Tensor, Any], Tensor | None]:
     return on_neurons
 
 
-def _keep(kept: dict[Site, Tensor], site: Site) -> Edit:
-    def keep(value: Tensor) -> None:
+def keeping(kept: dict[Site, Tensor], sites: Iterable[Site]) -> dict[Site, Edit]:
+    """Edits that change nothing and put the activation of each site into `kept`."""
+
+    def keep(value: Tensor, site: Site) -> None:
         kept[site] = value.detach().clone()
 
-    return keep
+    return {site: partial(keep, site=site) for site in sites}
 
 
 def _weights_digest(hf_model: nn.Module) -> str:

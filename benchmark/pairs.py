@@ -70,9 +70,30 @@ class PairBatch:
         clean, corrupted = self.both()
         return int((clean != corrupted).any(0).nonzero()[0])
 
-    def metric(self, logits: Float[Tensor, "row vocab"], pairs: Int[Tensor, " row"]) -> Float[Tensor, " row"]:
-        """The metric of each row of logits, where row i belongs to pair `pairs[i]` of this batch."""
-        return self.metric_function(logits, self.answers.to(logits.device)[pairs.to(logits.device)])
+    def split(self, largest: int) -> list["PairBatch"]:
+        """The same pairs in batches of at most `largest`."""
+        return [self._rows(slice(start, start + largest)) for start in range(0, len(self), largest)]
+
+    def _rows(self, rows: slice) -> "PairBatch":
+        corrupted = None if self.corrupted is None else self.corrupted[rows]
+        answers = Answers(self.answers.correct[rows], self.answers.incorrect[rows])
+        ids, index = self.ids[rows], self.index[rows]
+        return PairBatch(ids, index, self.clean[rows], corrupted, answers, self.metric_function, self.bos)
+
+    @property
+    def vocabulary(self) -> Int[Tensor, " token"] | None:
+        """The tokens whose logits the metric reads; None: all of them."""
+        return self.answers.vocabulary() if self.metric_function.answers_only else None
+
+    def metric(
+        self, logits: Float[Tensor, "row token"], pairs: Int[Tensor, " row"], vocabulary: Tensor | None = None
+    ) -> Float[Tensor, " row"]:
+        """The metric of each row of logits, where row i belongs to pair `pairs[i]` of this batch.
+
+        The logits are those of all tokens, or of those in `vocabulary`.
+        """
+        answers = self.answers if vocabulary is None else self.answers.among(vocabulary)
+        return self.metric_function(logits, answers.to(logits.device)[pairs.to(logits.device)])
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import torch
 from benchmark.catalogue import DEFAULT_PAIRS
 from benchmark.errors import BenchmarkError
 from benchmark.means import discovery_digest
+from benchmark.memory import Chunk, choose_chunk, free_bytes, parse_bytes
 from benchmark.method import Cost, Method, Request, metrics
 from benchmark.metrics import METRICS, Metric
 from benchmark.model import KINDS, Model
@@ -17,8 +18,6 @@ from benchmark.pairs import Pairs
 from benchmark.plugins import Registry, plugin_digest
 from benchmark.store import sha256
 from benchmark.task import Task
-
-_TOKENS_PER_FORWARD = {"cpu": 512, "cuda": 16384}
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Asked:
     model: str
     tasks: tuple[str, ...] = ("all",)
     methods: tuple[str, ...] = ("all",)
-    components: tuple[str, ...] = ("head",)
+    components: tuple[str, ...] = KINDS
     pairs: int = DEFAULT_PAIRS
     replacement: str = "counterfactual"
     direction: str = "noising"
@@ -39,6 +38,7 @@ class Asked:
     prepend_bos: bool | None = None
     revision: str | None = None
     device: str = "auto"
+    memory: str | None = None
     plugins: tuple[str, ...] = ()
     dataset: str | None = None
     dataset_tokenizer: str | None = None
@@ -66,6 +66,7 @@ class PlannedCell:
     method: Method
     task_pairs: TaskPairs
     cost: Cost  # of all its pairs
+    work: float  # whole rows, forward and backward
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Plan:
     asked: Asked
     model: Model
     cells: tuple[PlannedCell, ...]
-    tokens_per_forward: int
+    chunk: Chunk
     tasks: tuple[TaskPairs, ...] = field(default=())
 
     def resolved(self) -> dict[str, Any]:
@@ -84,7 +85,8 @@ class Plan:
             "model": {"name": self.model.name, "digest": self.model.digest},
             "tasks": {p.task.name: list(p.pairs.ids) if p.pairs else [] for p in self.tasks},
             "methods": list(dict.fromkeys(cell.method.label for cell in self.cells)),
-            "tokens_per_forward": self.tokens_per_forward,
+            "device": self.model.device.type,
+            "chunk": self.chunk._asdict(),
             "cells": [sha256(cell.key)[:8] for cell in self.cells],
         }
 
@@ -98,7 +100,7 @@ def choose(asked: Asked, registry: Registry) -> tuple[list[Task], list[Method]]:
     if asked.pairs < 1:
         raise BenchmarkError(f"--pairs {asked.pairs}: at least 1 pair is needed.")
     tasks = registry.chosen_tasks(asked.tasks)
-    shown = [name for name, method in registry.methods.items() if not method.cross_check]
+    shown = [name for name, method in registry.methods.items() if not method.on_request]
     methods = [registry.method(spec) for spec in (shown if asked.methods == ("all",) else asked.methods)]
     for method in methods:
         method.check(asked.components, asked.replacement, asked.direction)
@@ -111,15 +113,18 @@ def choose(asked: Asked, registry: Registry) -> tuple[list[Task], list[Method]]:
 
 
 def make_plan(
-    asked: Asked, model: Model, tasks: Sequence[Task], methods: Sequence[Method], tokens_per_forward: int | None = None
+    asked: Asked, model: Model, tasks: Sequence[Task], methods: Sequence[Method], chunk: Chunk | None = None
 ) -> Plan:
     """Draw, audit and filter every task's pairs, and lay out the cells."""
-    chunk = tokens_per_forward or _TOKENS_PER_FORWARD.get(model.device.type, _TOKENS_PER_FORWARD["cpu"])
+    budget = parse_bytes(asked.memory) if asked.memory else free_bytes(model.device) // 2
     chosen = [_task_pairs(asked, model, task) for task in tasks]
     empty = [task_pairs for task_pairs in chosen if task_pairs.pairs is None]
     if len(empty) == len(chosen):
         raise BenchmarkError("\n".join(str(task_pairs.error) for task_pairs in empty) or "No task was asked for.")
     cells = [_cell(asked, model, task_pairs, method) for task_pairs in chosen for method in methods]
+    if chunk is None:
+        length = max(len(pair.clean) for found in chosen if found.pairs for pair in found.pairs.pairs)
+        chunk = choose_chunk(model, length, budget, gradients=any(cell.cost.backward for cell in cells))
     return Plan(asked, model, tuple(cells), chunk, tuple(chosen))
 
 
@@ -190,7 +195,8 @@ def _cell(asked: Asked, model: Model, task_pairs: TaskPairs, method: Method) -> 
     request = Request(tuple(kinds), asked.replacement, asked.direction, asked.seed)
     one = method.cost(model, request)
     count = len(pairs) if pairs else 0
-    return PlannedCell(key, method, task_pairs, Cost(one.forward * count, one.backward * count))
+    work = sum(method.work(model, batch, request) for batch in pairs.batches()) if pairs else 0.0
+    return PlannedCell(key, method, task_pairs, Cost(one.forward * count, one.backward * count), work)
 
 
 def asked_as_json(asked: Asked) -> dict[str, Any]:

@@ -105,20 +105,32 @@ def build_method(made: type[Method], options: dict[str, Any]) -> Method:
 
 
 def _parsed(made: type[Method], option: Field[Any], hint: Any, value: Any) -> Any:
-    choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-    wanted = (
-        f"one of {', '.join(map(str, choices))}" if choices else f"a value of type {getattr(hint, '__name__', hint)}"
-    )
-    try:
-        if choices:
-            return {str(choice): choice for choice in choices}[str(value)]
-        if hint is bool:
-            return {"true": True, "false": False}[str(value).lower()]
-        if not isinstance(value, (str, int, hint) if hint is float else (str, hint)):
-            raise TypeError(f"not a {hint}")
-        return hint(value)
-    except (KeyError, ValueError, TypeError) as error:
-        raise BenchmarkError(f"Method {made.name!r}: {option.name}={value!r} is not {wanted}.") from error
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    for kind in kinds:
+        try:
+            return _as_kind(kind, value)
+        except (KeyError, ValueError, TypeError):
+            continue
+    wanted = " or ".join(map(_described, kinds))
+    raise BenchmarkError(f"Method {made.name!r}: {option.name}={value!r} is not {wanted}.")
+
+
+def _as_kind(kind: Any, value: Any) -> Any:
+    """The value as this type, or as one of a Literal's choices. Raises KeyError, ValueError or TypeError."""
+    if typing.get_origin(kind) is typing.Literal:
+        return {str(choice): choice for choice in typing.get_args(kind)}[str(value)]
+    if kind is bool:
+        return {"true": True, "false": False}[str(value).lower()]
+    if not isinstance(value, (str, int, kind) if kind is float else (str, kind)):
+        raise TypeError(f"not a {kind}")
+    return kind(value)
+
+
+def _described(kind: Any) -> str:
+    if typing.get_origin(kind) is not typing.Literal:
+        return f"a value of type {getattr(kind, '__name__', kind)}"
+    choices = typing.get_args(kind)
+    return repr(choices[0]) if len(choices) == 1 else f"one of {', '.join(map(str, choices))}"
 
 
 def _modules(plugin_files: Sequence[str | Path]) -> Iterator[types.ModuleType]:

@@ -26,23 +26,6 @@ def environment(model: Model) -> dict[str, Any]:
     }
 
 
-def reset_peak_memory(model: Model) -> None:
-    if model.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(model.device)
-
-
-def peak_memory_bytes(model: Model) -> int | None:
-    """The most memory held: on a GPU by tensors since the last reset, else by the process so far. None: unknown."""
-    if model.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(model.device)
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)

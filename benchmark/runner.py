@@ -5,7 +5,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from tqdm import tqdm
 
 from benchmark.errors import BenchmarkError
 from benchmark.means import mean_activations
+from benchmark.memory import Chunk, peak_bytes, reset_peak
 from benchmark.method import Scores
 from benchmark.model import KINDS, Site
 from benchmark.plan import Asked, Plan, PlannedCell, asked_as_json, choose, make_plan
 from benchmark.plugins import discover
-from benchmark.provenance import environment, peak_memory_bytes, reset_peak_memory
+from benchmark.provenance import environment
 from benchmark.store import DamagedCell, Results, cell_folder, read_cell, record_run, write_cell
 
 Say = Callable[[str], None]
@@ -45,7 +46,7 @@ def prepare(asked: Asked, out: Path) -> Plan:
     model = load_model(asked.model, device=asked.device, prepend_bos=asked.prepend_bos, revision=asked.revision)
     if asked.dataset is not None:
         tasks = [with_dataset(tasks, asked.dataset, asked.dataset_tokenizer, model.tokens)]
-    return make_plan(asked, model, tasks, methods, _earlier_chunk(asked, out))
+    return make_plan(asked, model, tasks, methods, _earlier_chunk(asked, out, model.device.type))
 
 
 def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = False) -> Results:
@@ -61,11 +62,11 @@ def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = 
     if len(todo) < len(plan.cells):
         say(f"{len(plan.cells) - len(todo)} of {len(plan.cells)} cells are stored already in {out}.")
     means = _Means(plan)
-    with tqdm(total=sum(map(_work, todo)), unit="pass", unit_scale=True, smoothing=0.05, disable=None) as bar:
+    with tqdm(total=sum(cell.work for cell in todo), unit="pass", unit_scale=True, smoothing=0.05, disable=None) as bar:
         for cell in todo:
             bar.set_description(f"{cell.key['task']['name']} x {cell.key['method']['label']}")
             progress = _CellProgress(bar, cell)
-            _compute(plan, cell, out, say, progress.advance, means, debug)
+            plan = replace(plan, chunk=_compute(plan, cell, out, say, progress.advance, means, debug))
             progress.finish()
     return Results(out)
 
@@ -86,23 +87,27 @@ class _Means:
 
 
 def _compute(
-    plan: Plan, cell: PlannedCell, out: Path, say: Say, progress: Callable[[int], None], means: _Means, debug: bool
-) -> None:
+    plan: Plan, cell: PlannedCell, out: Path, say: Say, progress: Callable[[float], None], means: _Means, debug: bool
+) -> Chunk:
+    """Compute and store a cell; gives the chunk that it came to, which is smaller where memory ran out."""
     folder = cell_folder(out, cell.key)
-    info = {"key": cell.key, "task_title": cell.task_pairs.task.title, **_behaviour(cell)}
-    reset_peak_memory(plan.model)
+    task = cell.task_pairs.task
+    citations = {"task": task.citation, "method": cell.method.citation}
+    info = {"key": cell.key, "task_title": task.title, "citations": citations, **_behaviour(cell)}
+    reset_peak(plan.model)
     started = time.perf_counter()
     arrays: dict[str, np.ndarray] = {}
-    passes: dict[str, int] = {}
+    counted: dict[str, Any] = {}
     try:
         if cell.task_pairs.pairs is None:
             raise BenchmarkError(cell.task_pairs.error or "no pairs")
         scores = cell.method.scores(
             plan.model, cell.task_pairs.pairs, cell.key["kinds"], plan.asked.replacement, plan.asked.direction,
-            plan.asked.seed, plan.tokens_per_forward, progress, means.of(cell),
+            plan.asked.seed, plan.chunk, progress, means.of(cell), say,
         )  # fmt: skip
         arrays = _arrays(scores)
-        passes = next(iter(scores.values())).provenance["passes"]
+        provenance = next(iter(scores.values())).provenance
+        counted = {name: provenance[name] for name in ("passes", "whole_forwards", "shortcuts", "chunk")}
     except Exception as error:  # whatever a plugin does, the other cells go on; the exit code says so
         info["error"] = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
         info["traceback"] = traceback.format_exc()
@@ -113,15 +118,15 @@ def _compute(
     info["provenance"] = {
         **environment(plan.model),
         "seconds": round(time.perf_counter() - started, 3),
-        "passes": passes,
+        **counted,
         "declared_cost_per_pair": {"forward": cell.cost.forward // pairs, "backward": cell.cost.backward // pairs},
-        "peak_memory_bytes": peak_memory_bytes(plan.model),
-        "tokens_per_forward": plan.tokens_per_forward,
+        "peak_memory_bytes": peak_bytes(plan.model),
         "seed": plan.asked.seed,
         "quadrature": cell.method.quadrature,
         "passed": asked_as_json(plan.asked),
     }
     write_cell(folder, info, arrays)
+    return Chunk(**counted["chunk"]) if counted else plan.chunk
 
 
 def _behaviour(cell: PlannedCell) -> dict[str, Any]:
@@ -145,7 +150,9 @@ def _arrays(scores: dict[str, Scores]) -> dict[str, np.ndarray]:
     arrays = {}
     for kind, one in scores.items():
         arrays[f"{kind}.values"] = one.values.numpy()
-        arrays[f"{kind}.probability"] = one.probability.numpy()
+        arrays[f"{kind}.probability"] = one.design.probability.numpy()
+        if one.design.stratum is not None:
+            arrays[f"{kind}.stratum"] = one.design.stratum.numpy()
     arrays["clean_metric"] = one.clean_metric.float().numpy()
     arrays["corrupted_metric"] = one.corrupted_metric.float().numpy()
     if one.completeness_error is not None:
@@ -166,12 +173,13 @@ def _stored(out: Path, cell: PlannedCell, say: Say) -> bool:
     return stored.error is None and stored.info["key"] == json.loads(json.dumps(cell.key))
 
 
-def _earlier_chunk(asked: Asked, out: Path) -> int | None:
+def _earlier_chunk(asked: Asked, out: Path, device: str) -> Chunk | None:
     """The chunk size that this very plan used before, so that a resumed run gives the same bits."""
     if not (out / "run.json").is_file():
         return None
-    runs = [run for run in Results(out).runs if run["asked"] == asked_as_json(asked)]
-    return int(runs[-1]["resolved"]["tokens_per_forward"]) if runs else None
+    asked_before = (run for run in Results(out).runs if run["asked"] == asked_as_json(asked))
+    runs = [run for run in asked_before if run["resolved"]["device"] == device]
+    return Chunk(**runs[-1]["resolved"]["chunk"]) if runs else None
 
 
 def refuse_unwritable(out: Path) -> None:
@@ -182,23 +190,18 @@ def refuse_unwritable(out: Path) -> None:
         raise BenchmarkError(f"The output folder {out} can't be made: {place} {reason}. Give another: --out FOLDER.")
 
 
-def _work(cell: PlannedCell) -> int:
-    return cell.cost.work
-
-
 @dataclass
 class _CellProgress:
-    """Turns forward rows into the plan's units of work, and never runs past the cell's share."""
+    """Advances the bar over the plan by what a cell did, and never past the cell's share."""
 
     bar: Any
     cell: PlannedCell
     done: float = 0.0
 
-    def advance(self, rows: int) -> None:
-        share = rows / max(1, self.cell.cost.forward) * _work(self.cell)
-        share = min(share, _work(self.cell) - self.done)
-        self.done += share
-        self.bar.update(share)
+    def advance(self, passes: float) -> None:
+        passes = min(passes, self.cell.work - self.done)
+        self.done += passes
+        self.bar.update(passes)
 
     def finish(self) -> None:
-        self.bar.update(_work(self.cell) - self.done)
+        self.advance(self.cell.work)

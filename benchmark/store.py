@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -74,6 +74,10 @@ class Cell:
 
     def probability(self, kind: str) -> Float[np.ndarray, "layer index"]:
         return self.arrays[f"{kind}.probability"]
+
+    def stratum(self, kind: str) -> Int[np.ndarray, "layer index"] | None:
+        """What the measured components were drawn from (`benchmark.sampling`); None where they stand for no others."""
+        return self.arrays.get(f"{kind}.stratum")
 
 
 class Results:
@@ -174,8 +178,7 @@ def read_cell(folder: Path) -> Cell:
         raise DamagedCell(f"{path} is damaged ({type(error).__name__}: {error})") from error
     if not intact:
         raise DamagedCell(f"{path} was changed after it was written (its digest differs)")
-    if info["schema"] != SCHEMA:
-        raise DamagedCell(f"{path} has schema {info['schema']}, this version reads {SCHEMA}")
+    _refuse_newer(path, info.get("schema"))
     try:
         scores = (folder / _SCORES).read_bytes()
         if sha256(scores) != info["scores_sha256"]:
@@ -189,9 +192,21 @@ def read_runs(results: Path) -> list[dict[str, Any]]:
     """The plans in `run.json`. A damaged file is named; the cells beside it don't depend on it."""
     path = results / _RUN
     try:
-        return list(json.loads(path.read_text())["runs"])
+        body = json.loads(path.read_text())
+        runs = list(body["runs"])
     except (ValueError, KeyError, TypeError) as error:
         raise BenchmarkError(f"{path} is damaged ({error}). Delete it and run again: the cells are kept.") from error
+    _refuse_newer(path, body.get("schema"))
+    return runs
+
+
+def _refuse_newer(path: Path, schema: Any) -> None:
+    """Every schema so far reads as this one does; what a newer one means, only a newer version knows."""
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise BenchmarkError(
+            f"{path} has schema {schema}, and this version reads schemas up to {SCHEMA}: a newer version of "
+            "attribution-bench wrote it. Upgrade, or choose another folder; nothing was changed."
+        )
 
 
 def record_run(results: Path, run: Mapping[str, Any]) -> None:

@@ -1,17 +1,18 @@
 """Exact activation patching: the reference."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from benchmark.errors import BenchmarkError
-from benchmark.intervention import Intervention
-from benchmark.method import Cost, Method, Request
+from benchmark.intervention import AT_ONE, Intervention, mean_share
+from benchmark.method import Cost, Design, Method, Request
 from benchmark.model import Model, Site
-from benchmark.pairs import PairBatch
+from benchmark.pairs import PairBatch, Pairs
+from benchmark.sampling import SMALLEST_BUDGET, draw, stratify
 
 
 @dataclass(frozen=True)
@@ -19,32 +20,59 @@ class ActivationPatching(Method):
     """Replace one component's activation, run everything downstream again, and read how far the metric moves.
 
     Noising: `f(clean) - f(clean | a <- r)`; denoising: `f(corrupted | b <- a) - f(corrupted)`. Every head is patched.
-    Of the neurons, `neurons` a layer are drawn at random (0: all of them), in the layers named by `layers`
-    (`all`, or such as `4-6` or `4+9`).
+    Of the neurons in the layers named by `layers` (`all`, or such as `4-6` or `4+9`), `neurons` a layer are drawn at
+    random (0: all of them). With `neurons=verified`, `budget` are patched in all: those that attribution patching finds
+    strongest, and a stratified random sample of the rest, from which `benchmark.estimation` says what holds for all.
     """
 
     name: ClassVar[str] = "activation-patching"
     summary: ClassVar[str] = "exact effect of replacing one component's activation, a forward pass a component"
-    citation: ClassVar[str] = "Vig et al. 2020, arXiv:2004.12265; Zhang & Nanda 2024, arXiv:2309.16042"
+    citation: ClassVar[str] = "vig2020; zhang2024"
     reference: ClassVar[bool] = True
-    neurons: int = 16
+    neurons: int | Literal["verified"] = 16
+    budget: int = 1024
     layers: str = "all"
 
     def __post_init__(self) -> None:
-        if self.neurons < 0:
-            raise BenchmarkError(f"{self.name}: neurons={self.neurons}; give how many a layer, or 0 for all.")
+        verified = self.neurons == "verified"
+        if not verified and int(self.neurons) < 0:
+            raise BenchmarkError(
+                f"{self.name}: neurons={self.neurons}; give how many a layer, 0 for all, or 'verified'."
+            )
+        if not verified and self.budget != type(self).budget:
+            raise BenchmarkError(
+                f"{self.name}: budget={self.budget} is for neurons=verified, not neurons={self.neurons}."
+            )
+        if self.budget < SMALLEST_BUDGET:
+            raise BenchmarkError(f"{self.name}: budget={self.budget}; give at least {SMALLEST_BUDGET} neurons.")
 
-    def coverage(self, model: Model, kind: str, seed: int) -> Float[Tensor, "layer index"]:
-        size = model.size(kind)
+    def design(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Design]:
+        designs = super().design(model, pairs, request)
+        if "neuron" in designs:
+            verified = self.neurons == "verified"
+            designs["neuron"] = self._verified(model, pairs, request) if verified else self._random(model, request.seed)
+        return designs
+
+    def _random(self, model: Model, seed: int) -> Design:
+        size = model.size("neuron")
         probability = torch.zeros(model.n_layers, size)
-        if kind == "head":
-            return probability + 1
         generator = torch.Generator().manual_seed(seed)
         for layer in range(model.n_layers):
-            drawn = torch.randperm(size, generator=generator)[: self.neurons or size]
+            drawn = torch.randperm(size, generator=generator)[: int(self.neurons) or size]
             if layer in self._layers(model):
                 probability[layer, drawn] = len(drawn) / size
-        return probability
+        return Design(probability)
+
+    def _verified(self, model: Model, pairs: Pairs, request: Request) -> Design:
+        scores = torch.full((model.n_layers, model.size("neuron")), torch.nan, dtype=torch.float64)
+        layers = sorted(self._layers(model))
+        scores[layers] = _attribution_patching(model, pairs, request)[layers]
+        if not torch.isfinite(scores[layers]).all():
+            raise BenchmarkError(
+                f"{self.label}: attribution patching gave NaN or infinite scores to choose neurons by."
+            )
+        stratum = stratify(scores.numpy(), self.budget)
+        return Design(torch.from_numpy(draw(stratum, request.seed)), torch.from_numpy(stratum))
 
     def _layers(self, model: Model) -> set[int]:
         if self.layers == "all":
@@ -64,15 +92,35 @@ class ActivationPatching(Method):
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         intervention = Intervention(model, batch, request)
+        chosen = {
+            Site(kind, layer): measured.nonzero().flatten()
+            for kind in request.kinds
+            for layer, measured in enumerate(request.design[kind].measured)
+        }
         scores = {}
-        for kind in request.kinds:
-            coverage = self.coverage(model, kind, request.seed)
-            scores[kind] = torch.full((len(batch), *coverage.shape), torch.nan, dtype=model.dtype, device=model.device)
-            for layer, probability in enumerate(coverage):
-                chosen = probability.nonzero().flatten()
-                scores[kind][:, layer, chosen] = intervention.patch_components(Site(kind, layer), chosen)
-        return scores
+        for site, effects in intervention.patch(chosen).items():
+            scores[site] = torch.full((len(batch), model.size(site.kind)), torch.nan).to(effects)
+            scores[site][:, chosen[site]] = effects
+        return intervention.stacked(scores)
+
+    def work(self, model: Model, batch: PairBatch, request: Request) -> float:
+        layers = self._layers(model) if request.kinds == ("neuron",) else None  # every head is patched
+        return super().work(model, batch, request) * mean_share(model, batch, request, layers)
 
     def cost(self, model: Model, request: Request) -> Cost:
-        patches = sum(int(self.coverage(model, kind, request.seed).count_nonzero()) for kind in request.kinds)
-        return Cost(forward=4 + patches, backward=0)
+        patches = model.n_layers * model.size("head") if "head" in request.kinds else 0
+        if "neuron" not in request.kinds:
+            return Cost(forward=4 + patches, backward=0)
+        size, layers = model.size("neuron"), len(self._layers(model))
+        if self.neurons == "verified":  # attribution patching comes first: 3 forward, 1 backward
+            return Cost(forward=7 + patches + min(self.budget, layers * size), backward=1)
+        return Cost(forward=4 + patches + layers * min(int(self.neurons) or size, size), backward=0)
+
+
+def _attribution_patching(model: Model, pairs: Pairs, request: Request) -> Float[Tensor, "layer neuron"]:
+    """The first-order score of every neuron, meant over the pairs."""
+    total = torch.zeros(model.n_layers, model.size("neuron"), dtype=torch.float64)
+    for batch in pairs.batches(request.pairs_per_batch):
+        run = Intervention(model, batch, request, ("neuron",))
+        total += run.stacked(run.integrate([run.sites], AT_ONE))["neuron"].sum(0).cpu()
+    return total / len(pairs)

@@ -17,11 +17,11 @@ class AttributionPatching(Method):
 
     name: ClassVar[str] = "attribution-patching"
     summary: ClassVar[str] = "first-order estimate of activation patching, one backward pass for all components"
-    citation: ClassVar[str] = "Nanda 2023, neelnanda.io/attribution-patching; Syed et al. 2023, arXiv:2310.10348"
+    citation: ClassVar[str] = "nanda2023; syed2023"
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         intervention = Intervention(model, batch, request)
-        return intervention.stacked(intervention.integrate(intervention.sites, AT_ONE))
+        return intervention.stacked(intervention.integrate([intervention.sites], AT_ONE))
 
     def cost(self, model: Model, request: Request) -> Cost:
         return Cost(forward=5, backward=1)

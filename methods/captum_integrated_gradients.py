@@ -19,9 +19,9 @@ class CaptumIntegratedGradients(Method):
 
     name: ClassVar[str] = "captum-integrated-gradients"
     summary: ClassVar[str] = "captum's LayerIntegratedGradients, to check integrated-gradients:path=site"
-    citation: ClassVar[str] = "Kokhlikyan et al. 2020, arXiv:2009.07896"
+    citation: ClassVar[str] = "sundararajan2017; kokhlikyan2020"
     replacements: ClassVar[tuple[str, ...]] = ("counterfactual",)
-    cross_check: ClassVar[bool] = True
+    on_request: ClassVar[bool] = True
     quadrature: ClassVar[str] = "gauss-legendre"
     steps: int = 16
 
@@ -39,7 +39,7 @@ class CaptumIntegratedGradients(Method):
 
         # captum repeats the tokens for every step; what belongs to a pair must travel beside them as an argument
         def forward(tokens: Tensor, pairs: Tensor) -> Tensor:
-            request.progress(len(tokens))
+            request.progress(len(tokens) * (2 if torch.is_grad_enabled() else 1))
             model.passes.backward += len(tokens) * torch.is_grad_enabled()
             return batch.metric(model.run(tokens), pairs)
 

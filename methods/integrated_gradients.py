@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import BenchmarkError
-from benchmark.intervention import Intervention, Quadrature
+from benchmark.intervention import Intervention, Quadrature, mean_share
 from benchmark.method import Cost, Method, Request
 from benchmark.model import KINDS, Model
 from benchmark.pairs import PairBatch
@@ -25,7 +25,7 @@ class IntegratedGradients(Method):
 
     name: ClassVar[str] = "integrated-gradients"
     summary: ClassVar[str] = "gradients averaged along a path from the replacement to the activation"
-    citation: ClassVar[str] = "Sundararajan et al. 2017, arXiv:1703.01365; Hanna et al. 2024, arXiv:2403.17806"
+    citation: ClassVar[str] = "sundararajan2017; hanna2024"
     quadrature: ClassVar[str] = "gauss-legendre"
     steps: int = 16
     path: Literal["component", "site", "joint", "input"] = "site"
@@ -47,25 +47,28 @@ class IntegratedGradients(Method):
         intervention = Intervention(model, batch, request, KINDS if self.path == "joint" else None)
         sites = intervention.sites
         if self.path == "component":
-            scores = {
-                site: intervention.integrate_alone(site, torch.arange(model.size(site.kind)), rule) for site in sites
-            }
+            scores = intervention.integrate_alone({s: torch.arange(model.size(s.kind)) for s in sites}, rule)
         elif self.path == "site":
-            scores = {site: intervention.integrate([site], rule)[site] for site in sites}
+            scores = intervention.integrate([[site] for site in sites], rule)
         elif self.path == "joint":
-            scores = intervention.integrate(sites, rule)
+            scores = intervention.integrate([sites], rule)
         else:
-            scores = intervention.integrate_inputs(sites, rule)
+            scores = intervention.integrate_inputs(rule)
         return intervention.stacked(scores)
 
     def totals(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         if self.path == "site":
             intervention = Intervention(model, batch, request)
-            return intervention.stacked({site: intervention.patch_sites([site]) for site in intervention.sites})
+            totals = intervention.patch_sites([[site] for site in intervention.sites])
+            return intervention.stacked(dict(zip(intervention.sites, totals, strict=True)))
         if self.path == "joint":
             intervention = Intervention(model, batch, request, KINDS)
-            return {"all": intervention.patch_sites(intervention.sites)}
+            return {"all": intervention.patch_sites([intervention.sites])[0]}
         return {}
+
+    def work(self, model: Model, batch: PairBatch, request: Request) -> float:
+        by_site = self.path in ("component", "site")
+        return super().work(model, batch, request) * (mean_share(model, batch, request) if by_site else 1)
 
     def cost(self, model: Model, request: Request) -> Cost:
         sites = len(model.sites(request.kinds))

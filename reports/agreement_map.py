@@ -3,29 +3,28 @@
 import re
 
 import numpy as np
-import pandas as pd
 import seaborn as sns
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from benchmark.store import Results
+from reports.comparisons import Comparisons
 from reports.drawing import CHARACTER, DIVERGING, TEXT_WIDTH, UNMEASURED, canvas, place, wrapped
-from reports.sections import Scored
-from reports.tables import between, value_of
+
+ROOM_FOR_INTERVALS = 0.38  # inches that a cell needs
 
 
-def agreement_map(table: pd.DataFrame, results: Results, methods: list[Scored]) -> Figure:
+def agreement_map(part: Comparisons) -> Figure:
     """Two panels, since one statistic misleads: Pearson of signed scores, top-k overlap by size.
 
     The first is led by the strongest components and their signs, and undefined (grey) for an unsigned method; the
     second is defined for all. Both leave out Spearman, which over all components measures the noise tail.
     """
-    k = int(table.k.dropna().max())
+    methods = part.methods
     names = [_two_lines(method.label) for method in methods]
     margin = 0.2 + 0.9 * CHARACTER * max(len(line) for name in names for line in name.split("\n"))
-    cell = float(np.clip(2.2 / len(methods), 0.25, 0.4))
+    cell = float(np.clip(2.6 / len(methods), 0.25, 0.5))
     side = cell * len(methods)
     pitch = max(side, 1.6) + 0.2
     beside = margin + 2 * pitch <= TEXT_WIDTH
@@ -33,26 +32,31 @@ def agreement_map(table: pd.DataFrame, results: Results, methods: list[Scored]) 
     figure = canvas(margin + pitch + step[0], side + 0.85 + step[1])
     panels = (
         ("pearson", "signed", "Pearson, signed scores", DIVERGING, -1.0),
-        ("top_k_overlap", "by_size", f"overlap of the top {k} by size", "Purples", 0.0),
+        ("top_k_overlap", "by_size", f"overlap of the top {part.k} by size", "Purples", 0.0),
     )
     for number, (statistic, version, title, palette, low) in enumerate(panels):
         left, top = margin + number * step[0], 0.25 + number * step[1]
         axis = place(figure, left, top, side, side)
         bar = place(figure, left, top + side + 0.3, min(side, 1.2), 0.06)
-        _triangle(axis, bar, matrix(table, results, methods, statistic, version), palette, low)
+        values, lows, highs = (matrix(part, statistic, version, column) for column in ("value", "low", "high"))
+        _triangle(axis, bar, values, palette, low)
+        if cell >= ROOM_FOR_INTERVALS:
+            _intervals(axis, lows, highs)
         axis.set_title(title, loc="left")
         axis.set_yticklabels(names if not (beside and number) else [], rotation=0)
     return figure
 
 
 def matrix(
-    table: pd.DataFrame, results: Results, methods: list[Scored], statistic: str, version: str
+    part: Comparisons, statistic: str, version: str, column: str = "value"
 ) -> Float[np.ndarray, "method method"]:
-    """One statistic of every two methods; NaN on the diagonal and where it is undefined."""
-    values = np.full((len(methods), len(methods)), np.nan)
-    for i, a in enumerate(methods):
-        for j, b in enumerate(methods[:i]):
-            values[i, j] = values[j, i] = value_of(between(table, results, a, b), statistic, version)
+    """One number of a statistic of every two methods; NaN on the diagonal and where it is undefined."""
+    values = np.full((len(part.methods), len(part.methods)), np.nan)
+    rows = (
+        part.rows[(part.rows.statistic == statistic) & (part.rows.version == version)] if len(part.rows) else part.rows
+    )
+    for row in rows.to_dict("records"):
+        values[row["a"], row["b"]] = values[row["b"], row["a"]] = row[column]
     return values
 
 
@@ -73,6 +77,15 @@ def _triangle(axis: Axes, bar: Axes, values: np.ndarray, palette: str, low: floa
                 axis.add_patch(Rectangle((column, row), 1, 1, facecolor=UNMEASURED, edgecolor="white", linewidth=0.8))
                 axis.text(column + 0.5, row + 0.5, "n/a", ha="center", va="center", size=5.5, color="0.25")
     axis.tick_params(length=0, rotation=0)
+
+
+def _intervals(axis: Axes, lows: np.ndarray, highs: np.ndarray) -> None:
+    """The 95% interval under each value, in the value's colour."""
+    shades = {text.get_position(): text.get_color() for text in axis.texts}
+    for row, column in zip(*np.where(np.tril(~np.isnan(lows), -1)), strict=True):
+        words = f"{_short(lows[row, column])} to {_short(highs[row, column])}"
+        shade = shades[column + 0.5, row + 0.5]
+        axis.text(column + 0.5, row + 0.78, words, ha="center", va="center", size=4, color=shade)
 
 
 def _short(value: float) -> str:

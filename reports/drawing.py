@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 TEXT_WIDTH = 7.0  # inches: a page's text, two columns of a paper
 UNMEASURED = "#c8c8c8"
 DIVERGING = "RdBu_r"  # told apart by the colour-blind; red is positive
+MARKERS = "osD^vPX*<>"  # beside colours, for prints in grey
 CHARACTER = 0.052  # inches that a character of a title takes
 LINE = 0.125  # inches that a line of a title takes
 
@@ -34,6 +35,13 @@ def style() -> Iterator[None]:
     }  # fmt: skip
     with mpl.rc_context(rc=sns.axes_style("ticks") | wanted):
         yield
+
+
+def colour(number: int) -> tuple[float, float, float]:
+    """One of ten colours that the colour-blind tell apart."""
+    palette = sns.color_palette("colorblind")
+    red, green, blue = palette[number % len(palette)]
+    return red, green, blue
 
 
 def across(count: int, most: int) -> int:
@@ -55,14 +63,15 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
 
 
 def panels(
-    titles: list[str], columns: int, size: tuple[float, float], gap: float, right: float = 0.1, below: float = 0.35
-) -> tuple[Figure, list[Axes]]:
-    """A figure of titled panels of one size (inches), `gap` apart, with room for labels `below` and at the `right`."""
+    titles: list[str], columns: int, size: tuple[float, float], gap: float, right: float = 0.1, below: float = 0.35,
+    left: float = 0.52, foot: float = 0.0,
+) -> tuple[Figure, list[Axes]]:  # fmt: skip
+    """A figure of titled panels of one size (inches), `gap` apart, room for labels around, for a legend at the foot."""
     width, height = size
     titles = [wrapped(title, int((width + gap - 0.1) / CHARACTER)) for title in titles]
-    above, left = LINE * (1 + max(title.count("\n") for title in titles)) + 0.1, 0.52
+    above = LINE * (1 + max(title.count("\n") for title in titles)) + 0.1
     rows = ceil(len(titles) / columns)
-    figure = canvas(left + columns * (width + gap) - gap + right, rows * (above + height + below))
+    figure = canvas(left + columns * (width + gap) - gap + right, rows * (above + height + below) + foot)
     axes = []
     for number, title in enumerate(titles):
         row, column = divmod(number, columns)

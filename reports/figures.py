@@ -1,84 +1,124 @@
-"""Which pictures a report has, and their captions."""
+"""Which pictures a report has, their captions, and the numbers that they show. To add one, add it to `pictures`."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from benchmark.store import Results
+from reports import captions
 from reports.agreement_map import agreement_map
-from reports.drawing import save, style
-from reports.formation import courses, formation
-from reports.layer_map import layer_bars, layer_map
+from reports.blocks import Picture
+from reports.comparisons import Comparisons
+from reports.cost_frontier import cost_frontier
+from reports.forest import forest, forest_data
+from reports.formation import courses, formation, formation_data
+from reports.layer_map import layer_bars, layer_map, layer_shares
+from reports.overlap_curves import curves_data, curves_figure
 from reports.scatter import scatter
-from reports.sections import Scored, Section
-
-_ENDINGS = ("agreement", "maps", "layers", "scatter", "formation")
+from reports.sections import slug
 
 
-@dataclass(frozen=True)
-class Picture:
-    stem: str  # the file's name without its ending
-    caption: str
+def pictures(part: Comparisons, stem: str) -> list[Picture]:
+    """The pictures of one section and kind, in reading order."""
+    found = []
+    if len(part.methods) > 1:
+        found.append(_agreement(part, f"{stem}-agreement"))
+    found.append(_maps(part, f"{stem}-maps") if part.kind == "head" else _layers(part, f"{stem}-layers"))
+    if part.references:
+        found += [_scatter(part, f"{stem}-scatter"), _curves(part, f"{stem}-curves")]
+    return found
 
 
-def draw_section(
-    section: Section, table: pd.DataFrame, results: Results, folder: Path, progress: Callable[[str], None]
-) -> dict[str, list[Picture]]:
-    """Draw every picture of one section into `folder`, as PDF and PNG; by kind of component, in reading order."""
-    drawn: dict[str, list[Picture]] = {}
-    for kind in section.kinds:
-        methods = section.scored(kind)
-        drawn[kind] = []
-        for ending, caption, draw in _plan(section, kind, methods, table, results):
-            picture = Picture(f"{section.slug}-{kind}-{ending}", caption)
-            progress(picture.stem)
-            with style():
-                figure = draw()
-                if figure is not None:
-                    save(figure, folder / picture.stem)
-                    drawn[kind].append(picture)
-    return drawn
+def _agreement(part: Comparisons, stem: str) -> Picture:
+    shown = part.rows.query(
+        "(statistic == 'pearson' and version == 'signed') or (statistic == 'top_k_overlap' and version == 'by_size')"
+    )
+    data = shown[["method_a", "method_b", "statistic", "version", "k", "value", "low", "high", "n_components", "note"]]
+    caption = (
+        f"Agreement of every two methods on {part.kind}s of {part.section.title}: Pearson of signed scores, top-k "
+        "overlap by size; the numbers on the diagonal name the columns."
+    )
+    return Picture(
+        stem, caption, captions.about([part], captions.intervals([part])), partial(agreement_map, part), data
+    )
 
 
-def _plan(
-    section: Section, kind: str, methods: list[Scored], table: pd.DataFrame, results: Results
-) -> list[tuple[str, str, Callable[[], Figure | None]]]:
-    plan: list[tuple[str, str, Callable[[], Figure | None]]] = []
-    rows = table[(table.setting == methods[0].cell.setting[:8]) & (table.component == kind)]
-    if len(methods) > 1:
-        caption = f"Agreement of every two methods on {kind}s: Pearson of signed scores, top-k overlap by size."
-        plan.append(("agreement", caption, lambda: agreement_map(rows, results, methods)))
-    if kind == "head":
-        caption = "Mean score of every head, on one scale; methods in units of their own say so in their titles."
-        plan.append(("maps", caption, lambda: layer_map(section, methods)))
-    else:
-        caption = f"How each method's summed sizes of {kind} scores are spread over the layers."
-        plan.append(("layers", caption, lambda: layer_bars(methods)))
-    caption = f"Mean {kind} scores against the reference, the strongest named; dashed: y = x."
-    plan.append(("scatter", caption, lambda: scatter(methods)))
-    return plan
+def _maps(part: Comparisons, stem: str) -> Picture:
+    caption = (
+        f"Mean score of every head of {part.section.title}, on one scale; methods in units of their own say so in "
+        "their titles."
+    )
+    draw = partial(layer_map, part.section, part.methods)
+    return Picture(stem, caption, captions.about([part]), draw, _mean_scores(part))
 
 
-def draw_formation(found: list[Section], table: pd.DataFrame, results: Results, folder: Path) -> list[Picture]:
+def _layers(part: Comparisons, stem: str) -> Picture:
+    data = pd.DataFrame({method.label: layer_shares(method) for method in part.methods}).rename_axis("layer")
+    caption = (
+        f"How each method's summed sizes of {part.kind} scores of {part.section.title} are spread over the layers."
+    )
+    return Picture(stem, caption, captions.about([part]), partial(layer_bars, part.methods), data.reset_index())
+
+
+def _scatter(part: Comparisons, stem: str) -> Picture:
+    caption = (
+        f"Mean {part.kind} scores of {part.section.title} against the reference, the strongest named; dashed: y = x."
+    )
+    return Picture(stem, caption, captions.about([part]), partial(scatter, part.methods), _mean_scores(part))
+
+
+def _curves(part: Comparisons, stem: str) -> Picture:
+    data = curves_data(part)
+    caption = (
+        f"Agreement with the reference in the top k {part.kind}s by size of {part.section.title}, over k. Grey: "
+        "chance, its expectation and its central 95% under free permutations."
+    )
+    if not part.halves.refusal:
+        caption += (
+            " Shaded: overlap of the reference on one half of the pairs with itself on the other half, central 95% "
+            "over the splits."
+        )
+    return Picture(stem, caption, captions.about([part]), partial(curves_figure, data), data)
+
+
+def forest_picture(parts: list[Comparisons], stem: str) -> Picture:
+    """Every task's agreement with the reference beside the ceiling that noise sets to it."""
+    data = forest_data(parts)
+    caption = (
+        f"Agreement with the reference on {parts[0].kind}s: Pearson of mean scores (by size where a method is "
+        "unsigned) on the same pairs and on different ones, and the noise ceiling of the latter."
+    )
+    return Picture(stem, caption, captions.about(parts, captions.intervals(parts)), partial(forest, data), data)
+
+
+def frontier_picture(data: pd.DataFrame, parts: list[Comparisons], stem: str) -> Picture:
+    """Every task's agreement with the reference against its cost."""
+    caption = (
+        f"Agreement with the reference on {parts[0].kind}s against cost in passes, forward and backward, a pair. The "
+        "line joins the methods on the frontier."
+    )
+    return Picture(stem, caption, captions.about(parts, captions.intervals(parts)), partial(cost_frontier, data), data)
+
+
+def formations(parts: list[Comparisons]) -> list[Picture]:
     """One picture for each task that was run on several training checkpoints of a model."""
+    found = courses(parts)
     drawn = []
-    for (model, task, metric), course in courses(found).items():
+    for (model, task, metric), course in found.items():
+        data = formation_data(course)
         caption = (
             f"{model} on {task} over training: agreement of each method with activation patching on heads, and the "
             f"mean effect ({metric}) of the heads that are strongest at the end."
         )
-        picture = Picture(f"{model}-{task}-formation", caption)
-        with style():
-            save(formation(course, table, results), folder / picture.stem)
-        drawn.append(picture)
+        metrics = [metric] if sum(name[:2] == (model, task) for name in found) > 1 else []
+        stem = slug(model, task, *metrics, "formation")
+        drawn.append(Picture(stem, caption, captions.about(course.values()), partial(formation, data, metric), data))
     return drawn
 
 
-def remove_old(folder: Path) -> None:
-    """Take away an earlier report's pictures, so that none of a cell that is gone stays beside the new ones."""
-    for ending in _ENDINGS:
-        for path in [*folder.glob(f"*-{ending}.pdf"), *folder.glob(f"*-{ending}.png")]:
-            path.unlink()
+def _mean_scores(part: Comparisons) -> pd.DataFrame:
+    """Heads: every mean score. Thousands of neurons: the cells that hold them."""
+    if part.kind == "neuron":
+        rows = [{"method": method.label, "scores_in": method.cell.folder.name} for method in part.methods]
+        return pd.DataFrame(rows)
+    names = [part.methods[0].component(number) for number in range(part.methods[0].vector.size)]
+    return pd.DataFrame({"component": names} | {method.label: method.vector for method in part.methods})

@@ -4,49 +4,63 @@ import re
 from collections import defaultdict
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.store import Results
-from reports.drawing import panels
-from reports.sections import Scored, Section
-from reports.tables import against_reference
+from reports.comparisons import Comparisons, value_of
+from reports.drawing import colour, panels
+from reports.sections import Scored
 
 FEWEST = 3  # checkpoints that make a course
 STRONGEST = 5
 _CHECKPOINT = re.compile(r"(.+)@step-(\d+)$")
-_PANELS = (("pearson/signed", "Pearson, signed scores"), ("top_k_overlap/by_size", "overlap of the top {k} by size"))
+_PANELS = (
+    ("pearson", "signed", "Pearson, signed scores"),
+    ("top_k_overlap", "by_size", "overlap of the top {k} by size"),
+)
 
-Course = dict[int, Section]  # by training step
+Course = dict[int, Comparisons]  # by training step
 
 
-def courses(found: list[Section], kind: str = "head") -> dict[tuple[str, str, str], Course]:
-    """Sections of one model's checkpoints by (model, task, metric), where there are enough and a reference."""
+def courses(parts: list[Comparisons]) -> dict[tuple[str, str, str], Course]:
+    """One model's checkpoints, heads only, by (model, task, metric), where there are enough and a reference."""
     grouped: dict[tuple[str, str, str], Course] = defaultdict(dict)
-    for section in found:
-        key = section.key
-        checkpoint = _CHECKPOINT.match(key["model"]["name"])
-        if checkpoint and kind in section.kinds and any(method.reference for method in section.scored(kind)):
-            grouped[checkpoint[1], key["task"]["name"], key["task"]["metric"]][int(checkpoint[2])] = section
+    for part in parts:
+        key = part.section.key
+        checkpoint = _CHECKPOINT.match(part.section.model)
+        if checkpoint and part.kind == "head" and part.references:
+            grouped[checkpoint[1], key["task"]["name"], key["task"]["metric"]][int(checkpoint[2])] = part
     return {name: dict(sorted(course.items())) for name, course in grouped.items() if len(course) >= FEWEST}
 
 
-def formation(course: Course, table: pd.DataFrame, results: Results, kind: str = "head") -> Figure:
-    """Three panels over the training step (logarithmic): two statistics of agreement, and the strongest components."""
-    methods = {step: section.scored(kind) for step, section in course.items()}
-    agreement = {step: against_reference(table, results, scored) for step, scored in methods.items()}
-    k = max(int(rows.k.max()) for rows in agreement.values())
-    titles = [title.format(k=k) for _, title in _PANELS]
-    last = list(course.values())[-1]
-    titles.append(f"effect of the {STRONGEST} strongest {kind}s, by activation patching")
-    most = max(STRONGEST, *(len(scored) for scored in methods.values()))
-    figure, axes = panels(titles, 3, (1.75, 1.5), 0.55, right=0.1, below=0.5 + 0.12 * most)
-    for axis, (statistic, _) in zip(axes, _PANELS, strict=False):
-        _lines(axis, {s: dict(zip(rows.method, rows[statistic], strict=True)) for s, rows in agreement.items()})
-    effects = {step: next(method for method in scored if method.reference) for step, scored in methods.items()}
-    _lines(axes[2], _strongest(effects))
-    axes[2].set_ylabel(f"mean score ({last.key['task']['metric']})")
+def formation_data(course: Course) -> pd.DataFrame:
+    """A row a panel, training step and line: two statistics of agreement, and the strongest components' effects."""
+    rows = []
+    for step, part in course.items():
+        for statistic, version, panel in _PANELS:
+            rows += [
+                {"panel": panel.format(k=part.k), "step": step, "line": method.label}
+                | {"value": value_of(found, statistic, version)}
+                for method, _, found in part.against_reference
+            ]
+    effects = {step: part.references[0] for step, part in course.items()}
+    panel = f"effect of the {STRONGEST} strongest heads, by activation patching"
+    rows += [
+        {"panel": panel, "step": step, "line": name, "value": value}
+        for step, values in _strongest(effects).items()
+        for name, value in values.items()
+    ]
+    return pd.DataFrame(rows)
+
+
+def formation(data: pd.DataFrame, metric: str) -> Figure:
+    """Three panels over the training step (logarithmic)."""
+    grouped = list(data.groupby("panel", sort=False))
+    most = data.groupby("panel").line.nunique().max()
+    figure, axes = panels([str(name) for name, _ in grouped], 3, (1.75, 1.5), 0.55, below=0.5 + 0.12 * most)
+    for axis, (_, rows) in zip(axes, grouped, strict=True):
+        _lines(axis, rows)
+    axes[-1].set_ylabel(f"mean score ({metric})")
     return figure
 
 
@@ -59,15 +73,12 @@ def _strongest(effects: dict[int, Scored]) -> dict[int, dict[str, float]]:
     }
 
 
-def _lines(axis: Axes, values: dict[int, dict[str, float]]) -> None:
-    frame = pd.DataFrame(values).T.sort_index()
+def _lines(axis: Axes, rows: pd.DataFrame) -> None:
+    frame = rows.pivot(index="step", columns="line", values="value")[list(dict.fromkeys(rows.line))]
     for number, name in enumerate(frame.columns):
         if frame[name].notna().any():
-            colour = sns.color_palette("colorblind")[number]
             dashes = (2 * number, (4, 2 * number)) if number else "solid"  # lines that lie on each other stay visible
-            axis.plot(
-                frame.index, frame[name], "o", linestyle=dashes, markersize=2, linewidth=1, color=colour, label=name
-            )
+            axis.plot(frame.index, frame[name], "o", ls=dashes, ms=2, lw=1, color=colour(number), label=name)
     axis.axhline(0, color="0.7", linewidth=0.5, zorder=0)
     axis.set_xscale("symlog", linthresh=1)
     first, last = frame.index[0], frame.index[-1]

@@ -8,7 +8,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from reports.drawing import DIVERGING, TEXT_WIDTH, UNMEASURED, across, panels, place
+from reports.drawing import DIVERGING, TEXT_WIDTH, UNMEASURED, across, colour, panels, place
 from reports.sections import Scored, Section
 
 MOST_ACROSS = 5
@@ -47,10 +47,10 @@ def layer_bars(methods: list[Scored]) -> Figure:
     columns = across(len(methods), MOST_ACROSS)
     size = (min(1.6, (TEXT_WIDTH - 0.6) / columns - _GAP), float(np.clip(0.07 * n_layers, 0.8, 2.6)))
     figure, axes = panels([method.label + _sampled(method) for method in methods], columns, size, _GAP)
-    shares = [_layer_shares(method) for method in methods]
+    shares = [layer_shares(method) for method in methods]
     longest = max(share.max() for share in shares) or 1.0
     for number, (axis, share) in enumerate(zip(axes, shares, strict=True)):
-        axis.barh(range(n_layers), share, color=sns.color_palette("colorblind")[0], height=0.8, linewidth=0)
+        axis.barh(range(n_layers), share, color=colour(0), height=0.8, linewidth=0)
         axis.set(xlim=(0, 1.05 * longest), ylim=(n_layers - 0.5, -0.5), xlabel="share of summed |mean|")
         axis.locator_params(axis="x", nbins=3)
         axis.xaxis.set_major_formatter("{x:.0%}")
@@ -59,7 +59,7 @@ def layer_bars(methods: list[Scored]) -> Figure:
     return figure
 
 
-def _layer_shares(method: Scored) -> Float[np.ndarray, " layer"]:
+def layer_shares(method: Scored) -> Float[np.ndarray, " layer"]:
     weights = method.cell.probability(method.kind)
     sizes = np.abs(method.mean) / np.where(weights > 0, weights, np.nan)
     sums = np.nansum(sizes, axis=1, dtype=np.float64)

@@ -1,17 +1,23 @@
-"""The report of a results folder: `report.md`, `agreement.csv` and the figures."""
+"""The report of a results folder: one list of blocks, written as Markdown, HTML, LaTeX, CSV and JSON."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from benchmark.store import Results
-from reports import markdown as md
-from reports.figures import Picture, draw_formation, draw_section, remove_old
-from reports.sections import Section, sections
-from reports.tables import accuracy_table, against_reference, agreement_table, cost_table, incomplete, strongest_table
+from reports.blocks import Block, Picture, Table
+from reports.comparisons import agreement_table, compared
+from reports.contents import contents
+from reports.drawing import save, style
+from reports.html import html
+from reports.latex import latex
+from reports.markdown import markdown
 
-FEW_PAIRS = 16  # below this, agreement on other pairs may be quite another
+_PAGES = ("report.html", "report.md", "report.json", "references.bib", "agreement.csv")
+_PLACES = {Table: ("tables", ("tex", "csv")), Picture: ("figures", ("pdf", "png"))}
 
 
 def _silent(part: str) -> None:
@@ -21,70 +27,79 @@ def _silent(part: str) -> None:
 def write_report(
     results: Results, out: Path, top_k: int | None = None, progress: Callable[[str], None] | None = None
 ) -> Path:
-    """Write the report into `out` and return the path of `report.md`.
+    """Write the report into `out` and return the path of `report.html`.
 
     `progress` is told the name of each part before it is made. The same results folder gives the same bytes.
     """
     tell = progress or _silent
     out.mkdir(parents=True, exist_ok=True)
-    remove_old(out / "figures")
+    _remove_old(out)
     tell("agreement")
-    found = sections(results)
-    table = agreement_table(results, top_k)
-    table.to_csv(out / "agreement.csv", index=False, lineterminator="\n")
-    parts = [_opening(results, found)]
-    if formed := draw_formation(found, table, results, out / "figures"):
-        parts += ["## Over training", *map(_shown, formed)]
-    for section in found:
-        pictures = draw_section(section, table, results, out / "figures", tell)
-        parts.append(_section(section, table, results, pictures))
-    parts.append(_closing(results))
-    path = out / "report.md"
-    path.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    return path
+    parts = compared(results, top_k)
+    blocks, cited = contents(results, parts)
+    pictures = {block.stem: _draw(block, out, tell) for block in blocks if isinstance(block, Picture)}
+    for block in blocks:
+        if isinstance(block, Table):
+            _write(out / "tables" / f"{block.stem}.tex", latex(block))
+            _write(out / "tables" / f"{block.stem}.csv", _csv(block.data))
+    tell("pages")
+    _write(out / "agreement.csv", _csv(agreement_table(parts)))
+    _write(out / "references.bib", "\n\n".join(cited[key].entry for key in sorted(cited)) + "\n" * bool(cited))
+    _write(out / "report.md", markdown(blocks))
+    _write(out / "report.json", json.dumps(_as_json(blocks), indent=1, ensure_ascii=False) + "\n")
+    _write(out / "report.html", html(blocks, pictures))
+    return out / "report.html"
 
 
-def _opening(results: Results, found: list[Section]) -> str:
-    return "\n\n".join(
-        [
-            "# Attribution benchmark",
-            "## What was run",
-            md.what_was_run(results, found),
-            "## Can the model do the tasks?",
-            md.accuracy_markdown(accuracy_table(found)),
-            "## Which rows became pairs",
-            md.audit_markdown(found),
-        ]
-    )
+def _draw(picture: Picture, out: Path, tell: Callable[[str], None]) -> tuple[Path, float]:
+    """Draw into `figures/`; where the PNG lies and how wide it is in inches."""
+    tell(picture.stem)
+    stem = out / "figures" / picture.stem
+    with style():
+        figure = picture.draw()
+        save(figure, stem)
+    return stem.with_name(f"{stem.name}.png"), float(figure.get_size_inches()[0])
 
 
-def _section(section: Section, table: pd.DataFrame, results: Results, pictures: dict[str, list[Picture]]) -> str:
-    parts = [f"## {section.title}", _pairs_line(section)]
-    for kind in section.kinds:
-        methods = section.scored(kind)
-        parts.append(f"### {kind.capitalize()}s")
-        agreement = against_reference(table, results, methods)
-        if len(agreement):
-            parts.append(md.reference_markdown(agreement))
-        else:
-            parts.append("No reference to hold the methods against: see `agreement.csv` for every two methods.")
-        parts.append(f"Strongest components (mean score, share of the gap). {md.sampled_markdown(methods)}".strip())
-        parts.append(md.strongest_markdown(strongest_table(section, methods)))
-        parts += map(_shown, pictures[kind])
-    warnings = [f"**{warning}**" for warning in incomplete(section)]
-    return "\n\n".join([*parts, "### Cost and completeness", *warnings, md.cost_markdown(cost_table(section))])
+def _csv(data: pd.DataFrame) -> str:
+    return str(data.to_csv(index=False, lineterminator="\n"))
 
 
-def _shown(picture: Picture) -> str:
-    return f"![{picture.caption}](figures/{picture.stem}.png)\n\n*{picture.caption}*"
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
-def _pairs_line(section: Section) -> str:
-    few = f" **Fewer than {FEW_PAIRS} pairs: take every number below as a first look.**" * (section.n_pairs < FEW_PAIRS)
-    metric = section.key["task"]["metric"]
-    return f"{section.n_pairs} pairs; mean f(clean) - f(corrupted) = {md.number(section.gap, '.3f')} ({metric}).{few}"
+def _as_json(blocks: list[Block]) -> dict[str, Any]:
+    """Every block with its words and its numbers unrounded, and the files that the report consists of."""
+    files = [*_PAGES]
+    found = []
+    for block in blocks:
+        words: dict[str, Any] = {"block": type(block).__name__.lower()}
+        match block:
+            case Table() | Picture():
+                folder, endings = (
+                    ("tables", ("tex", "csv")) if isinstance(block, Table) else ("figures", ("pdf", "png"))
+                )
+                files += [f"{folder}/{block.stem}.{ending}" for ending in endings]
+                words |= {"stem": block.stem, "caption": block.caption, "facts": block.facts} | _numbers(block.data)
+            case _:
+                words |= vars(block)
+        found.append(words)
+    return {"blocks": found, "files": files}
 
 
-def _closing(results: Results) -> str:
-    trouble = ["## Failed and damaged cells", md.trouble_markdown(results)]
-    return "\n\n".join([*trouble, "## How to read this", md.HOW_TO_READ.rstrip()])
+def _numbers(data: pd.DataFrame) -> dict[str, Any]:
+    rows = data.to_dict("split", index=False)["data"]
+    return {"columns": list(data.columns), "rows": [[None if pd.isna(cell) else cell for cell in row] for row in rows]}
+
+
+def _remove_old(out: Path) -> None:
+    """Take away an earlier report's files, so that none of a cell that is gone stays beside the new ones."""
+    try:
+        files = json.loads((out / "report.json").read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):  # no report here, or not one of ours
+        return
+    for path in (out / name for name in files):
+        if path.resolve().is_relative_to(out.resolve()):
+            path.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
-from reports.drawing import CHARACTER, LINE, across, panels, wrapped
+from reports.drawing import CHARACTER, LINE, across, colour, panels, wrapped
 from reports.sections import Scored, reference_for
 
 MOST_ACROSS = 4
@@ -19,15 +19,13 @@ _DISTANCES = (4, 9, 15, 22)  # points between a component and its name, tried in
 _SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1))
 
 
-def scatter(methods: list[Scored]) -> Figure | None:
-    """One panel a method, one point a component; None where there is no reference.
+def scatter(methods: list[Scored]) -> Figure:
+    """One panel a method, one point a component; there must be a reference.
 
     The line y=x stands where both axes are amounts of the metric. An unsigned method is drawn by size on both axes.
     """
     compared = [(method, reference_for(method, methods)) for method in methods]
     pairs = [(method, reference) for method, reference in compared if reference and reference is not method]
-    if not pairs:
-        return None
     columns = across(len(pairs), MOST_ACROSS)
     lines = max(_axis_label(method, reference).count("\n") + 1 for method, reference in pairs)
     figure, axes = panels([method.label for method, _ in pairs], columns, _SIZE, _GAP, below=0.35 + (lines - 1) * LINE)
@@ -47,7 +45,7 @@ def _panel(axis: Axes, method: Scored, reference: Scored) -> None:
     axis.axhline(0, color="0.85", lw=0.6, zorder=0)
     axis.axvline(0, color="0.85", lw=0.6, zorder=0)
     sns.scatterplot(
-        x=x, y=y, ax=axis, s=7, color=sns.color_palette("colorblind")[0], alpha=0.6, linewidth=0, legend=False,
+        x=x, y=y, ax=axis, s=7, color=colour(0), alpha=0.6, linewidth=0, legend=False,
         rasterized=len(x) > 1000,
     )  # fmt: skip
     axis.margins(0.15)

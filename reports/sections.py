@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from benchmark.store import Cell, Results
 
@@ -39,8 +39,24 @@ class Scored:
         return bool(self.cell.info["key"]["method"]["metric_units"])
 
     @property
+    def per_pair(self) -> bool:
+        """Whether every pair was scored by itself; scores from elsewhere may be the same for all pairs."""
+        return bool(self.cell.info["key"]["method"].get("options", {}).get("per_pair", True))
+
+    @property
     def vector(self) -> Float[np.ndarray, " component"]:
         return self.mean.ravel()
+
+    @property
+    def scores(self) -> Float[np.ndarray, "pair component"]:
+        """Every pair's scores; the components in the order of `vector`."""
+        values = self.cell.values(self.kind)
+        return values.reshape(len(values), -1)
+
+    @property
+    def layers(self) -> Int[np.ndarray, " component"]:
+        """The layer of every component."""
+        return np.repeat(np.arange(len(self.mean)), self.mean.shape[1])
 
     def component(self, number: int) -> str:
         """The name of a place in `vector`: L23H3, L4N1024."""
@@ -59,6 +75,7 @@ class Section:
     """All finished cells of one setting."""
 
     title: str
+    short: str  # without the model
     slug: str  # starts the names of its files
     cells: tuple[Cell, ...]
     labels: dict[str, str]  # by the cell's `variant`
@@ -66,6 +83,10 @@ class Section:
     @property
     def key(self) -> dict[str, Any]:
         return dict(self.cells[0].info["key"])
+
+    @property
+    def model(self) -> str:
+        return self.cells[0].model
 
     @property
     def n_pairs(self) -> int:
@@ -81,9 +102,14 @@ class Section:
         arrays = self.cells[0].arrays
         return float(np.mean(arrays["clean_metric"].astype(np.float64) - arrays["corrupted_metric"]))
 
-    def noted(self, name: str) -> dict[str, Any]:
-        """What the first cell that holds it says under `name` (accuracy, audit, filter)."""
+    def noted(self, name: str) -> Any:
+        """What the first cell that holds it says under `name` (accuracy, audit, filter, pairs); {} where none does."""
         return next((cell.info[name] for cell in self.cells if cell.info.get(name)), {})
+
+    def per_pair(self, name: str) -> list[str] | None:
+        """The `cluster` or `template` of every pair; None where the cells don't say."""
+        pairs = self.noted("pairs")
+        return [str(pair[name]) for pair in pairs] if pairs else None
 
     def label(self, cell: Cell) -> str:
         return self.labels[cell.variant]
@@ -118,12 +144,18 @@ def sections(results: Results) -> list[Section]:
         found.append(
             Section(
                 title=", ".join([f"{title} ({cells[0].task})", cells[0].model, *suffix]),
-                slug=re.sub(r"[^A-Za-z0-9._]+", "-", "-".join([place, *suffix])).strip("-"),
+                short=", ".join([cells[0].task, *suffix]),
+                slug=slug(place, *suffix),
                 cells=tuple(cells),
                 labels=labels,
             )
         )
     return found
+
+
+def slug(*words: str) -> str:
+    """Words joined into the name of a file."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(words)).strip("-")
 
 
 def _order(cell: Cell) -> tuple[Any, ...]:

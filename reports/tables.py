@@ -1,100 +1,70 @@
-"""The numbers of a report as pandas tables."""
+"""The tables that say what was run, whether the model can do it, what it found, and what it cost."""
 
-from dataclasses import asdict
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchmark.agreement import STATISTICS, default_k, panel
-from benchmark.store import Cell, Results
-from reports.sections import Scored, Section, reference_for, sections
+from benchmark.store import Results
+from reports import captions
+from reports.blocks import Table, number
+from reports.captions import distinct
+from reports.references import Reference, references
+from reports.sections import Scored, Section
 
+_STATISTICS = {  # sources of what a report computes, beside those of what was run
+    "agreement of tops": "krishna2022",
+    "rank-biased overlap": "webber2010",
+    "weighted tau": "vigna2015",
+    "disattenuation": "spearman1904",
+    "adjusted p": "holm1979",
+}
 CONVERGED = 0.05  # the largest mean completeness error, as a share of the gap, that goes without a warning
-AGREEMENT_COLUMNS = (
-    "model", "task", "metric", "component", "method_a", "direction_a", "replacement_a", "method_b", "direction_b",
-    "replacement_b", "n_pairs", "statistic", "version", "k", "value", "chance", "n_components", "note", "setting",
-    "cell_a", "cell_b",
-)  # fmt: skip
 
 
-def agreement_table(results: Results, top_k: int | None = None) -> pd.DataFrame:
-    """Every statistic of every two methods on the mean scores, one a row, for each setting and kind of component."""
-    rows: list[dict[str, Any]] = []
-    for section in sections(results):
-        for kind in section.kinds:
-            methods = section.scored(kind)
-            k = top_k or _common_k(methods)
-            for a, b in combinations(methods, 2):
-                rows += _agreement_rows(results, section, a, b, k)
-    table = pd.DataFrame(rows, columns=list(AGREEMENT_COLUMNS))
-    return table.astype({"k": "Int64"})
-
-
-def _common_k(methods: list[Scored]) -> int:
-    """One k for all methods of a table: by the smallest number of components that any of them measured."""
-    return default_k(min(int((~np.isnan(method.vector)).sum()) for method in methods))
-
-
-def _agreement_rows(results: Results, section: Section, a: Scored, b: Scored, k: int) -> list[dict[str, Any]]:
-    key = section.key
-    shared = {
-        "model": key["model"]["name"],
-        "task": key["task"]["name"],
-        "metric": key["task"]["metric"],
-        "component": a.kind,
-        "n_pairs": section.n_pairs,
-        "setting": a.cell.setting[:8],
+def what_was_run(results: Results, found: list[Section]) -> Table:
+    """Everything that a reader needs to repeat the run, each line with all values that the folder's cells have."""
+    keys = [cell.info["key"] for cell in results.all_cells]
+    origins = [cell.info.get("provenance", {}) for cell in results.cells]
+    versions: dict[str, list[str]] = {}
+    for origin in origins:
+        for package, version in origin.get("versions", {}).items():
+            versions.setdefault(package, []).append(version)
+    facts = {
+        "model": distinct(_model(key["model"]) for key in keys),
+        "tasks": distinct(key["task"]["name"] for key in keys),
+        "pairs": distinct(f"{section.n_pairs} ({section.key['task']['name']})" for section in found),
+        "split": distinct(key["task"].get("split") for key in keys),
+        "metric": distinct(key["task"]["metric"] for key in keys),
+        "methods": distinct(key["method"]["label"] for key in keys),
+        "quadrature": distinct(origin.get("quadrature") for origin in origins),
+        "direction": distinct(key["method"]["direction"] for key in keys),
+        "replacement": distinct(key["method"]["replacement"] for key in keys),
+        "components": distinct(kind for key in keys for kind in key["kinds"]),
+        "seed": distinct(key["method"].get("seed") for key in keys),
+        "dtype": distinct(key["dtype"] for key in keys),
+        "weight processing": distinct(key["processing"] for key in keys),
+        "device": distinct(origin.get("device") for origin in origins),
+        "threads": distinct(origin.get("threads") for origin in origins),
+        "commit": distinct(_commit(origin) for origin in origins),
+        "python": distinct(origin.get("python") for origin in origins),
+        "versions": ", ".join(f"{package} {distinct(versions[package], ' / ')}" for package in sorted(versions)),
     }
-    for side, scored in (("a", a), ("b", b)):
-        names = (f"method_{side}", f"direction_{side}", f"replacement_{side}")
-        shared |= dict(zip(names, scored.cell.identity, strict=True))
-        shared[f"cell_{side}"] = place(results, scored.cell)
-    return [shared | asdict(one) for one in panel(a.vector, b.vector, k, a.signed, b.signed)]
+    data = pd.DataFrame([{"what": name, "value": value} for name, value in facts.items() if value])
+    return Table("run", "What was run, and with what.", "", data, data)
 
 
-def place(results: Results, cell: Cell) -> str:
-    """A cell's folder inside its results folder: its name in every table."""
-    return cell.folder.relative_to(results.folder).as_posix()
+def _model(model: dict[str, Any]) -> str:
+    bos = "with" if model.get("prepend_bos") else "without"
+    return f"{captions.model_name(model).removesuffix(')')}, {bos} a prepended BOS)"
 
 
-def between(table: pd.DataFrame, results: Results, a: Scored, b: Scored) -> pd.DataFrame:
-    """The rows of the agreement table for two methods, in whichever order they were compared."""
-    one, other = place(results, a.cell), place(results, b.cell)
-    either = ((table.cell_a == one) & (table.cell_b == other)) | ((table.cell_a == other) & (table.cell_b == one))
-    return table[either & (table.component == a.kind)]
+def _commit(origin: dict[str, Any]) -> str | None:
+    return f"{origin['commit']}{' (with changes)' if origin.get('dirty') else ''}" if origin.get("commit") else None
 
 
-def value_of(rows: pd.DataFrame, statistic: str, version: str) -> float:
-    """One statistic's value; NaN where it isn't defined for the two methods."""
-    found = rows.loc[(rows.statistic == statistic) & (rows.version == version), "value"]
-    return float(found.iloc[0]) if len(found) else np.nan
-
-
-def against_reference(table: pd.DataFrame, results: Results, methods: list[Scored]) -> pd.DataFrame:
-    """Each method held against its reference: `method, against, n_components, k`, a column a statistic, `note`.
-
-    Empty where the grid has no reference. Statistics' columns are named `statistic/version`.
-    """
-    rows = []
-    for method in methods:
-        reference = reference_for(method, methods)
-        if reference is None or reference is method:
-            continue
-        found = between(table, results, method, reference)
-        values = {f"{s.name}/{s.version}": value_of(found, s.name, s.version) for s in STATISTICS}
-        rows.append(
-            {"method": method.label, "against": reference.label, "n_components": found.n_components.iloc[0]}
-            | {"k": found.k.max()}
-            | values
-            | {"note": "; ".join(sorted(set(found.note) - {""}))}
-        )
-    return pd.DataFrame(rows)
-
-
-def accuracy_table(found: list[Section]) -> pd.DataFrame:
+def accuracy_data(found: list[Section]) -> pd.DataFrame:
     """Share of pairs that the model gets right, with Wilson's 95% interval (Wilson 1927, doi:10.2307/2276774)."""
     rows = []
     for section in found:
@@ -112,6 +82,44 @@ def accuracy_table(found: list[Section]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def accuracy_table(found: list[Section]) -> Table:
+    data = accuracy_data(found)
+    shown = pd.DataFrame(
+        {
+            "task": row.task,
+            "right": f"{row.right} of {row.n}" if row.n else "-",
+            "accuracy": number(row.accuracy, ".3f"),
+            "95% interval": f"{row.low:.3f} to {row.high:.3f}" if row.n else "-",
+            "min. metric asked": number(row.min_metric, "g"),
+            "left out by it": str(row.left_out),
+            "pairs scored": str(row.pairs),
+        }
+        for row in data.itertuples()
+    )
+    caption = (
+        "Accuracy: the share of pairs with a clean metric above 0 and above the corrupted one, before any filter; "
+        "Wilson's 95% intervals."
+    )
+    return Table("accuracy", caption, captions.made_by(found), shown, data)
+
+
+def audit_table(found: list[Section]) -> Table:
+    rows = []
+    for section in found:
+        audit = section.noted("audit")
+        dropped = "; ".join(f"{reason}: {count}" for reason, count in sorted(audit.get("dropped", {}).items()))
+        counts = [audit.get(name) for name in ("rows", "kept")]
+        rows.append({"task": section.title, "rows": counts[0], "kept": counts[1], "dropped": dropped or "none"})
+    data = pd.DataFrame(rows)
+    shown = data.assign(rows=data["rows"].map(_whole), kept=data.kept.map(_whole))
+    caption = "Rows of each dataset that became pairs under the model's tokenizer."
+    return Table("audit", caption, captions.made_by(found), shown.rename(columns={"rows": "rows looked at"}), data)
+
+
+def _whole(value: float) -> str:
+    return number(value, ".0f")
+
+
 def incomplete(section: Section) -> list[str]:
     """A warning for each method whose integral hasn't converged: its scores miss the sum that they must have."""
     found = {}
@@ -126,7 +134,7 @@ def incomplete(section: Section) -> list[str]:
     return [found[label] for label in sorted(found)]
 
 
-def strongest_table(section: Section, methods: list[Scored], count: int = 5) -> pd.DataFrame:
+def strongest_data(section: Section, methods: list[Scored], count: int = 5) -> pd.DataFrame:
     """The strongest components of every method: rank, name, mean score, and share of the gap f(clean)-f(corrupted)."""
     return pd.DataFrame(
         {
@@ -141,7 +149,35 @@ def strongest_table(section: Section, methods: list[Scored], count: int = 5) -> 
     )
 
 
-def cost_table(section: Section) -> pd.DataFrame:
+def strongest_table(section: Section, methods: list[Scored], stem: str) -> Table:
+    """One row a method, its components from the strongest on."""
+    data = strongest_data(section, methods)
+    rows = []
+    for method, group in data.groupby("method", sort=False):
+        row: dict[str, str] = {"method": str(method)}
+        for rank, name, score, share in zip(group["rank"], group.component, group.score, group.share, strict=True):
+            row[str(rank)] = f"{name} {score:.3g}" + ("" if np.isnan(share) else f" ({share:.0%})")
+        rows.append(row)
+    caption = (
+        f"Strongest {methods[0].kind}s of {section.title}: mean score over {section.n_pairs} pairs, and its share of "
+        f"the mean gap f(clean) - f(corrupted)."
+    )
+    return Table(stem, caption, sampled(methods) + captions.made_by([section]), pd.DataFrame(rows).fillna("-"), data)
+
+
+def sampled(methods: list[Scored]) -> str:
+    """Which methods measured only a part of the components; empty where all measured all."""
+    lines = []
+    for method in methods:
+        measured, total = int((~np.isnan(method.vector)).sum()), len(method.vector)
+        if measured < total:
+            lines.append(
+                f"{method.label} measured {measured} of {total} {method.kind}s: its strongest are those of a sample. "
+            )
+    return "".join(lines)
+
+
+def cost_table(section: Section, stem: str) -> Table:
     """What each cell took, and how far its scores are from complete where that is claimed."""
     rows = []
     for cell in sorted(section.cells, key=lambda cell: (section.label(cell), cell.kinds)):
@@ -162,4 +198,43 @@ def cost_table(section: Section) -> pd.DataFrame:
                 "completeness_max": float(error.max()) if error.size else np.nan,
             }
         )
-    return pd.DataFrame(rows)
+    data = pd.DataFrame(rows)
+    shown = pd.DataFrame(
+        {
+            "method": row.method,
+            "components": row.kinds,
+            "forward rows": number(row.forward, ".0f"),
+            "backward rows": number(row.backward, ".0f"),
+            "declared a pair": " + ".join(number(n, ".0f") for n in (row.declared_forward, row.declared_backward)),
+            "seconds": number(row.seconds, ".1f"),
+            "process peak so far, MB": number(None if pd.isna(row.peak_bytes) else row.peak_bytes / 1e6, ".0f"),
+            "completeness error, mean": number(row.completeness_mean, ".2g"),
+            "largest": number(row.completeness_max, ".2g"),
+        }
+        for row in data.itertuples()
+    )
+    caption = (
+        f"Cost of {section.n_pairs} pairs of {section.title}, and completeness error: a pair's largest difference "
+        "between the sum of scores and what they must sum to; a dash where the method claims no completeness."
+    )
+    return Table(stem, caption, captions.made_by([section]), shown, data)
+
+
+def sources(results: Results) -> tuple[Table, dict[str, Reference]]:
+    """Who is to be cited for every task, method and statistic of the report, and these sources by key."""
+    used: dict[tuple[str, str], str | None] = {("statistic", name): key for name, key in _STATISTICS.items()}
+    for cell in results.all_cells:
+        for what in ("task", "method"):
+            plugin = (what, str(cell.info["key"][what]["name"]))
+            used[plugin] = used.get(plugin) or cell.info.get("citations", {}).get(what)
+    found: dict[str, Reference] = {}
+    rows = []
+    for (what, name), citation in sorted(used.items(), key=lambda one: (one[0][0] == "statistic", one[0])):
+        named = references(citation or "")
+        found |= {source.key: source for source in named}
+        nothing = "none given" if citation is not None else "not stored by the version that scored it"
+        rows += [{"what": what, "name": name, "key": source.key, "source": source.line} for source in named]
+        rows += [{"what": what, "name": name, "key": "-", "source": nothing}] * (not named)
+    data = pd.DataFrame(rows)
+    caption = "Sources of tasks, methods and statistics; their entries are in `references.bib`."
+    return Table("sources", caption, "", data, data), found

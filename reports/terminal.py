@@ -1,47 +1,48 @@
 """The table that a run ends with."""
 
 from collections.abc import Hashable, Mapping
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmark.agreement import STATISTICS
 from benchmark.store import Results
 from reports.agreement_map import matrix
-from reports.markdown import number
+from reports.blocks import number, with_interval
+from reports.comparisons import Comparisons, compared, value_of
 from reports.sections import Scored, Section, sections
-from reports.tables import accuracy_table, against_reference, agreement_table, incomplete
+from reports.tables import accuracy_data, incomplete
 
 _COLUMNS = {
-    "pearson/signed": "Pearson",
-    "spearman/signed": "Spearman",
-    "kendall/signed": "Kendall",
-    "pearson/by_size": "Pearson|.|",
-    "top_k_overlap/by_size": "top{k}|.|",
-    "sign_agreement_top_k/by_size": "signs@{k}",
+    ("pearson", "signed"): "Pearson",
+    ("spearman", "signed"): "Spearman",
+    ("kendall", "signed"): "Kendall",
+    ("pearson", "by_size"): "Pearson|.|",
+    ("top_k_overlap", "by_size"): "top{k}|.|",
+    ("sign_agreement_top_k", "by_size"): "signs@{k}",
 }
+_PRIMARY = ("pearson", "signed")  # the one column with intervals: a terminal is narrow
 
 
 def terminal_summary(results: Results, top_k: int | None = None) -> str:
     """Plain text: each task's accuracy, and every method's agreement with the reference (or, without one, with all)."""
-    table = agreement_table(results, top_k)
+    shown = tuple(one for one in STATISTICS if (one.name, one.version) in _COLUMNS)
+    parts = compared(results, top_k, tested=False, statistics=shown)
     found = sections(results)
-    parts = []
-    for section, accuracy in zip(found, accuracy_table(found).to_dict("records"), strict=True):
-        parts.append(_headline(section, accuracy))
-        parts += [f"  ! {warning}" for warning in incomplete(section)]
-        for kind in section.kinds:
-            methods = section.scored(kind)
-            agreement = against_reference(table, results, methods)
-            for _, group in agreement.groupby("against", sort=False) if len(agreement) else ():
-                parts.append(_reference_lines(kind, group))
-            if agreement.empty:
-                parts.append(_matrix(table, results, methods))
+    lines = []
+    for section, accuracy in zip(found, accuracy_data(found).to_dict("records"), strict=True):
+        lines.append(_headline(section, accuracy))
+        lines += [f"  ! {warning}" for warning in incomplete(section)]
+        for part in parts:
+            if part.section.slug == section.slug:
+                lines += _against_references(part) or [_matrix(part)]
     if found:
-        parts.append("|.| = by size; over all components Spearman and Kendall mostly order noise; no intervals yet.")
+        lines.append("|.| = by size; over all components Spearman and Kendall mostly order noise; " + _intervals(parts))
     if results.failures or results.damaged:
-        parts.append(f"{len(results.failures)} cells failed, {len(results.damaged)} damaged: the report names them.")
-    return "\n".join(parts)
+        lines.append(f"{len(results.failures)} cells failed, {len(results.damaged)} damaged: the report names them.")
+    return "\n".join(lines)
 
 
 def _headline(section: Section, accuracy: Mapping[Hashable, Any]) -> str:
@@ -52,26 +53,48 @@ def _headline(section: Section, accuracy: Mapping[Hashable, Any]) -> str:
     return f"\n{section.title}: {share}; {section.n_pairs} pairs scored"
 
 
-def _reference_lines(kind: str, agreement: pd.DataFrame) -> str:
-    n, k = agreement.n_components.max(), agreement.k.max()
-    rows = [[f"{kind}s against {agreement.against.iloc[0]}", *(heading.format(k=k) for heading in _COLUMNS.values())]]
-    for row in agreement.to_dict("records"):
-        rows.append([row["method"], *(number(row[column], "z.2f") for column in _COLUMNS)])
-    rows.append([f"by chance (n = {n})", *["-"] * 4, number(k / n if k <= n else None, ".2f"), "-"])
+def _against_references(part: Comparisons) -> list[str]:
+    """One table a reference."""
+    grouped = groupby(
+        sorted(part.against_reference, key=lambda one: part.methods.index(one[1])), key=lambda one: one[1]
+    )
+    return [_reference_lines(part, reference, list(group)) for reference, group in grouped]
+
+
+def _reference_lines(part: Comparisons, reference: Scored, group: list[tuple[Scored, Scored, pd.DataFrame]]) -> str:
+    stored = set(zip(part.rows.statistic, part.rows.version, strict=True))
+    columns = {name: heading for name, heading in _COLUMNS.items() if name in stored}
+    rows = [[f"{part.kind}s against {reference.label}", *(heading.format(k=part.k) for heading in columns.values())]]
+    for method, _, found in group:
+        rows.append([method.label, *(_value(found, name) for name in columns)])
+    n = max(int(found.n_components.max()) for _, _, found in group)
+    chance = {("top_k_overlap", "by_size"): number(part.k / n if part.k <= n else None)}
+    rows.append([f"by chance (n = {n})", *(chance.get(name, "-") for name in columns)])
     return _aligned(rows)
 
 
-def _matrix(table: pd.DataFrame, results: Results, methods: list[Scored]) -> str:
+def _value(rows: pd.DataFrame, name: tuple[str, str]) -> str:
+    value, low, high = (value_of(rows, *name, column) for column in ("value", "low", "high"))
+    return with_interval(value, low, high) if name == _PRIMARY else number(value)
+
+
+def _intervals(parts: list[Comparisons]) -> str:
+    refusals = list(dict.fromkeys(part.halves.refusal for part in parts))
+    return "; ".join(["brackets: 95% interval"] * ("" in refusals) + [reason for reason in refusals if reason]) + "."
+
+
+def _matrix(part: Comparisons) -> str:
     """One statistic of every two methods: signed where all are signed, else by size."""
+    methods = part.methods
     if len(methods) < 2:
-        return f"  {methods[0].kind}s: one method ({methods[0].label}), so nothing to compare"
+        return f"  {part.kind}s: one method ({methods[0].label}), so nothing to compare"
     version = "signed" if all(method.signed for method in methods) else "by_size"
-    values = matrix(table, results, methods, "pearson", version)
-    title = f"{methods[0].kind}s, Pearson {'of signed scores' if version == 'signed' else 'by size'}"
+    values = matrix(part, "pearson", version)
+    title = f"{part.kind}s, Pearson {'of signed scores' if version == 'signed' else 'by size'}"
     rows = [[title, *(f"[{i}]" for i in range(1, len(methods) + 1))]]
     np.fill_diagonal(values, 1.0)
     for i, method in enumerate(methods, 1):
-        rows.append([f"[{i}] {method.label}", *(number(value, "z.2f") for value in values[i - 1])])
+        rows.append([f"[{i}] {method.label}", *(number(value) for value in values[i - 1])])
     return _aligned(rows)
 
 

@@ -104,8 +104,7 @@ capital_country = Task(
     metric=logit_diff,
     summary="A capital is named and its country is asked for. The corrupted prompt names another country's capital, "
     "whose country is the incorrect answer.",
-    citation="Hanna, Pezzelle and Belinkov 2024, Have Faith in Faithfulness: Going Beyond Circuit Overlap When Finding "
-    "Model Mechanisms, arXiv:2403.17806",
+    citation="hanna2024",
     dataset="capital_country.csv",
     generate=generate,
     check=answer_is_telling,

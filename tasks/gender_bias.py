@@ -69,8 +69,7 @@ gender_bias = Task(
     metric=logit_diff,
     summary="A profession is followed by the pronoun of its gender stereotype; the corrupted prompt has `man` or "
     "`woman` in its place, whichever is of the other gender.",
-    citation="Vig et al. 2020, Investigating Gender Bias in Language Models Using Causal Mediation Analysis, "
-    "arXiv:2004.12265",
+    citation="vig2020",
     dataset="gender_bias.csv",
     generate=generate,
 )

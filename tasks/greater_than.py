@@ -73,7 +73,7 @@ greater_than = Task(
     metric=prob_diff,
     summary="An event has a first year, and its last year must be greater. The corrupted prompt sets the first year's "
     "last two digits to 01. Where digits are single tokens, the tens digit of the last year is what counts.",
-    citation="Hanna, Liu and Variengien 2023, How does GPT-2 compute greater-than?, arXiv:2305.00586",
+    citation="hanna2023",
     dataset="greater_than.csv",
     generate=generate,
     check=year_is_split,

@@ -65,8 +65,7 @@ hypernymy = Task(
     metric=prob_diff,
     summary="A list that starts with one kind of thing goes on with the word for all of them (roses and other "
     "flowers); the corrupted prompt has a noun of another category.",
-    citation="Hanna et al. 2024, Have Faith in Faithfulness: Going Beyond Circuit Overlap When Finding Model "
-    "Mechanisms, arXiv:2403.17806",
+    citation="hanna2024",
     dataset="hypernymy.csv",
     generate=generate,
 )

@@ -107,8 +107,7 @@ ioi = Task(
     metric=logit_diff,
     summary="Two people are named and one of them acts again: the object goes to the other one. "
     "The corrupted prompt lets the other one act, so that the answer flips.",
-    citation="Wang et al. 2022, Interpretability in the Wild: a Circuit for Indirect Object Identification "
-    "in GPT-2 small, arXiv:2211.00593",
+    citation="wang2022",
     dataset="ioi.csv",
     generate=generate,
 )

@@ -104,7 +104,7 @@ sva = Task(
     metric=prob_diff,
     summary="The verb agrees in number with the subject noun, across phrases and clauses that hold a distractor noun; "
     "the corrupted prompt has the subject in the other number.",
-    citation="Newman et al. 2021, Refining Targeted Syntactic Evaluation of Language Models, arXiv:2104.09635",
+    citation="newman2021",
     dataset="sva.csv",
     generate=generate,
     answer_tokens="one-token",

@@ -61,11 +61,13 @@ def test_links_and_pictures_are_there(page: str) -> None:
     assert "@@" not in text
 
 
-def test_the_commands_of_the_readme_are_understood(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scores.csv").write_text("layer,index,score\n0,0,1\n")
     text = (ROOT / "README.md").read_text()
     commands = [line.split("#")[0].split()[1:] for line in text.splitlines() if line.startswith("attribution-bench ")]
     assert len(commands) > 8
-    nothing = {name: lambda asked: 0 for name in ("run", "report", "list", "audit", "generate")}
+    nothing = {name: lambda asked: 0 for name in ("run", "baselines", "report", "list", "audit", "generate")}
     for words in commands:
         asked = parser(nothing).parse_args(words)
         if words[0] == "run" and asked.tasks != ("all",):

@@ -12,18 +12,18 @@ from scipy import stats
 
 from benchmark import agreement
 from benchmark.agreement import (
+    SHORT_PANEL,
     STATISTICS,
     default_k,
-    kendall,
+    default_statistics,
     panel,
     pearson,
-    sign_agreement_top_k,
-    spearman,
-    top_k_membership,
-    top_k_overlap,
+    primary_version,
+    statistic,
     undefined,
 )
 from benchmark.errors import BenchmarkError
+from benchmark.score_rows import ScoreRows
 
 # Small whole numbers: many ties and zeros, and scaling is exact.
 vectors = st.integers(4, 12).flatmap(
@@ -31,17 +31,96 @@ vectors = st.integers(4, 12).flatmap(
 )
 
 
-def values(a, b, k):
-    return {(s.statistic, s.version): s.value for s in panel(a.astype(float), b.astype(float), k)}
+def values(a, b, k, layer=None):
+    return {(s.statistic, s.version): s.value for s in panel(a.astype(float), b.astype(float), k, layer=layer)}
+
+
+def value(name, version, a, b, k=1, layer=None):
+    return statistic(name, version).value(np.array(a, dtype=float), np.array(b, dtype=float), k, layer)
+
+
+def top_k_membership(scores, k):
+    places = ScoreRows.of(np.asarray(scores)[None], "signed").places(k)
+    shares = np.zeros(len(scores))
+    shares[places.columns] = places.membership(k)[0]
+    return shares
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_correlations_equal_scipys_also_with_ties(seed):
     rng = np.random.default_rng(seed)
     a, b = rng.integers(-3, 4, (2, 40)).astype(float)
-    assert pearson(a, b) == pytest.approx(stats.pearsonr(a, b).statistic)
-    assert spearman(a, b) == pytest.approx(stats.spearmanr(a, b).statistic)
-    assert kendall(a, b) == pytest.approx(stats.kendalltau(a, b).statistic)
+    found = values(a, b, 5)
+    assert pearson(a, b) == found["pearson", "signed"] == pytest.approx(stats.pearsonr(a, b).statistic)
+    assert found["spearman", "signed"] == pytest.approx(stats.spearmanr(a, b).statistic)
+    assert found["kendall", "signed"] == pytest.approx(stats.kendalltau(a, b).statistic)
+    assert found["weighted_tau", "signed"] == pytest.approx(stats.weightedtau(a, b, rank=True).statistic)
+    sizes = np.abs(a), np.abs(b)
+    assert found["weighted_tau", "by_size"] == pytest.approx(stats.weightedtau(*sizes, rank=True).statistic)
+    assert found["kendall", "by_size"] == pytest.approx(stats.kendalltau(*sizes).statistic)
+
+
+@pytest.mark.parametrize("n", [63, 64, 65, 300])
+def test_order_is_counted_alike_whatever_number_of_words_the_bits_fill(n):
+    a, b = np.random.default_rng(n).normal(size=(2, n))
+    assert value("kendall", "signed", a, b) == pytest.approx(stats.kendalltau(a, b).statistic)
+    assert value("weighted_tau", "signed", a, b) == pytest.approx(stats.weightedtau(a, b, rank=True).statistic)
+
+
+def test_a_method_can_be_compared_row_by_row():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 6, 30)).round(1)
+    layer = np.repeat(np.arange(5), 6)
+    for s in STATISTICS:
+        rows = s.rows(ScoreRows.of(a, s.version), ScoreRows.of(b, s.version), 4, layer)
+        assert rows == pytest.approx([s.value(x, y, 4, layer) for x, y in zip(a, b, strict=True)]), s
+
+
+def test_pairwise_rank_agreement_counts_the_pairs_ordered_alike():
+    # Of three pairs by size one is tied in both methods, one in the first only, and one is ordered alike.
+    assert value("pairwise_rank_agreement", "by_size", [1, 1, 2], [1, 1, 2]) == 1
+    assert value("pairwise_rank_agreement", "by_size", [1, 1, 2], [1, 2, 2]) == pytest.approx((0.5 + 0.5 + 1) / 3)
+    assert value("pairwise_rank_agreement", "by_size", [1, 2, 3], [3, -2, 1]) == 0
+
+
+@given(st.permutations(range(1, 9)), st.permutations(range(1, 9)))
+def test_pairwise_rank_agreement_is_tau_moved_to_between_0_and_1_without_ties(a, b):
+    tau = stats.kendalltau(a, b).statistic
+    assert value("pairwise_rank_agreement", "by_size", a, b) == pytest.approx((tau + 1) / 2)
+
+
+def test_agreement_within_layers_takes_out_what_layers_explain():
+    rng = np.random.default_rng(0)
+    layer = np.repeat(np.arange(10), 12)
+    depth = layer**2.0
+    a, b = depth + rng.normal(size=(2, 120))
+    assert value("pearson", "signed", a, b) > 0.99
+    assert abs(value("pearson_within_layer", "signed", a, b, layer=layer)) < 0.25
+    left = [x - np.array([x[layer == i].mean() for i in range(10)])[layer] for x in (a, b)]
+    assert value("pearson_within_layer", "signed", a, b, layer=layer) == pytest.approx(stats.pearsonr(*left).statistic)
+
+
+def test_scores_that_differ_between_layers_only_have_no_agreement_within():
+    layer = np.repeat(np.arange(4), 7)
+    a, b = 0.1 + layer / 7, np.random.default_rng(0).normal(size=28)
+    assert any(a[layer == i].mean() != a[layer == i][0] for i in range(4))  # rounding leaves something within
+    record = next(r for r in panel(a, b, 3, layer=layer) if r.statistic == "pearson_within_layer")
+    assert np.isnan(record.value)
+    assert "constant within every layer" in record.note
+    assert not [r for r in panel(a, b, 3) if r.statistic == "pearson_within_layer"]
+
+
+def test_the_primary_statistic_uses_signs_where_both_methods_have_them():
+    assert primary_version(True, True) == "signed"
+    assert primary_version(True, False) == primary_version(False, True) == "by_size"
+
+
+def test_thousands_of_neurons_get_the_short_panel_and_too_many_pairs_of_them_an_error():
+    a, b = np.random.default_rng(0).normal(size=(2, 9000))
+    assert [r.statistic for r in panel(a, b, 50)] == [s.name for s in SHORT_PANEL]
+    assert default_statistics(300) == STATISTICS
+    with pytest.raises(BenchmarkError, match="SHORT_PANEL"):
+        panel(a, b, 50, statistics=STATISTICS)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -56,6 +135,11 @@ def test_top_k_statistics_equal_set_arithmetic_where_nothing_ties(seed):
     assert found["top_k_overlap", "by_size"] == pytest.approx(len(both) / k)
     same = sum(a[i] * b[i] > 0 for i in both)
     assert found["sign_agreement_top_k", "by_size"] == pytest.approx(same / k)
+    orders = [np.argsort(-np.abs(x))[:k] for x in (a, b)]
+    placed = [i for i, j in zip(*orders, strict=True) if i == j]
+    assert found["rank_agreement_top_k", "by_size"] == pytest.approx(len(placed) / k)
+    placed = [i for i in placed if a[i] * b[i] > 0]
+    assert found["signed_rank_agreement_top_k", "by_size"] == pytest.approx(len(placed) / k)
 
 
 def test_by_size_and_signed_are_different_statistics():
@@ -91,11 +175,16 @@ def test_numbering_the_components_otherwise_changes_nothing(case, random):
 
 
 @given(vectors)
-def test_sign_agreement_never_exceeds_overlap_by_size(case):
+def test_stricter_agreement_never_exceeds_laxer(case):
     a, b, k = case
     found = values(a, b, k)
     assume(not np.isnan(found["top_k_overlap", "by_size"]))
-    assert found["sign_agreement_top_k", "by_size"] <= found["top_k_overlap", "by_size"] + 1e-12
+    overlap, rank, sign, signed_rank = (
+        found[name, "by_size"]
+        for name in ("top_k_overlap", "rank_agreement_top_k", "sign_agreement_top_k", "signed_rank_agreement_top_k")
+    )
+    assert signed_rank <= min(rank, sign) + 1e-12
+    assert max(rank, sign) <= overlap + 1e-12
 
 
 @given(vectors)
@@ -115,8 +204,8 @@ def test_membership_counts_to_k_and_is_the_mean_over_all_ways_to_break_ties(case
 def test_methods_do_not_agree_on_the_zeros_that_fill_up_their_tops():
     a, b = np.zeros(100), np.zeros(100)
     a[50], b[60] = 1.0, 1.0
-    assert top_k_overlap(a, b, 2) == 0  # breaking ties by index would say 0.5
-    assert sign_agreement_top_k(a, a, 2) == 1
+    assert value("top_k_overlap", "signed", a, b, 2) == 0  # breaking ties by index would say 0.5
+    assert value("sign_agreement_top_k", "by_size", a, a, 2) == 1
     record = next(r for r in panel(a, b, 2) if r.statistic == "top_k_overlap")
     assert "method_b scores only 1 components above 0" in record.note
 
@@ -124,13 +213,13 @@ def test_methods_do_not_agree_on_the_zeros_that_fill_up_their_tops():
 def test_methods_do_not_agree_on_negative_scores_among_the_highest():
     a, b = np.array([5.0, 0, 0, 0, -1, -2]), np.array([0, 7.0, 0, 0, -1, -2])
     assert top_k_membership(a, 2).tolist() == [1, 0, 0, 0, 0, 0]
-    assert top_k_overlap(a, b, 2) == 0
-    assert np.isnan(top_k_overlap(np.array([-1.0, -2, -3]), np.array([-1.0, -3, -2]), 2))
+    assert value("top_k_overlap", "signed", a, b, 2) == 0
+    assert np.isnan(value("top_k_overlap", "signed", [-1, -2, -3], [-1, -3, -2], 2))
 
 
 def test_ties_at_rank_k_share_its_places_and_are_noted():
     a, b = np.array([3.0, 2.0, 2.0, 1.0]), np.array([3.0, 2.0, 1.0, 0.5])
-    assert top_k_overlap(a, b, 2) == pytest.approx(0.75)
+    assert value("top_k_overlap", "signed", a, b, 2) == pytest.approx(0.75)
     notes = {r.note for r in panel(a, b, 2) if r.k}
     assert notes == {"method_a has components tied at rank 2"}
 
@@ -148,7 +237,7 @@ def test_what_is_undefined_is_nan_with_its_reason(a, b, k, reason):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         records = panel(np.array(a, dtype=float), np.array(b, dtype=float), k)
-    assert len(records) == len(STATISTICS)
+    assert len(records) == len([s for s in STATISTICS if not s.needs_layers])
     for record in records:
         assert np.isnan(record.value)
         assert reason in record.note
@@ -184,22 +273,26 @@ def test_only_components_measured_in_both_count():
 def test_statistics_refuse_to_rank_unmeasured_components():
     a = np.array([np.nan, 1.0, 2.0, 3.0])
     assert undefined(a, a)
-    for statistic in (top_k_overlap, sign_agreement_top_k):
-        assert np.isnan(statistic(a, a, 1))
+    assert np.isnan(pearson(a, a))
 
 
 @pytest.mark.parametrize("signed", [(True, False), (False, True), (False, False)])
 def test_an_unsigned_method_gets_no_statistic_of_signs(signed):
     a, b = np.random.default_rng(0).random((2, 10))
     names = [(record.statistic, record.version) for record in panel(a, b, 3, *signed)]
-    assert names == [(name, "by_size") for name in ("pearson", "spearman", "kendall", "top_k_overlap")]
+    assert set(names) == {
+        (name, "by_size") for name in ("pearson", "spearman", "kendall", "weighted_tau", "pairwise_rank_agreement")
+    } | {(name, "by_size") for name in ("rank_biased_overlap", "top_k_overlap", "rank_agreement_top_k")}
 
 
 def test_chance_level_is_what_independent_methods_reach():
     rng = np.random.default_rng(1)
-    draws = [top_k_overlap(*rng.normal(size=(2, 40)), k=8) for _ in range(400)]
-    record = next(r for r in panel(*rng.normal(size=(2, 40)), k=8) if r.statistic == "top_k_overlap")
-    assert np.mean(draws) == pytest.approx(record.chance, abs=0.02)
+    draws = [values(*rng.normal(size=(2, 40)), k=8) for _ in range(400)]
+    chance = {(r.statistic, r.version): r.chance for r in panel(*rng.normal(size=(2, 40)), k=8)}
+    known = {name: level for name, level in chance.items() if not np.isnan(level)}
+    assert {name for name, _ in known} == {"top_k_overlap", "rank_agreement_top_k"}
+    for name, level in known.items():
+        assert np.mean([draw[name] for draw in draws]) == pytest.approx(level, abs=0.02), name
 
 
 @pytest.mark.parametrize("scale", [1e-200, 1e200])
@@ -214,8 +307,8 @@ def test_the_tail_of_noise_moves_spearman_and_not_pearson():
     truth[:8] = 3
     a, b = truth + rng.normal(size=(2, 144)) * 0.1
     assert pearson(a, b) > 0.95
-    assert top_k_overlap(a, b, 8) == 1
-    assert spearman(a, b) < 0.5
+    assert value("top_k_overlap", "signed", a, b, 8) == 1
+    assert value("spearman", "signed", a, b) < 0.5
 
 
 @pytest.mark.parametrize("bad", [{"k": 0}, {"a": np.array([1.0, np.inf, 2.0, 3.0])}])
@@ -230,5 +323,5 @@ def test_default_k_never_takes_more_than_half():
 
 def test_the_examples_in_the_docstrings_are_true():
     found = doctest.testmod(agreement, extraglobs={"np": np})
-    assert found.attempted >= 7
+    assert found.attempted >= 4
     assert not found.failed

@@ -46,7 +46,7 @@ def test_run_prints_the_table_and_where_the_report_lies(
     printed = capsys.readouterr()
     assert "heads against activation-patching" in printed.out
     assert "neurons against activation-patching" in printed.out
-    assert f"Report: {out / 'report' / 'report.md'}" in printed.out
+    assert f"Report: {out / 'report' / 'report.html'}" in printed.out
     assert "accuracy" in printed.out
     text = (out / "report" / "report.md").read_text()
     assert all(
@@ -75,7 +75,7 @@ def test_dry_run_shows_plan_and_cost_and_writes_nothing(
     out = tmp_path / "r"
     methods = "activation-patching,attribution-patching"
     assert main([*words(folder, plugin, out, methods=methods, pairs="3"), "--dry-run"]) == 0
-    assert "tiny: 3 pairs x 2 methods, at most 63 forward and 3 backward passes" in capsys.readouterr().err
+    assert "tiny: 3 pairs x 2 methods, at most 207 forward and 3 backward passes" in capsys.readouterr().err
     assert not out.exists()
 
 

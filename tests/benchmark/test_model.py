@@ -96,21 +96,3 @@ def test_gpt2_loads_from_the_hub() -> None:
     except BenchmarkError as error:
         pytest.skip(str(error).splitlines()[0])
     assert (model.n_layers, model.n_heads, model.d_mlp) == (12, 12, 3072)
-
-
-def test_resuming_a_run_in_its_middle_equals_running_it_from_the_start(model: Model) -> None:
-    """From any layer, behind any prefix, rows picked at will: what no edit reaches need not run again."""
-    batch = next(tiny_pairs(model).batches())
-    trace = model.trace(batch.clean, model.sites(KINDS))
-    rows = torch.tensor([1, 0, 1])
-    for layer in range(model.n_layers):
-        for prefix in (0, 1, batch.clean.shape[1] - 1):
-            edits, whole = {}, {}
-            for site in (Site("head", layer), Site("neuron", model.n_layers - 1)):
-                noise = torch.randn_like(trace.activations[site][rows])
-                noise[:, :prefix] = 0
-                edits[site] = lambda value, noise=noise[:, prefix:]: value + noise
-                whole[site] = lambda value, noise=noise: value + noise
-            resumed = model.resume(trace, rows, layer, prefix, edits)
-            torch.testing.assert_close(resumed, model.run(batch.clean[rows], whole), atol=1e-6, rtol=1e-6)
-            assert (resumed - trace.logits[rows]).abs().max() > 1e-3

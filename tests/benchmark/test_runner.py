@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from benchmark.errors import BenchmarkError
+from benchmark.memory import Chunk
 from benchmark.plan import Asked
 from benchmark.runner import execute, prepare, run
 from benchmark.store import Results
@@ -91,7 +92,7 @@ def test_a_run_stores_every_cell_with_scores_that_the_method_gives(options: dict
     assert len(results.cells) == 2 * len(METHODS)
     plan = prepare(Asked(**options), tmp_path / "r")
     cell = next(c for c in plan.cells if c.key["task"]["name"] == "one" and c.method.name == "activation-patching")
-    want = cell.method.scores(plan.model, cell.task_pairs.pairs, ("head",))["head"]
+    want = cell.method.scores(plan.model, cell.task_pairs.pairs, chunk=plan.chunk)["head"]
     got = results.scores("one", "activation-patching", "head")
     np.testing.assert_array_equal(got, want.values.numpy())
     stored = next(c for c in results.cells if c.task == "one" and c.identity[0] == "activation-patching")
@@ -243,9 +244,17 @@ def test_the_chunk_size_of_an_interrupted_run_is_used_again(options: dict, tmp_p
 
     out = tmp_path / "r"
     plan = prepare(Asked(**options), out)
-    execute(replace(plan, tokens_per_forward=33), out, lambda message: None)
-    assert prepare(Asked(**options), out).tokens_per_forward == 33
-    assert prepare(Asked(**{**options, "pairs": 1}), out).tokens_per_forward == plan.tokens_per_forward
+    execute(replace(plan, chunk=Chunk(33, 2)), out, lambda message: None)
+    assert prepare(Asked(**options), out).chunk == Chunk(33, 2)
+    assert prepare(Asked(**{**options, "pairs": 1}), out).chunk == plan.chunk
+    assert {cell.info["provenance"]["chunk"]["tokens"] for cell in Results(out).cells} == {33}
+
+
+def test_the_memory_budget_sets_the_chunk(options: dict, tmp_path: Path) -> None:
+    small = prepare(Asked(**options, memory="3MiB"), tmp_path / "r").chunk
+    assert small < prepare(Asked(**options, memory="1GiB"), tmp_path / "r").chunk
+    with pytest.raises(BenchmarkError, match="--memory lots: write a size such as"):
+        prepare(Asked(**options, memory="lots"), tmp_path / "r")
 
 
 def test_min_metric_leaves_pairs_out_and_counts_them(options: dict, tmp_path: Path) -> None:
@@ -292,3 +301,19 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_any_work(options: di
         tmp_path.chmod(0o500)
         with pytest.raises(BenchmarkError, match="may not be written to"):
             run(out=tmp_path / "r", **options)
+
+
+@pytest.mark.parametrize("place", ["run.json", "cell.json"])
+def test_a_folder_of_a_newer_version_is_refused_and_left_alone(options: dict, tmp_path: Path, place: str) -> None:
+    from benchmark.store import sha256
+
+    asked = {**options, "methods": ("random",)}
+    run(out=tmp_path / "r", **asked)
+    path = next((tmp_path / "r").rglob(place))
+    body = json.loads(path.read_text()) | {"schema": 99}
+    body.pop("cell_sha256", None)
+    path.write_text(json.dumps({**body, "cell_sha256": sha256(body)}))
+    before = path.read_bytes()
+    with pytest.raises(BenchmarkError, match=f"{place} has schema 99, .* a newer version"):
+        run(out=tmp_path / "r", **asked)
+    assert path.read_bytes() == before

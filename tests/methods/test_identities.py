@@ -43,7 +43,7 @@ def test_site_path_ig_sums_to_the_whole_site_patch(model: Model, direction: str,
     scores = scored(model, pairs, "integrated-gradients", direction, replacement, path="site", steps=32)
     for intervention in interventions(model, pairs, direction, replacement):
         for site in intervention.sites:
-            total = intervention.patch_sites([site])
+            total = intervention.patch_sites([[site]])[0]
             summed = scores[site.kind].values[list(intervention.batch.index), site.layer].sum(1)
             torch.testing.assert_close(summed, total.float(), atol=1e-4, rtol=0)
     assert scores["head"].completeness_error is not None
@@ -56,7 +56,7 @@ def test_joint_path_ig_sums_to_all_components_replaced(model: Model, direction: 
     scores = scored(model, pairs, "integrated-gradients", direction, replacement, path="joint", steps=64)
     summed = sum(scores[kind].values.sum((1, 2)) for kind in KINDS)
     for intervention in interventions(model, pairs, direction, replacement):
-        total = intervention.patch_sites(intervention.sites).float()
+        total = intervention.patch_sites([intervention.sites])[0].float()
         torch.testing.assert_close(summed[list(intervention.batch.index)], total, atol=2e-3, rtol=0)
     error = scores["head"].completeness_error
     assert error is not None
@@ -76,7 +76,7 @@ def test_with_everything_replaced_the_clean_run_becomes_the_corrupted_one(model:
     for batch in tiny_pairs(model).batches():
         intervention = Intervention(model, batch, Request(KINDS))
         corrupted = batch.metric(model.run(batch.corrupted), torch.arange(len(batch)))
-        at_zero = intervention.full - intervention.patch_sites(intervention.sites)
+        at_zero = intervention.full - intervention.patch_sites([intervention.sites])[0]
         same_end = batch.clean[:, -1] == batch.corrupted[:, -1]
         torch.testing.assert_close(at_zero[same_end], corrupted[same_end])
         assert ((at_zero - corrupted).abs()[~same_end] > 1e-3).all()
@@ -96,7 +96,7 @@ def test_attribution_patching_is_the_limit_of_patching_by_a_small_step(
         for site in near.sites:
             near.replacement[site] = torch.lerp(intervention.live[site], intervention.replacement[site], eps)
         errors = [
-            (near.patch_components(site, torch.arange(model.size(site.kind))) / eps
+            (near.patch({site: torch.arange(model.size(site.kind))})[site] / eps
              - first_order[site.kind].values[:, site.layer]).abs().max()
             for site in near.sites
         ]  # fmt: skip
@@ -126,8 +126,8 @@ def test_input_path_is_the_same_in_both_directions_and_tends_to_attribution_patc
         torch.testing.assert_close(noising[kind].values, denoising[kind].values)
     for batch in pairs.batches():  # at its clean end the path's gradient is attribution patching's
         intervention = Intervention(llama, batch, Request(KINDS))
-        end = intervention.integrate_inputs(intervention.sites, AT_ONE)
-        first_order = intervention.integrate(intervention.sites, AT_ONE)
+        end = intervention.integrate_inputs(AT_ONE)
+        first_order = intervention.integrate([intervention.sites], AT_ONE)
         for site, values in end.items():
             torch.testing.assert_close(values, first_order[site])
 

@@ -26,8 +26,8 @@ def test_exact_patching_restores_what_it_patched(llama: Model) -> None:
     batch = next(pairs.batches())
     forwards = Intervention(llama, batch, Request(KINDS))
     backwards = Intervention(llama, batch, Request(KINDS))
-    first = {s: forwards.patch_components(s, torch.arange(llama.size(s.kind))) for s in forwards.sites}
-    second = {s: backwards.patch_components(s, torch.arange(llama.size(s.kind))) for s in reversed(backwards.sites)}
+    first = forwards.patch({s: torch.arange(llama.size(s.kind)) for s in forwards.sites})
+    second = backwards.patch({s: torch.arange(llama.size(s.kind)) for s in reversed(backwards.sites)})
     assert all(torch.equal(first[site], second[site]) for site in first)
 
 
@@ -56,7 +56,7 @@ def test_gradients_of_early_heads_flow_through_later_attention() -> None:
         for site in intervention.sites:
             there, elsewhere = intervention.replacement[site], intervention.live[site]
             intervention.replacement[site] = torch.where(positions, there, elsewhere)
-        return intervention.integrate(intervention.sites, AT_ONE)[Site("head", 0)].float()
+        return intervention.integrate([intervention.sites], AT_ONE)[Site("head", 0)].float()
 
     assert scores_of(~last).abs().max() > 1e-3
     everywhere = load_method("attribution-patching").scores(model, pairs, ("head",))["head"].values[:, 0]

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from benchmark.errors import BenchmarkError
+from benchmark.memory import Chunk
 from benchmark.method import Method, Request
 from benchmark.model import KINDS, Model
 from benchmark.plugins import discover, load_method
@@ -30,7 +31,8 @@ def float32() -> Model:
 
 
 def test_every_method_stands_in_the_table_above() -> None:
-    assert {spec.split(":")[0] for spec in SPECS} == set(discover().methods)
+    from_files = {"external"}  # computes nothing: tests/methods/test_external.py
+    assert {spec.split(":")[0] for spec in SPECS} == set(discover().methods) - from_files
 
 
 def test_scores_do_not_depend_on_batch_row_order_or_chunking(float32: Model, method: Method) -> None:
@@ -42,7 +44,7 @@ def test_scores_do_not_depend_on_batch_row_order_or_chunking(float32: Model, met
         tolerance = 1e-5 * whole[kind].values.abs().max().item()
         singly = torch.cat([method.scores(float32, pairs.take([i]), KINDS)[kind].values for i in range(len(pairs))])
         reordered = method.scores(float32, pairs.take(shuffled), KINDS)[kind].values
-        chunked = method.scores(float32, pairs, KINDS, tokens_per_forward=17)[kind].values  # a ragged last chunk
+        chunked = method.scores(float32, pairs, KINDS, chunk=Chunk(17, 3))[kind].values  # a ragged last chunk
         for other in (singly, reordered[torch.tensor(shuffled).argsort()], chunked):
             torch.testing.assert_close(other, whole[kind].values, atol=tolerance, rtol=0)
 
@@ -98,10 +100,14 @@ def test_declared_costs_are_never_exceeded_and_nearly_reached(llama: Model, meth
         assert counted["backward"] == declared.backward * len(pairs)
 
 
-def test_progress_counts_up_to_the_declared_rows(llama: Model, method: Method) -> None:
-    pairs, rows = tiny_pairs(llama), []
-    method.scores(llama, pairs, ("head",), progress=rows.append)
-    assert sum(rows) <= method.cost(llama, Request(("head",))).forward * len(pairs)
+def test_progress_comes_to_about_the_planned_work(llama: Model, method: Method) -> None:
+    pairs, passes = tiny_pairs(llama), []
+    request = Request(("head",))
+    planned = sum(method.work(llama, batch, request) for batch in pairs.batches())
+    method.scores(llama, pairs, ("head",), progress=passes.append)
+    assert sum(passes) <= 1.1 * planned
+    if planned > 10 * len(pairs):  # else the bookkeeping is all there is
+        assert sum(passes) >= 0.6 * planned
 
 
 @pytest.mark.parametrize("kinds", [("head",), ("neuron",), KINDS])

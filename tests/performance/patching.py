@@ -1,72 +1,124 @@
-"""How much faster exact patching is than one whole forward a patch: `python tests/performance/patching.py`.
+"""How fast patching is: `python tests/performance/patching.py [--device cuda] [--tokens 16384]`.
 
-Prints, in one process and with equal threads, seconds and ratios to transformer_lens for all heads of some pairs, and
-the largest difference in the metric. Run it by hand on a quiet machine; it is no test.
+Prints, in one process and with equal threads, seconds, ratios to one whole forward a patch, the largest difference in
+the metric, and the floating-point operations that the shortcuts can't avoid, as a share of the rate of a plain matrix
+multiplication. Run it by hand on a quiet machine; it is no test.
 """
 
+import argparse
 import time
+from collections.abc import Callable, Collection
 from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
 from transformer_lens.patching import get_act_patch_attn_head_out_all_pos
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmark.dataset import PromptPair
-from benchmark.intervention import Intervention
+from benchmark.intervention import Intervention, Quadrature
 from benchmark.loading import load_model
 from benchmark.method import Request
 from benchmark.metrics import logit_diff
-from benchmark.model import Model
+from benchmark.model import Model, Site
 from benchmark.pairs import PairBatch, Pairs, make_pairs
 from benchmark.plugins import load_task
+from benchmark.replay import SHORTCUTS
 from tests.tiny import WORDS, tokenizer
 
-REQUEST = Request(("head",), direction="denoising")
+LOOP = 48  # neurons that the one-by-one loop is timed on
 
 
-def ours(model: Model, batch: PairBatch, resumed: bool = True) -> Tensor:
-    """Effects [pair, layer, head]; `resumed=False` runs every patch through the whole model."""
-    intervention = Intervention(model, batch, REQUEST)
-    if not resumed:
-        intervention.prefix = 0
-        intervention.model = WholeRuns(model)
-    heads = torch.arange(model.n_heads)
-    return torch.stack([intervention.patch_components(site, heads) for site in intervention.sites], dim=1)
+def timed(run: Callable[[], Tensor]) -> tuple[float, Tensor]:
+    started = time.perf_counter()
+    result = run().cpu()
+    return time.perf_counter() - started, result
 
 
-class WholeRuns:
-    """A model that never resumes."""
+def matmul_rate(device: torch.device, inner: int = 768, outer: int = 3072) -> float:
+    """FLOP per second of a 512 x 768 x 3072 matrix multiplication, or one of other sizes."""
+    left, right = torch.randn(512, inner, device=device), torch.randn(inner, outer, device=device)
+    best = 0.0
+    for _ in range(5):
+        seconds, _ = timed(lambda: torch.stack([(left @ right)[0, 0] for _ in range(50)]))
+        best = max(best, 50 * 2 * 512 * inner * outer / seconds)
+    return best
 
-    def __init__(self, model: Model) -> None:
-        self.model, self.device, self.dtype = model, model.device, model.dtype
 
-    def resume(self, trace, rows, layer, prefix, edits, embedding=None):  # type: ignore[no-untyped-def]
-        return self.model.run(trace.tokens[rows], edits)
+def necessary_flops(model: Model, batch: PairBatch, site: Site) -> int:
+    """Of patching every component of a site on every pair, with all shortcuts: matrix products and attention."""
+    block = model.blocks[0]
+    sizes = {name: part.weight.numel() for name, part in block.attn.named_children() if name in ("q", "k", "v", "o")}
+    attention = sum(sizes.values())
+    mlp = sum(part.weight.numel() for name, part in block.mlp.named_children() if name in ("in", "gate", "out"))
+    d_model, last = model.unembedding()[0].shape[1], model.n_layers - 1
+    length = batch.clean.shape[1]
+    positions = 1 if site.layer == last else length - batch.first_difference
+    products = 2 * model.n_heads * model.d_head * sum(range(length - positions + 1, length + 1))  # scores and values
+    own = model.d_head * d_model * positions + mlp * positions if site.kind == "head" else d_model * positions
+    whole_blocks = max(0, last - 1 - site.layer)
+    final = (sizes["k"] + sizes["v"]) * positions + sizes["q"] + sizes["o"] + mlp + 2 * sizes["o"] // d_model * length
+    above = 0 if site.layer == last else whole_blocks * (attention * positions + mlp * positions + products) + final
+    vocabulary = batch.vocabulary
+    unembedding = d_model * (len(model.unembedding()[0]) if vocabulary is None else len(vocabulary))
+    return 2 * (own + above + unembedding) * model.size(site.kind) * len(batch)
+
+
+def patched(
+    model: Model, batch: PairBatch, sites: list[Site], tokens: int, chosen: Tensor, ways: Collection[str] = SHORTCUTS
+) -> Tensor:
+    """Effects [pair, site, component] in the denoising direction."""
+    vars(model)["shortcuts"] = tuple(ways)
+    kinds = (sites[0].kind,)
+    intervention = Intervention(model, batch, Request(kinds, direction="denoising", tokens_per_forward=tokens))
+    effects = torch.stack([*intervention.patch(dict.fromkeys(sites, chosen)).values()], dim=1)
+    vars(model)["shortcuts"] = tuple(SHORTCUTS)
+    return effects
 
 
 def transformer_lens(model: Model, batch: PairBatch) -> Tensor:
-    """The same by one whole forward a patch, a pair at a time (its metric is one number)."""
+    """All heads by one whole forward a patch, a pair at a time (its metric is one number)."""
     effects = []
     for pair in range(len(batch)):
         rows = torch.tensor([pair])
-        _, cache = model.bridge.run_with_cache(batch.clean[rows])
-        before = batch.metric(model.bridge(batch.corrupted[rows])[:, -1], rows)
+        _, cache = model.bridge.run_with_cache(batch.clean[rows].to(model.device))
+        before = batch.metric(model.bridge(batch.corrupted[rows].to(model.device))[:, -1], rows)
 
         def metric(logits: Tensor, rows: Tensor = rows) -> Tensor:
             return batch.metric(logits[:, -1], rows)[0]
 
         with torch.no_grad():
-            patched = get_act_patch_attn_head_out_all_pos(model.bridge, batch.corrupted[rows], cache, metric)
-        effects.append(patched - before)
+            corrupted = batch.corrupted[rows].to(model.device)
+            after = get_act_patch_attn_head_out_all_pos(model.bridge, corrupted, cache, metric)
+        effects.append(after - before)
     return torch.stack(effects)
 
 
-def gpt2_shape(shared: int) -> tuple[Model, Pairs]:
+def one_by_one(model: Model, batch: PairBatch, site: Site, chosen: Tensor) -> Tensor:
+    """The same of some neurons: one whole forward a neuron, all pairs together."""
+    clean = model.activations(batch.clean, [site])[1][site]
+    rows = torch.arange(len(batch))
+    before = batch.metric(model.run(batch.corrupted), rows)
+    effects = []
+    with torch.no_grad():
+        for neuron in chosen.tolist():
+
+            def restore(live: Tensor, neuron: int = neuron) -> Tensor:
+                live[:, :, neuron] = clean[:, :, neuron]
+                return live
+
+            effects.append(batch.metric(model.bridge.run_with_hooks(batch.corrupted.to(model.device),
+                           fwd_hooks=model.hooks({site: restore}))[:, -1], rows) - before)  # fmt: skip
+    return torch.stack(effects, dim=1)[:, None]
+
+
+def gpt2_shape(shared: int, device: str) -> tuple[Model, Pairs]:
     """A random model of GPT-2 small's shape, and 4 pairs of 16 tokens of which the first `shared` are the same."""
     torch.manual_seed(0)
     config = GPT2Config(vocab_size=50257, bos_token_id=1, eos_token_id=1)
-    model = Model.from_hf(GPT2LMHeadModel(config).eval(), tokenizer(), "gpt2-shape", prepend_bos=False)
+    hf_model = GPT2LMHeadModel(config).eval().to(device)
+    model = Model.from_hf(hf_model, tokenizer(), "gpt2-shape", prepend_bos=False)
     generator = torch.Generator().manual_seed(1)
     rows = []
     for _ in range(4):
@@ -76,28 +128,75 @@ def gpt2_shape(shared: int) -> tuple[Model, Pairs]:
     return model, make_pairs(model, rows, logit_diff)
 
 
-def compare(name: str, model: Model, pairs: Pairs) -> None:
+def report(name: str, seconds: float, slow: float, flops: float, rate: float, error: Tensor) -> None:
+    share = f"   {flops / seconds / 1e9:6.0f} GFLOP/s, {flops / seconds / rate:4.0%} of the rate" if flops else ""
+    print(f"  {name:<26} {seconds:8.2f} s   {slow / seconds:6.1f} x   difference {error.abs().max():.1e}{share}")
+
+
+def compare(name: str, model: Model, pairs: Pairs, tokens: int) -> None:
     batches = list(pairs.batches())
-    ours(model, next(replace(pairs, pairs=pairs.pairs[:1]).batches()))  # warm up
-    seconds, results = {}, {}
-    for way, run in (
-        ("transformer_lens", transformer_lens),
-        ("batched, whole runs", lambda model, batch: ours(model, batch, resumed=False)),
-        ("resumed", ours),
-    ):
-        started = time.perf_counter()
-        results[way] = torch.cat([run(model, batch) for batch in batches])
-        seconds[way] = time.perf_counter() - started
-    reference = results["transformer_lens"].reshape(results["resumed"].shape)
-    print(f"\n{name}: {len(pairs)} pairs, {model.n_layers * model.n_heads} heads, {torch.get_num_threads()} threads")
-    for way, taken in seconds.items():
-        error = (results[way].reshape(reference.shape) - reference).abs().max()
-        ratio = seconds["transformer_lens"] / taken
-        print(f"  {way:<20} {taken:7.1f} s   {ratio:5.1f} x   largest difference {error:.1e}")
+    heads, sites = torch.arange(model.n_heads), model.sites(["head"])
+    middle, neurons = Site("neuron", model.n_layers // 2), torch.arange(model.d_mlp)
+    patched(model, next(replace(pairs, pairs=pairs.pairs[:1]).batches()), sites, tokens, heads)  # warm up
+    rate, own = matmul_rate(model.device), matmul_rate(model.device, model.d_model, model.d_model)
+    print(f"\n{name}: {len(pairs)} pairs, {torch.get_num_threads()} threads, {rate / 1e9:.0f} GFLOP/s in a matmul of")
+    print(f" 512 x 768 x 3072 ({own / 1e9:.0f} GFLOP/s in one of 512 x {model.d_model} x {model.d_model})")
+    flops = sum(necessary_flops(model, batch, site) for batch in batches for site in sites)
+    slow, want = timed(lambda: torch.cat([transformer_lens(model, batch) for batch in batches]))
+    print(f" {len(sites) * len(heads)} heads")
+    report("transformer_lens", slow, slow, 0, rate, want - want)
+    for way, ways in (("whole runs, many a forward", ()), ("shortcuts", tuple(SHORTCUTS))):
+        run = lambda ways=ways: torch.cat([patched(model, b, sites, tokens, heads, ways) for b in batches])  # noqa: E731
+        seconds, got = timed(run)
+        report(way, seconds, slow, flops if ways else 0, rate, got - want)
+    some = neurons[:LOOP]
+    slow, want = timed(lambda: torch.cat([one_by_one(model, batch, middle, some) for batch in batches]))
+    slow *= len(neurons) / LOOP
+    print(f" {len(neurons)} neurons of layer {middle.layer} (the loop timed on {LOOP} of them)")
+    report("one by one", slow, slow, 0, rate, want - want)
+    flops = sum(necessary_flops(model, batch, middle) for batch in batches)
+    seconds, got = timed(lambda: torch.cat([patched(model, b, [middle], tokens, neurons) for b in batches]))
+    report("shortcuts", seconds, slow, flops, rate, got[:, :, :LOOP] - want)
+
+
+def integrated(model: Model, pairs: Pairs, tokens: int, ways: Collection[str]) -> Tensor:
+    """Site-path integrated gradients, 16 steps, of heads and neurons."""
+    vars(model)["shortcuts"] = tuple(ways)
+    scores = []
+    for batch in pairs.batches():
+        intervention = Intervention(model, batch, Request(("head", "neuron"), tokens_per_forward=tokens))
+        rule = Quadrature.gauss_legendre(16)
+        scores += [s.flatten() for s in intervention.integrate([[site] for site in intervention.sites], rule).values()]
+    return torch.cat(scores)
 
 
 if __name__ == "__main__":
-    for shared in (0, 8):
-        compare(f"GPT-2 small's shape, {shared} of 16 tokens shared", *gpt2_shape(shared))
-    smollm2 = load_model("smollm2-135m", device="cpu")
-    compare("SmolLM2-135M on IOI", smollm2, load_task("ioi").pairs(smollm2, limit=2))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--tokens", type=int, default=512, help="tokens a forward [%(default)s]")
+    parser.add_argument(
+        "--profile", action="store_true", help="only show where patching SmolLM2's heads spends its time"
+    )
+    asked = parser.parse_args()
+    if not asked.profile:
+        for shared in (0, 8):
+            compare(
+                f"GPT-2 small's shape, {shared} of 16 tokens shared", *gpt2_shape(shared, asked.device), asked.tokens
+            )
+    smollm2 = load_model("smollm2-135m", device=asked.device)
+    ioi = load_task("ioi").pairs(smollm2, limit=2)
+    if asked.profile:
+        for ways in ((), tuple(SHORTCUTS)):
+            with profile(activities=[ProfilerActivity.CPU]) as profiled:
+                for batch in ioi.batches():
+                    patched(smollm2, batch, smollm2.sites(["head"]), asked.tokens, torch.arange(smollm2.n_heads), ways)
+            print("whole runs" if not ways else "shortcuts")
+            print(profiled.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=40))
+    else:
+        compare("SmolLM2-135M on IOI", smollm2, ioi, asked.tokens)
+        slow, want = timed(lambda: integrated(smollm2, ioi, asked.tokens, ()))
+        seconds, got = timed(lambda: integrated(smollm2, ioi, asked.tokens, SHORTCUTS))
+        print(" integrated gradients, site path, 16 steps, heads and neurons")
+        report("whole runs, many a forward", slow, slow, 0, 1, want - want)
+        report("shortcuts", seconds, slow, 0, 1, got - want)
+        print(f"  largest score {want.abs().max():.2f}")

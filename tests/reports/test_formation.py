@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.store import Results, record_run
-from reports.formation import STRONGEST, courses, formation
+from reports.comparisons import compared
+from reports.formation import STRONGEST, courses, formation, formation_data
 from reports.report import write_report
-from reports.sections import sections
-from reports.tables import agreement_table
 from tests.reports.test_reports import HEADS, LAYERS, add_cell
 
 
@@ -25,20 +24,18 @@ def trained(folder: Path, steps: tuple[int, ...]) -> Results:
 
 def test_checkpoints_become_one_course_in_the_order_of_their_steps(tmp_path: Path) -> None:
     results = trained(tmp_path, (100, 0, 10, 1))
-    ((name, course),) = courses(sections(results)).items()
+    ((name, course),) = courses(compared(results)).items()
     assert name == ("pocket", "ioi", "logit_diff")
     assert list(course) == [0, 1, 10, 100]
 
 
 def test_the_lines_are_the_agreement_and_the_strongest_heads_of_the_last_step(tmp_path: Path) -> None:
     results = trained(tmp_path, (0, 1, 10, 100))
-    (course,) = courses(sections(results)).values()
-    table = agreement_table(results)
-    figure = formation(course, table, results)
+    (course,) = courses(compared(results)).values()
+    figure = formation(formation_data(course), "logit_diff")
     pearson, overlap, effects = figure.axes[:3]
     (line,) = pearson.lines[:1]
-    rows = table[(table.statistic == "pearson") & (table.version == "signed")]
-    want = [rows[rows.model == f"pocket@step-{step}"].value.item() for step in (0, 1, 10, 100)]
+    want = [course[step].of("pearson", "signed").value.item() for step in (0, 1, 10, 100)]
     np.testing.assert_allclose(line.get_ydata(), want)
     assert want[-1] > 0.9 > abs(want[0])
     assert len(overlap.lines) == 2  # one method and the zero line
@@ -49,8 +46,8 @@ def test_the_lines_are_the_agreement_and_the_strongest_heads_of_the_last_step(tm
 
 def test_a_report_shows_it_from_three_checkpoints_on(tmp_path: Path) -> None:
     results = trained(tmp_path / "few", (0, 100))
-    assert "Over training" not in write_report(results, tmp_path / "few" / "report").read_text()
+    assert "Over training" not in write_report(results, tmp_path / "few" / "report").with_suffix(".md").read_text()
     results = trained(tmp_path / "many", (0, 10, 100))
-    text = write_report(results, tmp_path / "many" / "report").read_text()
+    text = write_report(results, tmp_path / "many" / "report").with_suffix(".md").read_text()
     assert "![pocket on ioi over training" in text
     assert (tmp_path / "many" / "report" / "figures" / "pocket-ioi-formation.png").is_file()

@@ -1,0 +1,80 @@
+"""Scores that other code made, from a CSV or safetensors file, held against the methods here."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.errors import BenchmarkError
+from benchmark.method import Cost, Design, Method, Request
+from benchmark.model import Model
+from benchmark.pairs import PairBatch, Pairs
+from methods._score_file import ScoreFile, read_scores
+
+
+class FileDesign(Design):
+    """A design that carries the scores: a batch knows neither its task nor the other pairs."""
+
+    scores: Tensor  # [pair, layer, index], the pairs in the order in which they were drawn
+
+
+@dataclass(frozen=True)
+class External(Method):
+    """The scores of a file, whatever direction and replacement they are compared under.
+
+    A component that the file doesn't name is unmeasured. A file that names no pairs gives every pair the same scores;
+    `per_pair` is then False in the cell's options, and no statistic over pairs says anything of these scores.
+    """
+
+    name: ClassVar[str] = "external"
+    summary: ClassVar[str] = "scores made by other code, from a .csv or .safetensors file"
+    on_request: ClassVar[bool] = True
+    file: str = ""
+    signed: bool = True  # type: ignore[misc]
+    metric_units: bool = True  # type: ignore[misc]
+
+    def __post_init__(self) -> None:
+        if not self.file:
+            raise BenchmarkError(f"Method {self.name!r} reads a file: write {self.name}:file=scores.csv.")
+        self.content  # noqa: B018 (a bad file is refused before any model is loaded)
+
+    @cached_property
+    def content(self) -> ScoreFile:
+        return read_scores(Path(self.file))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The file by name and content, so that it may lie anywhere and a change to it makes a new cell."""
+        file = {"file": Path(self.file).name, "sha256": self.content.sha256, "per_pair": self.content.per_pair}
+        return super().options | file
+
+    @property
+    def label(self) -> str:
+        rest = [f"{name}=False" for name in ("signed", "metric_units") if not getattr(self, name)]
+        return ":".join([self.name, Path(self.file).stem, *rest])
+
+    def cost(self, model: Model, request: Request) -> Cost:
+        """Two rows for the metrics. The plan asks for it, and a file that doesn't fit the model is refused there."""
+        for kind in request.kinds:
+            self.content.refuse_unknown(kind, model.n_layers, model.size(kind), model.name)
+        return Cost(forward=2, backward=0)
+
+    def design(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Design]:
+        designs: dict[str, Design] = {}
+        for kind in request.kinds:
+            self.content.refuse_unknown(kind, model.n_layers, model.size(kind), model.name)
+            scores = self.content.scores(kind, model.n_layers, model.size(kind), pairs.task, pairs.ids)
+            designs[kind] = design = FileDesign(torch.from_numpy(~np.isnan(scores).any(axis=0)).float())
+            design.scores = torch.from_numpy(scores)
+        return designs
+
+    def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
+        scores = {}
+        for kind, design in request.design.items():
+            assert isinstance(design, FileDesign)
+            scores[kind] = design.scores[list(batch.index)]
+        return scores

@@ -1,0 +1,86 @@
+"""What a report is made of: a list of these blocks is its content, and each renderer writes all of them.
+
+Text carries two marks, `**strong**` and `` `code` ``; everything else in it stands for itself.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Heading:
+    text: str
+    level: int  # 1 the report, 2 a task, 3 a kind of component
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """`shown` holds the text of every cell, `data` the same numbers unrounded: `tables/<stem>.csv`.
+
+    `caption` says what is shown, `facts` how it came to be.
+    """
+
+    stem: str
+    caption: str
+    facts: str
+    shown: pd.DataFrame
+    data: pd.DataFrame
+
+    def numeric(self) -> list[bool]:
+        """For each column whether it holds numbers only, and so stands to the right."""
+        return [all(re.match(r"-$|[-+]?\d", str(cell)) for cell in column) for _, column in self.shown.items()]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure that is drawn only when the report is written, and the numbers that it shows."""
+
+    stem: str
+    caption: str
+    facts: str
+    draw: Callable[[], Figure]
+    data: pd.DataFrame
+
+
+Block = Heading | Paragraph | Bullets | Table | Picture
+
+
+def number(value: Any, form: str = "z.2f") -> str:
+    """A number in the given form; a dash where there is none.
+
+    >>> number(-0.001), number(float("nan"))
+    ('0.00', '-')
+    """
+    return "-" if value is None or pd.isna(value) else format(value, form)
+
+
+def with_interval(value: float, low: float, high: float, form: str = "z.2f") -> str:
+    """`0.95 [0.91, 0.98]`, or the number alone where it has no interval."""
+    text = number(value, form)
+    return text if pd.isna(low) or pd.isna(high) else f"{text} [{number(low, form)}, {number(high, form)}]"
+
+
+def marked(text: str) -> Iterator[tuple[str, str]]:
+    """The pieces of a text with their marks: `plain`, `strong` or `code`.
+
+    >>> list(marked("n is **small**, see `cells/`"))
+    [('plain', 'n is '), ('strong', 'small'), ('plain', ', see '), ('code', 'cells/')]
+    """
+    for strong, code, plain in re.findall(r"\*\*(.+?)\*\*|`(.+?)`|((?:(?!\*\*|`).)+|\*\*|`)", text, re.DOTALL):
+        mark = "strong" if strong else "code" if code else "plain"
+        yield mark, strong or code or plain

@@ -1,0 +1,144 @@
+"""The content of a report: which headings, paragraphs, tables and pictures it has, in which order."""
+
+from itertools import groupby
+
+from benchmark.store import Results
+from reports import agreement_tables, baselines, figures, tables
+from reports.baseline_grid import experiments
+from reports.blocks import Block, Bullets, Heading, Paragraph, number
+from reports.comparisons import Comparisons
+from reports.references import Reference
+from reports.sections import Section, sections, slug
+from reports.verified import verified_section
+
+HOW_TO_READ = (
+    "A **score** is an amount of the metric. Positive: the component's clean activation pushes the metric towards the "
+    "clean answer. All statistics are over the components' mean scores over the pairs.",
+    "**By size** means by |mean score|; without these words scores are taken with their sign. An unsigned method has "
+    "sizes only.",
+    "**Pearson**, the primary statistic, is led by the strongest components. **Spearman and Kendall** (tau-b) weigh "
+    "all components alike, and most of those have scores near zero: over all components they mostly measure the order "
+    "of noise. Read the panel, never one of them.",
+    "**Top-k overlap** is the share of the k strongest components that two methods have in common; independent methods "
+    "reach k/n on average. Components tied at rank k share the places left; one that scores 0 has none.",
+    "**Sign agreement** is the share of k of the components that are in both methods' top k by size and have the same "
+    "sign, **rank agreement** of those at the same rank in both, so neither exceeds the overlap by size.",
+    "**Intervals** are over pairs of prompts, not over components: they say what a study with this many pairs would "
+    "find, not where the value over all prompts lies. For signed Pearson the disattenuated value estimates that one; "
+    "it has no interval and may exceed 1.",
+    "**Reliability** is a method's agreement with itself on different pairs, stepped up to all pairs; the **ceiling** "
+    "is the root of two methods' reliabilities: what noise lets them reach on different pairs. On the same pairs they "
+    "share the pairs' noise, and may agree beyond it.",
+    "**p, within layers** asks whether two methods agree on more than which layers matter. The floor of layer means is "
+    "how far one gets by knowing the layers alone.",
+    "**Accuracy** is the share of pairs with a clean metric above 0 and above the corrupted metric, before any filter; "
+    "its interval is Wilson's, 95%.",
+    "**Share** is mean score / mean gap f(clean) - f(corrupted). Shares needn't sum to 1.",
+    "**Completeness error** is a pair's largest difference between the sum of scores and what they must sum to; a dash "
+    "where the method claims no completeness.",
+    "Every statistic's definition, what its interval is for, and how often it covers: `docs/statistics.md` of "
+    "attribution-bench.",
+)
+
+
+def contents(results: Results, parts: list[Comparisons]) -> tuple[list[Block], dict[str, Reference]]:
+    """All blocks of the report, and the sources that it names by key."""
+    found = sections(results)
+    table, cited = tables.sources(results)
+    blocks: list[Block] = [
+        Heading("Attribution benchmark", 1),
+        Heading("What was run", 2),
+        tables.what_was_run(results, found),
+    ]
+    if found:
+        blocks += [Heading("Can the model do the tasks?", 2), tables.accuracy_table(found)]
+        blocks += [Heading("Which rows became pairs", 2), tables.audit_table(found)]
+    blocks += _overview(parts)
+    tried = experiments(parts)
+    blocks += baselines.together(tried)
+    if formed := figures.formations(parts):
+        blocks += [Heading("Over training", 2), *formed]
+    for section in found:
+        blocks += _section(section, [part for part in parts if part.section.slug == section.slug])
+        blocks += baselines.details(tried, section)
+    blocks += [Heading("Failed and damaged cells", 2), *_trouble(results)]
+    blocks += [Heading("How to read this", 2), Bullets(HOW_TO_READ)]
+    blocks += [Heading("Sources", 2), table]
+    return blocks, cited
+
+
+def _overview(parts: list[Comparisons]) -> list[Block]:
+    """All tasks together, for each model and kind of component that is held against a reference."""
+    blocks: list[Block] = []
+    held = [part for part in parts if part.references]
+    several = len({part.section.model for part in held}) > 1
+    for (kind, model), group in groupby(sorted(held, key=_model_and_kind), key=_model_and_kind):
+        together = list(group)
+        stem = slug(model, "all", kind) if several else f"all-{kind}"
+        blocks += [
+            Heading(f"{kind.capitalize()}s of {model}", 3),
+            agreement_tables.overview(together, f"{stem}-agreement"),
+            figures.forest_picture(together, f"{stem}-forest"),
+            *_frontier(together, f"{stem}-frontier"),
+        ]
+    return [Heading("Agreement with the reference", 2), *blocks] if blocks else []
+
+
+def _frontier(parts: list[Comparisons], stem: str) -> list[Block]:
+    """Agreement against cost, where the cells say what they cost."""
+    data = agreement_tables.frontier_data(parts)
+    if not (data.passes > 0).any():
+        return []
+    return [agreement_tables.frontier_table(data, parts, stem), figures.frontier_picture(data, parts, stem)]
+
+
+def _model_and_kind(part: Comparisons) -> tuple[str, str]:
+    return part.kind, part.section.model
+
+
+def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
+    gap = number(section.gap, ".3f")
+    metric = section.key["task"]["metric"]
+    line = f"{section.n_pairs} pairs; mean f(clean) - f(corrupted) = {gap} ({metric})."
+    if parts and (refusal := parts[0].halves.refusal):
+        line += f" **{refusal.capitalize()}. Take every number below as a first look.**"
+    blocks: list[Block] = [Heading(section.title, 2), Paragraph(line)]
+    for part in parts:
+        blocks += _kind(part)
+    blocks += verified_section(section)
+    warnings = [Paragraph(f"**{warning}**") for warning in tables.incomplete(section)]
+    return [
+        *blocks,
+        Heading("Cost and completeness", 3),
+        *warnings,
+        tables.cost_table(section, f"{section.slug}-cost"),
+    ]
+
+
+def _kind(part: Comparisons) -> list[Block]:
+    stem = f"{part.section.slug}-{part.kind}"
+    blocks: list[Block] = [Heading(f"{part.kind.capitalize()}s", 3)]
+    if part.references:
+        blocks += [
+            agreement_tables.reference_table(part, f"{stem}-reference"),
+            agreement_tables.panel_table(part, f"{stem}-panel"),
+        ]
+    elif len(part.methods) > 1:
+        blocks.append(Paragraph("No reference to hold the methods against: see `agreement.csv` for every two methods."))
+    else:
+        blocks.append(Paragraph(f"One method ({part.methods[0].label}), so nothing to compare."))
+    if (concordance := part.concordance) is not None:
+        blocks.append(Paragraph(agreement_tables.concordance_words(concordance)))
+    blocks.append(tables.strongest_table(part.section, part.methods, f"{stem}-strongest"))
+    return [*blocks, *figures.pictures(part, stem)]
+
+
+def _trouble(results: Results) -> list[Block]:
+    """Cells that failed or were damaged, or that there are none."""
+    lines = []
+    for cell in results.failures:
+        message = " ".join(str(cell.error).split())
+        names = ", ".join([cell.model, cell.task, " ".join(cell.identity), "+".join(cell.kinds)])
+        lines.append(f"failed: {names}: {message}")
+    lines += [f"damaged: {str(damage).replace(f'{results.folder}/', '')}" for damage in results.damaged]
+    return [Bullets(tuple(lines)) if lines else Paragraph("No cell failed and none is damaged.")]

@@ -1,0 +1,241 @@
+"""Claims about the report as a whole: every way of writing it says the same, and says how each number came to be."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import matplotlib.colors
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.store import Results, read_cell, record_run, write_cell
+from reports.agreement_tables import frontier_data
+from reports.comparisons import Comparisons, compared, primary, value_of
+from reports.cost_frontier import cost_frontier
+from reports.forest import forest, forest_data
+from reports.overlap_curves import curves_data, curves_figure
+from reports.report import write_report
+from reports.terminal import terminal_summary
+from tests.reports.test_renderers import Cells
+from tests.reports.test_reports import HEADS, LAYERS, METHODS, add_cell, written
+
+PAIRS = 24
+CITED = {"task": "wang2022", "method": "@misc{own2031, title = {Our own}, year = {2031}, url = {https://example.org}}"}
+
+
+def add_full_cell(folder: Path, name: str, task: str = "ioi", kinds: tuple[str, ...] = ("head",)) -> None:
+    """A cell of 24 pairs in 12 clusters and 2 templates, with cost and citations."""
+    path = add_cell(folder, name, task=task, n_pairs=PAIRS, kinds=list(kinds))
+    info, arrays = written(path), dict(read_cell(path).arrays)
+    info["pairs"] = [
+        {"id": f"{task}-{i}", "cluster": f"c{i // 2}", "template": f"t{i // 12}", "length": 9} for i in range(PAIRS)
+    ]
+    cost = {"activation-patching": 40, "attribution-patching": 4, "random": 2, "activation-difference": 3}[name]
+    info["provenance"] |= {"passes": {"forward": cost * PAIRS, "backward": 0}, "seconds": cost / 10}
+    info["provenance"]["versions"] = {"attribution-bench": "9.8.7", "torch": "2.13.0"}
+    write_cell(path, info | {"citations": CITED}, arrays)
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("results")
+    record_run(folder, {"asked": {}, "resolved": {}})
+    for task in ("ioi", "sva"):
+        for name in METHODS:
+            add_full_cell(folder, name, task)
+    add_full_cell(folder, "activation-patching", "ioi", ("neuron",))
+    add_full_cell(folder, "attribution-patching", "ioi", ("neuron",))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(grid: Path) -> Path:
+    return write_report(Results(grid), grid / "report").parent
+
+
+@pytest.fixture(scope="module")
+def part(grid: Path) -> Comparisons:
+    return compared(Results(grid))[0]
+
+
+def blocks(report: Path, kind: str) -> list[dict]:
+    return [block for block in json.loads((report / "report.json").read_text())["blocks"] if block["block"] == kind]
+
+
+def test_every_table_is_in_every_way_of_writing_the_report(report: Path) -> None:
+    lines = [line for line in (report / "report.md").read_text().splitlines() if line.startswith("| ")]
+    markdown = [
+        cell.replace("\\|", "|")
+        for line in lines
+        if not line.startswith("| ---")
+        for cell in re.split(r" (?<!\\)\| ", line[2:-2] + " ")
+    ]
+    assert [cell.strip() for cell in markdown] == [
+        cell.strip() for cell in Cells((report / "report.html").read_text()).cells
+    ]
+    stems = [block["stem"] for block in blocks(report, "table")]
+    assert len(stems) == len(set(stems)) > 10
+    for ending in ("tex", "csv"):
+        assert {path.stem for path in (report / "tables").glob(f"*.{ending}")} == set(stems)
+
+
+def test_the_json_holds_the_numbers_of_every_table_unrounded(report: Path) -> None:
+    for block in blocks(report, "table"):
+        (header, *rows) = csv.reader(io.StringIO((report / "tables" / f"{block['stem']}.csv").read_text()))
+        assert header == [str(name) for name in block["columns"]]
+        assert rows == [["" if cell is None else str(cell) for cell in row] for row in block["rows"]]
+
+
+def test_every_picture_is_there_twice_and_its_numbers_are_in_the_json(report: Path) -> None:
+    stems = [block["stem"] for block in blocks(report, "picture")]
+    endings = ("agreement", "maps", "scatter", "curves")
+    assert {f"{task}-head-{ending}" for task in ("ioi", "sva") for ending in endings} <= set(stems)
+    assert {"all-head-forest", "all-head-frontier", "all-neuron-forest", "ioi-neuron-layers"} <= set(stems)
+    for ending in ("pdf", "png"):
+        assert {path.stem for path in (report / "figures").glob(f"*.{ending}")} == set(stems)
+    assert all(block["rows"] for block in blocks(report, "picture"))
+    assert (report / "report.html").read_text().count("data:image/png;base64,") == len(stems)
+
+
+def test_pdf_fonts_are_embedded_as_truetype(report: Path) -> None:
+    for path in (report / "figures").glob("*.pdf"):
+        data = path.read_bytes()
+        assert b"/FontFile2" in data
+        assert b"/Type3" not in data
+
+
+def test_captions_of_agreement_say_how_it_came_to_be(report: Path) -> None:
+    captions = {block["stem"]: block["facts"] for block in blocks(report, "table") + blocks(report, "picture")}
+    for stem in ("ioi-head-reference", "all-head-agreement", "all-head-forest", "ioi-head-panel"):
+        caption = captions[stem]
+        assert "n = 24 pairs" in caption
+        assert "in 12 clusters" in caption
+        assert "half-sampling" in caption
+        assert "pocket (weights dddddddddddd); attribution-bench 9.8.7." in caption
+    comparisons = 2 * 3 + 1  # with the reference: of three methods on two tasks, and of one on neurons
+    for stem in ("ioi-head-reference", "all-head-agreement"):
+        assert f"adjusted by Holm over the {comparisons} comparisons with a reference" in captions[stem]
+        assert re.search(r"against \d{3,} permutations of the components", captions[stem])
+
+
+def test_p_values_are_adjusted_over_all_comparisons_with_a_reference(report: Path) -> None:
+    table = pd.read_csv(report / "agreement.csv")
+    tested = table[table.permutations.notna()]
+    assert len(tested) == 7
+    assert set(tested.method_a) | set(tested.method_b) == set(METHODS)
+    assert "activation-patching" in set(tested.method_a)
+    for name in ("p_free", "p_within_layer"):
+        ordered = tested.sort_values(name)
+        largest = 0.0
+        for rank, (p, adjusted) in enumerate(zip(ordered[name], ordered[f"{name}_holm"], strict=True)):
+            largest = max(largest, min(1.0, (7 - rank) * p))
+            assert adjusted == pytest.approx(largest)
+        assert (tested[f"{name}_holm"] > tested[name]).any()
+
+
+def test_heads_get_the_full_panel_with_intervals_and_neurons_a_short_one(report: Path) -> None:
+    def panel(kind: str) -> pd.DataFrame:
+        return pd.read_csv(report / "tables" / f"ioi-{kind}-panel.csv")
+
+    heads, neurons = panel("head"), panel("neuron")
+    signed = heads[heads.method == "attribution-patching"]
+    assert {"pearson", "spearman", "kendall", "weighted_tau", "rank_biased_overlap", "top_k_overlap"} <= set(
+        signed.statistic
+    )
+    assert {"rank_agreement_top_k", "sign_agreement_top_k", "signed_rank_agreement_top_k"} <= set(signed.statistic)
+    assert ((signed.low <= signed.high) | signed.value.isna()).all()
+    assert signed.low.notna().mean() > 0.8
+    assert set(neurons.statistic) == {"pearson", "top_k_overlap", "sign_agreement_top_k"}
+
+
+def test_no_interval_and_its_reason_where_pairs_are_few(tmp_path: Path) -> None:
+    record_run(tmp_path, {"asked": {}, "resolved": {}})
+    for name in METHODS:
+        add_cell(tmp_path, name, n_pairs=4)
+    text = write_report(Results(tmp_path), tmp_path / "report").with_suffix(".md").read_text()
+    (found,) = compared(Results(tmp_path))
+    assert found.halves.refusal
+    assert f"**{found.halves.refusal.capitalize()}." in text
+    assert f"{found.halves.refusal.capitalize()}." in text.split("The panel against")[1].split("\n")[0]
+    assert "[" not in (tmp_path / "report" / "tables" / "ioi-head-panel.tex").read_text().split(r"\midrule")[1]
+    assert found.halves.refusal in terminal_summary(Results(tmp_path))
+
+
+def test_the_terminal_shows_the_primary_statistics_interval(grid: Path, part: Comparisons) -> None:
+    text = terminal_summary(Results(grid))
+    (main,) = [primary(rows) for method, _, rows in part.against_reference if method.label == "attribution-patching"]
+    assert f"{main['value']:.2f} [{main['low']:.2f}, {main['high']:.2f}]" in text
+    assert "no interval" not in text
+
+
+def test_sources_become_a_bibliography(report: Path) -> None:
+    bibliography = (report / "references.bib").read_text()
+    assert "@inproceedings{wang2022," in bibliography
+    assert "@misc{own2031, title = {Our own}" in bibliography
+    sources = (report / "report.md").read_text().split("## Sources")[1]
+    assert "| task | ioi | wang2022 | Kevin Ro Wang et al. (2023). Interpretability in the Wild" in sources
+    assert "| method | random | own2031 |" in sources
+
+
+def test_cells_of_older_versions_say_that_they_name_no_source(tmp_path: Path) -> None:
+    record_run(tmp_path, {"asked": {}, "resolved": {}})
+    add_cell(tmp_path)
+    text = write_report(Results(tmp_path), tmp_path / "report").with_suffix(".md").read_text()
+    assert "| task | ioi | - | not stored by the version that scored it |" in text
+
+
+def test_a_report_deletes_nothing_but_an_earlier_reports_files(grid: Path, tmp_path: Path) -> None:
+    out = tmp_path / "paper"
+    (out / "figures").mkdir(parents=True)
+    mine = [out / "figures" / "mine.pdf", tmp_path / "outside.txt"]
+    for path in mine:
+        path.write_text("mine")
+    (out / "report.json").write_text(json.dumps({"files": ["../outside.txt", "figures/gone.pdf", "report.md"]}))
+    write_report(Results(grid), out)
+    assert all(path.read_text() == "mine" for path in mine)
+
+
+def test_the_forest_shows_value_interval_other_pairs_and_ceiling(grid: Path) -> None:
+    parts = [part for part in compared(Results(grid)) if part.kind == "head"]
+    data = forest_data(parts)
+    assert len(data) == 6
+    axis = forest(data).axes[0]
+    row = data.iloc[0]
+    lines = [line.get_xdata() for line in axis.lines[:4]]
+    assert [float(x) for x in (*lines[0], lines[1][0], lines[2][0], lines[3][0])] == pytest.approx(
+        [row.low, row.high, row.disjoint, row.value, row.ceiling]
+    )
+    assert 0 < row.ceiling <= 1
+
+
+def test_overlap_curves_meet_the_table_at_its_k_and_chance_is_k_over_n(part: Comparisons) -> None:
+    data = curves_data(part)
+    for method, _, rows in part.against_reference:
+        curve = data[(data.method == method.label) & (data.measure == "overlap")].set_index("k")
+        assert curve.value[part.k] == pytest.approx(value_of(rows, "top_k_overlap", "by_size"))
+        assert curve.chance[part.k] == pytest.approx(part.k / (LAYERS * HEADS), abs=0.02)
+        assert curve.value[LAYERS * HEADS] == pytest.approx(1)
+        assert ((curve.low <= curve.chance) & (curve.chance <= curve.high)).all()
+    figure = curves_figure(data)
+    shaded = {tuple(np.round(patch.get_facecolor()[0][:3], 2)) for patch in figure.axes[0].collections}
+    assert len(shaded) == 2  # chance and self-agreement
+    assert matplotlib.colors.to_rgb("0.85") in {tuple(map(float, shade)) for shade in shaded}
+
+
+def test_the_frontier_holds_who_is_beaten_by_nobody(grid: Path) -> None:
+    parts = [part for part in compared(Results(grid)) if part.kind == "head"]
+    data = frontier_data(parts)
+    for _, group in data.groupby("task"):
+        for row in group.itertuples():
+            beaten = group[
+                (group.passes <= row.passes)
+                & (group.value >= row.value)
+                & ((group.passes < row.passes) | (group.value > row.value))
+            ]
+            assert row.on_frontier_by_passes == beaten.empty
+    assert set(data.passes) == {40, 4, 2, 3}
+    assert data[data.method == "activation-patching"].value.eq(1).all()
+    assert len(cost_frontier(data).axes) == 2
