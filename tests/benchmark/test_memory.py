@@ -43,6 +43,13 @@ def test_a_larger_budget_never_gives_a_smaller_chunk(llama: Model) -> None:
         choose_chunk(llama, 8, 1000, False)
 
 
+def test_rows_pay_for_keys_and_logits(llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = choose_chunk(llama, 8, 2**26, False).rows
+    assert choose_chunk(llama, 32, 2**26, False).rows < rows
+    monkeypatch.setattr(llama, "d_vocab", 150_000)
+    assert choose_chunk(llama, 8, 2**26, False).rows < rows / 2
+
+
 def test_what_is_free_and_what_was_held(llama: Model) -> None:
     assert free_bytes(llama.device) > 2**20
     reset_peak(llama)
@@ -102,6 +109,13 @@ def test_an_allocation_that_fails_halves_the_chunk_and_loses_nothing(llama: Mode
     assert chunk["tokens"] <= 12
     assert chunk["pairs"] <= 2
     assert len(said) < 6, "the smaller chunk stays"
+
+
+def test_batches_that_wait_shrink_with_the_chunk(llama: Model) -> None:
+    said: list[str] = []
+    scores = Greedy(tokens=10**9, pairs=8).scores(llama, repeated(llama, 16), chunk=Chunk(512, 16), say=said.append)
+    assert len(said) == 1
+    assert scores["head"].provenance["chunk"] == {"tokens": 256, "pairs": 8, "rows": 256}
 
 
 def test_where_one_prompt_is_too_much_the_error_says_so(llama: Model) -> None:

@@ -2,6 +2,7 @@
 
 from functools import partial
 from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
@@ -145,3 +146,16 @@ def test_no_score_depends_on_the_shortcuts(model: Model, direction: str, replace
             assert ("answers" in taken) == (metric is logit_diff)
             assert {"layers", "last position", "prefix"} <= set(taken)
             assert whole[kind].provenance["shortcuts"] == {}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_trying_shortcuts_sees_lost_edits_in_every_precision(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    assert tiny_model("llama", dtype=dtype).shortcuts == tuple(SHORTCUTS)
+
+    def without_edits(model: Model, traced: Any, rows: Any, starts: Any, prefix: Any, edits: Any, *rest: Any) -> Any:
+        return resume(model, traced, rows, starts, prefix, dict.fromkeys(edits, lambda live: None), *rest)
+
+    monkeypatch.setattr(replay, "resume", without_edits)
+    assert tiny_model("llama", dtype=dtype).shortcuts == ()

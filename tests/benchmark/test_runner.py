@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -240,14 +241,21 @@ def test_force_computes_stored_cells_again(options: dict, tmp_path: Path) -> Non
 
 
 def test_the_chunk_size_of_an_interrupted_run_is_used_again(options: dict, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     out = tmp_path / "r"
     plan = prepare(Asked(**options), out)
     execute(replace(plan, chunk=Chunk(33, 2)), out, lambda message: None)
     assert prepare(Asked(**options), out).chunk == Chunk(33, 2)
     assert prepare(Asked(**{**options, "pairs": 1}), out).chunk == plan.chunk
     assert {cell.info["provenance"]["chunk"]["tokens"] for cell in Results(out).cells} == {33}
+
+
+def test_the_chunk_of_another_device_is_not_used_again(options: dict, tmp_path: Path) -> None:
+    plan = prepare(Asked(**options), tmp_path / "r")
+    execute(replace(plan, chunk=Chunk(33, 2)), tmp_path / "r", lambda message: None)
+    file = tmp_path / "r" / "run.json"
+    file.write_text(file.read_text().replace('"device": "cpu"', '"device": "cuda"'))
+    assert '"cuda"' in file.read_text()
+    assert prepare(Asked(**options), tmp_path / "r").chunk != Chunk(33, 2)
 
 
 def test_the_memory_budget_sets_the_chunk(options: dict, tmp_path: Path) -> None:
