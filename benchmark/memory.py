@@ -45,11 +45,14 @@ def free_bytes(device: torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
     available = int(psutil.virtual_memory().available)
-    limit, used = (Path("/sys/fs/cgroup") / name for name in ("memory.max", "memory.current"))
-    try:  # a container's own limit
-        return min(available, int(limit.read_text()) - int(used.read_text()))
+    group = Path("/sys/fs/cgroup")
+    try:  # a container's own limit, of which the file cache can be taken back
+        limit, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        kinds = (group / "memory.stat").read_text()
+        cache = sum(map(int, re.findall(r"^(?:in)?active_file (\d+)", kinds, re.MULTILINE)))
     except (OSError, ValueError):
         return available
+    return min(available, max(0, limit - used + cache))
 
 
 def choose_chunk(model: Model, length: int, budget: int, gradients: bool) -> Chunk:
@@ -82,7 +85,8 @@ def within_memory(attempt: Callable[[], Result]) -> Result | None:
     try:
         return attempt()
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and "allocate memory" not in str(error):
+        words = ("allocate memory", "ALLOC_FAILED")
+        if not isinstance(error, MemoryError | torch.OutOfMemoryError) and not any(w in str(error) for w in words):
             raise
     if torch.cuda.is_available():  # outside of the handler, whose error holds on to what filled the memory
         torch.cuda.empty_cache()
