@@ -7,6 +7,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from benchmark.conformance import ConformanceError as ConformanceError
+    from benchmark.conformance import check_method as check_method
+    from benchmark.conformance import check_task as check_task
     from benchmark.dataset import PromptPair as PromptPair
     from benchmark.errors import BenchmarkError as BenchmarkError
     from benchmark.loading import load_model as load_model
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
     from benchmark.task import Task as Task
 
 _HOME = {
-    "BenchmarkError": "errors", "Cost": "method", "Method": "method", "PromptPair": "dataset", "Request": "method",
-    "Results": "store", "Scores": "method", "Task": "task", "load_method": "plugins", "load_model": "loading",
+    "BenchmarkError": "errors", "ConformanceError": "conformance", "Cost": "method", "Method": "method",
+    "PromptPair": "dataset", "Request": "method", "Results": "store", "Scores": "method", "Task": "task",
+    "check_method": "conformance", "check_task": "conformance", "load_method": "plugins", "load_model": "loading",
     "load_task": "plugins", "load_tokens": "loading", "logit_diff": "metrics", "make_pairs": "pairs",
     "prob_diff": "metrics", "run": "runner",
 }  # fmt: skip

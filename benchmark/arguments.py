@@ -8,7 +8,8 @@ from benchmark.catalogue import DEFAULT, DEFAULT_PAIRS
 from benchmark.errors import did_you_mean
 
 USER_ERROR = 2
-BASELINE_PAIRS, BASELINE_STEPS = 64, 64
+BASELINE_PAIRS, BASELINE_STEPS, LITMUS_PAIRS = 64, 64, 16
+KINDS = ("head", "neuron")
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -82,13 +83,24 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a.add_argument("--dataset", metavar="FILE", help="a CSV of pairs in place of the task's own (with --task)")
     a.add_argument("--dataset-tokenizer", metavar="MODEL",
                    help="whose token ids stand in --dataset; needed unless they are the model's own")  # fmt: skip
-    run_options(a, ("head", "neuron"), DEFAULT_PAIRS, "results/MODEL")
+    run_options(a, KINDS, DEFAULT_PAIRS, "results/MODEL")
 
     a = command("baselines", "do activation patching and integrated gradients agree when their baselines match?")
     model_options(a)
     task_options(a)
     a.add_argument("--steps", type=int, default=BASELINE_STEPS, help="of integrated gradients [%(default)s]")
     run_options(a, ("head",), BASELINE_PAIRS, "results/baselines-MODEL")
+
+    a = command("litmus", "try the methods on planted models, of which it is known what matters")
+    a.add_argument("litmus", nargs="*", metavar="NAME", help="such as or-gate or saturation [all]")
+    a.add_argument("--methods", type=_names, default=("all",), help="as for `run` [all, in all their variants]")
+    run_options(a, KINDS, LITMUS_PAIRS, "results/litmus")
+
+    a = command("check", "does a method or a task do what it claims? Run it on models whose answer is known")
+    a.add_argument("what", choices=("method", "task"))
+    text = "a task (under --model), or a method in all its variants, or one such as integrated-gradients:steps=32"
+    a.add_argument("name", metavar="NAME", help=text)
+    model_options(a)
 
     a = command("report", "write the report of a results folder again, without a model")
     a.add_argument("results", help="the folder that `run` wrote")

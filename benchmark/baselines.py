@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from benchmark.agreement import Statistic
 from benchmark.halves import Halves
+from benchmark.influence import influence, refusal
 from benchmark.score_rows import ScoreRows
 
 BASELINES = ("counterfactual", "zero", "mean")
@@ -22,6 +23,7 @@ Grid = Float[np.ndarray, "method baseline pair component"]  # activation patchin
 Scores = Float[np.ndarray, "pair component"]
 Couple = tuple[int, int]  # two of the six cells, numbered method by method
 
+_METHODS = ("activation patching", "integrated gradients")
 _SIZE = len(BASELINES)
 _COUPLES = list(combinations(range(2 * _SIZE), 2))
 _MATCHED: list[Couple] = [(b, _SIZE + b) for b in range(_SIZE)]
@@ -79,6 +81,8 @@ def contrasts(grid: Grid, splits: Halves, statistic: Statistic, k: int) -> dict[
     """
     six = grid.reshape(-1, *grid.shape[2:])
     six = six[:, :, ~np.isnan(six).any(axis=(0, 1))].astype(np.float64)
+    names = [f"{method} ({baseline})" for method, baseline in product(_METHODS, BASELINES)]
+    reason = _reason(names, six, splits)
     value = _agreements(six.mean(axis=1)[:, None], statistic, k)[0]
     draws = [
         _agreements(np.stack([half @ one for one in six]), statistic, k)
@@ -90,7 +94,7 @@ def contrasts(grid: Grid, splits: Halves, statistic: Statistic, k: int) -> dict[
         reach = 1 - statistic.lowest
         bounds = (-reach, reach) if weights.min() < 0 else (statistic.lowest, 1.0)
         found[name] = _estimate(
-            _weighted(value, weights), [_weighted(draw, weights) for draw in draws], splits, *bounds
+            _weighted(value, weights), [_weighted(draw, weights) for draw in draws], splits, *bounds, reason
         )
     return found
 
@@ -150,10 +154,11 @@ def parting(exact: Scores, first_order: Scores, integrated: Scores, splits: Halv
     """
     three = np.stack([exact, first_order, integrated])
     three = three[:, :, ~np.isnan(three).any(axis=(0, 1))].astype(np.float64)
+    reason = _reason((_METHODS[0], "attribution patching", _METHODS[1]), three, splits)
     found = _quantities(three.mean(axis=1)[:, None])
     draws = [_quantities(half @ three) for weights in splits.weights(three.shape[2]) for half in weights]
     estimates = {
-        name: _estimate(value[0], [draw[name] for draw in draws], splits, *_RANGES.get(name, (0.0, np.inf)))
+        name: _estimate(value[0], [draw[name] for draw in draws], splits, *_RANGES.get(name, (0.0, np.inf)), reason)
         for name, value in found.items()
     }
     return Parting(**estimates, n_components=three.shape[2])
@@ -181,14 +186,26 @@ def _quantities(means: Float[np.ndarray, "method row component"]) -> dict[str, F
     }  # fmt: skip
 
 
+def _reason(names: Sequence[str], scores: Float[np.ndarray, "method pair component"], splits: Halves) -> str:
+    """Why nothing of these methods has an interval; empty where it has."""
+    if splits.refusal:
+        return splits.refusal
+    return refusal({name: influence(one, splits.cluster) for name, one in zip(names, scores, strict=True)})
+
+
 def _estimate(
-    value: Float[np.ndarray, ""] | float, draws: Sequence[np.ndarray], splits: Halves, lowest: float, highest: float
+    value: Float[np.ndarray, ""] | float,
+    draws: Sequence[np.ndarray],
+    splits: Halves,
+    lowest: float,
+    highest: float,
+    reason: str,
 ) -> Estimate:
     value = float(value)
     if np.isnan(value):
         return Estimate(value, note="undefined: constant scores, too few components, or no more than rounding")
-    if not draws:
-        return Estimate(value, note=splits.refusal)
+    if reason:
+        return Estimate(value, note=reason)
     drawn = np.concatenate([np.ravel(draw) for draw in draws])
     if lost := int(np.isnan(drawn).sum()):
         return Estimate(value, note=f"no interval: undefined in {lost} of {len(drawn)} half-samples")

@@ -13,15 +13,17 @@ from typing import Any
 from benchmark.arguments import USER_ERROR, parser
 from benchmark.errors import BenchmarkError
 
-INTERRUPTED, CELL_FAILED = 130, 1
+INTERRUPTED, CELL_FAILED, CHECK_FAILED = 130, 1, 1
 FEW_NEURONS = 4096  # in a model: up to here the founding experiment patches all of them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (0, 1 a cell failed, 2 wrong input, 130 interrupted)."""
+    """Run one command; returns the exit code (0, 1 a cell or a check failed, 2 wrong input, 130 interrupted)."""
     commands = {
         "run": run,
         "baselines": baselines,
+        "litmus": litmus,
+        "check": check,
         "report": report,
         "list": show,
         "audit": audit,
@@ -63,6 +65,17 @@ def baselines(asked: argparse.Namespace) -> int:
     return _carry_out(asked, [{"methods": methods, "replacement": baseline} for baseline in BASELINES], out)
 
 
+def litmus(asked: argparse.Namespace) -> int:
+    """Every method on every planted model, in both directions and with every replacement."""
+    from benchmark.litmus.grid import litmus_plans
+    from benchmark.plugins import discover
+
+    plans = litmus_plans(discover(asked.plugins), asked.litmus, asked.methods)
+    if not plans:
+        raise BenchmarkError(f"--methods {','.join(asked.methods)}: none of these can be tried on a planted model.")
+    return _carry_out(asked, plans, Path(asked.out or Path("results") / "litmus"), brief=True)
+
+
 def _all_neurons(asked: argparse.Namespace) -> str:
     """The option to patch every neuron, where they are asked for and few enough."""
     if "neuron" not in asked.components:
@@ -73,8 +86,13 @@ def _all_neurons(asked: argparse.Namespace) -> str:
     return ":neurons=0" if model.n_layers * model.d_mlp <= FEW_NEURONS else ""
 
 
-def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: Path) -> int:
-    """Run every plan into one results folder and write its report; each names what it asks beside `asked`."""
+def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: Path, brief: bool = False) -> int:
+    """Run every plan into one results folder and write its report; each names what it asks beside `asked`.
+
+    `brief`: many small plans, which go by as one bar and aren't described.
+    """
+    from tqdm import tqdm
+
     from benchmark.plan import Asked
     from benchmark.runner import execute, prepare
 
@@ -82,12 +100,13 @@ def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: 
     given: dict[str, Any] = {name: value for name, value in vars(asked).items() if name in names}
     started = time.perf_counter()
     hashes: list[str] = []
-    for changes in plans:
+    for changes in tqdm(plans, unit="plan", disable=None if brief else True):
         plan = prepare(Asked(**given | {"plugins": tuple(asked.plugins)} | changes), out)
-        _say(_describe(plan))
+        if not brief:
+            _say(_describe(plan))
         hashes += plan.resolved()["cells"]
         if not asked.dry_run:
-            results = execute(plan, out, _say, asked.force, asked.debug)
+            results = execute(plan, out, _say, asked.force, asked.debug, brief)
     if asked.dry_run:
         return 0
     seconds = time.perf_counter() - started
@@ -98,6 +117,37 @@ def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: 
     if failures:
         _say(f"{len(failures)} of {len(hashes)} cells failed; --debug shows where, and so do their cell.json.")
     return CELL_FAILED if failures else 0
+
+
+def check(asked: argparse.Namespace) -> int:
+    """Hold a plugin to what it promises, a line a check."""
+    from tqdm import tqdm
+
+    from benchmark import conformance
+    from benchmark.loading import load_model
+    from benchmark.plugins import discover
+
+    registry = discover(asked.plugins)
+    started = time.perf_counter()
+    if asked.what == "method":
+        methods = conformance.methods_to_check(asked.name, registry)
+        streams = {method.label: conformance.method_findings(method) for method in methods}
+        each = len(conformance.METHOD_CHECKS)
+    else:
+        task = registry.task(asked.name)
+        model = load_model(asked.model, device="cpu", prepend_bos=asked.prepend_bos, revision=asked.revision)
+        streams, each = {task.name: conformance.task_findings(task, model)}, len(conformance.TASK_CHECKS)
+    outcomes: list[str] = []
+    with tqdm(total=each * len(streams), unit="check", leave=False, disable=None) as bar:
+        for name, findings in streams.items():
+            tqdm.write(name)
+            for finding in findings:
+                tqdm.write(f"  {finding}")
+                outcomes.append(finding.outcome)
+                bar.update()
+    counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in ("passed", "failed", "not applicable"))
+    print(f"{counts} in {time.perf_counter() - started:.0f} s.")
+    return CHECK_FAILED if "failed" in outcomes else 0
 
 
 def report(asked: argparse.Namespace) -> int:
@@ -133,6 +183,7 @@ def show(asked: argparse.Namespace) -> int:
         from benchmark.catalogue import built_in
 
         print(_columns(list(built_in().items())))
+        print("litmus/NAME: a planted model, such as litmus/or-gate; `attribution-bench list tasks` names them all")
         print("or any local folder that save_pretrained wrote, or any Hugging Face id such as gpt2")
         return 0
     from benchmark.plugins import discover

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 from benchmark.errors import BenchmarkError
@@ -22,11 +22,15 @@ Weights = Float[np.ndarray, "split pair"]
 
 @dataclass(frozen=True)
 class Halves:
-    """Splits of the pairs in two; none, and why, where there are too few to split."""
+    """Splits of the pairs in two; none, and why, where there are too few to split. `cluster` numbers each pair's."""
 
     first: Bool[np.ndarray, "split pair"]
-    n_clusters: int
+    cluster: Int[np.ndarray, " pair"]
     refusal: str = ""
+
+    @property
+    def n_clusters(self) -> int:
+        return int(self.cluster.max(initial=-1)) + 1
 
     def weights(self, held: int) -> Iterator[tuple[Weights, Weights]]:
         """What turns scores [pair, component] into means [split, component] of the first and of the second halves.
@@ -72,10 +76,10 @@ def halves(
     cluster = np.array([ids[name] for name in names], dtype=int)
     if n_pairs < FEWEST_PAIRS or len(ids) < FEWEST_CLUSTERS:
         few = f"no interval: {n_pairs} pairs in {len(ids)} clusters, and it takes {FEWEST_PAIRS} in {FEWEST_CLUSTERS}"
-        return Halves(np.zeros((0, n_pairs), dtype=bool), len(ids), few)
+        return Halves(np.zeros((0, n_pairs), dtype=bool), cluster, few)
     stratum = np.array([_mode([t for t, c in zip(templates, cluster, strict=True) if c == i]) for i in ids.values()])
     rng = np.random.default_rng(seed)
-    return Halves(np.stack([_split(stratum, rng)[cluster] for _ in range(splits)]), len(ids))
+    return Halves(np.stack([_split(stratum, rng)[cluster] for _ in range(splits)]), cluster)
 
 
 def _mode(names: list[str]) -> str:

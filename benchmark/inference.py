@@ -29,32 +29,34 @@ from benchmark.agreement import (
     panel,
 )
 from benchmark.halves import Halves, halves
-from benchmark.score_rows import ScoreRows, Version, layer_means
+from benchmark.influence import influence, refusal
+from benchmark.nulls import noise_test
+from benchmark.score_rows import ScoreRows, Version
 from benchmark.tops import DEPTH, overlaps
 
 __all__ = [
     "Comparison",
     "Concordance",
-    "Floor",
     "Halves",
     "OverlapBand",
     "compare",
     "concordance",
     "halves",
-    "layer_floor",
     "self_overlap_band",
 ]
 
 Scores = Float[np.ndarray, "pair component"]
 Draws = list[Float[np.ndarray, " split"]]
 RELIABLE = 0.2  # a reliability below which dividing by it says nothing
+NOISE = 0.05  # p of `noise_test` above which a method's scores are taken for noise
 
 
 @dataclass(frozen=True)
 class Comparison(Agreement):
     """The agreement of methods `a` and `b` with what the sample of pairs says of it; NaN where that is unknown.
 
-    `low, high`: 95% interval for the agreement that studies of this many pairs find on average. `half_*`: means over
+    `low, high`: 95% interval for the agreement that studies of this many pairs find on average. `largest_share_*`: how
+    much of each method's mean scores one cluster of pairs holds (`benchmark.influence`). `half_*`: means over
     splits at half the pairs: both methods on the same half, on opposite halves, and each method against itself on
     opposite halves. The rest, for Pearson on signed scores alone, is stepped up to all pairs by Spearman-Brown: each
     method's reliability, the `ceiling` (root of their product), the agreement on `disjoint` pairs, and `disattenuated`,
@@ -65,6 +67,8 @@ class Comparison(Agreement):
     b: int
     low: float = np.nan
     high: float = np.nan
+    largest_share_a: float = np.nan
+    largest_share_b: float = np.nan
     half_same: float = np.nan
     half_disjoint: float = np.nan
     half_self_a: float = np.nan
@@ -96,10 +100,19 @@ def compare(
         within = None if layer is None else layer[columns]
         kept = [values[:, columns].astype(np.float64) for values in scores]
         draws = _drawn(kept, couples, signed, splits, k, within, statistics) if columns.any() else {}
+        shares = {m: influence(kept[m], splits.cluster) for m in {m for couple in couples for m in couple}}
+        p_noise = {m: noise_test(kept[m], splits.cluster) for m in shares}
         for a, b in couples:
             for one in panel(means[a], means[b], k, signed[a], signed[b], layer, statistics):
-                row = Comparison(**vars(one), a=a, b=b)
-                found.append(_with_noise(row, draws.get((a, b, one.statistic, one.version)), splits))
+                row = Comparison(
+                    **vars(one), a=a, b=b, largest_share_a=shares[a].share, largest_share_b=shares[b].share
+                )
+                named = {"method_a": a, "method_b": b}
+                reason = splits.refusal or refusal({name: shares[m] for name, m in named.items()})
+                row = _with_noise(row, draws.get((a, b, one.statistic, one.version)), splits, reason)
+                if (one.statistic, one.version) == (PRIMARY, "signed") and not np.isnan(row.low):
+                    row = _stepped_up(row, [name for name, m in named.items() if p_noise[m] > NOISE])
+                found.append(row)
     return sorted(found, key=lambda row: (row.a, row.b))
 
 
@@ -143,38 +156,41 @@ def _drawn(
     return found
 
 
-def _with_noise(row: Comparison, drawn: _Drawn | None, splits: Halves) -> Comparison:
+def _with_noise(row: Comparison, drawn: _Drawn | None, splits: Halves, reason: str) -> Comparison:
     if np.isnan(row.value):
         return row
     if drawn is None or splits.refusal:
-        return _noted(row, splits.refusal)
+        return _noted(row, reason)
     same, disjoint, self_a, self_b = (np.concatenate(draws) for draws in vars(drawn).values())
     lost = int(np.isnan(same).sum())
     if lost:
         return _noted(row, f"no interval: undefined in {lost} of {len(same)} half-samples")
-    lowest = next(s.lowest for s in STATISTICS if s.name == row.statistic)
-    low, high = splits.interval(row.value, same, lowest)
     row = replace(
         row,
-        low=low,
-        high=high,
         half_same=float(same.mean()),
         half_disjoint=float(disjoint.mean()),
         half_self_a=float(self_a.mean()),
         half_self_b=float(self_b.mean()),
     )
-    return _stepped_up(row) if (row.statistic, row.version) == (PRIMARY, "signed") else row
+    if reason:
+        return _noted(row, reason)
+    lowest = next(s.lowest for s in STATISTICS if s.name == row.statistic)
+    low, high = splits.interval(row.value, same, lowest)
+    return replace(row, low=low, high=high)
 
 
-def _stepped_up(row: Comparison) -> Comparison:
+def _stepped_up(row: Comparison, noise: list[str]) -> Comparison:
     """Reliabilities and the agreement on disjoint pairs, from half the pairs to all of them.
 
     Spearman-Brown (Spearman 1910, doi:10.1111/j.2044-8295.1910.tb00206.x; Brown 1910,
     doi:10.1111/j.2044-8295.1910.tb00207.x): R = 2r / (1 + r). Twice the pairs leave the covariance of two methods as it
-    is and shrink their variances by r/R each.
+    is and shrink their variances by r/R each. `noise` names the methods whose scores are not told from noise: half the
+    studies of pure noise have a positive self-agreement, and dividing by that gives anything.
     """
     reliability = [2 * r / (1 + r) if r > 0 else np.nan for r in (row.half_self_a, row.half_self_b)]
     row = replace(row, reliability_a=reliability[0], reliability_b=reliability[1])
+    if noise:
+        return _noted(row, f"no ceiling: the scores of {' and '.join(noise)} are not told from noise")
     if not all(r > RELIABLE for r in reliability):
         return _noted(row, f"no ceiling: a method's split-half reliability is not above {RELIABLE}")
     ceiling = float(np.sqrt(reliability[0] * reliability[1]))
@@ -217,8 +233,10 @@ def concordance(scores: Sequence[Scores], splits: Halves, version: Version) -> C
     value = float(w([mean[None, measured] for mean in means])[0])
     kept = [values[:, measured].astype(np.float64) for values in scores]
     draws = [w([half @ values for values in kept]) for weights in splits.weights(n) for half in weights]
-    low, high = splits.interval(value, np.concatenate(draws), 0.0) if draws else (np.nan, np.nan)
-    return Concordance(version, value, low, high, 1 / n_methods, n_methods, n, splits.refusal)
+    strongest = max((influence(one, splits.cluster) for one in kept), key=lambda one: np.nan_to_num(one.share))
+    reason = splits.refusal or refusal({"one method": strongest})
+    low, high = (np.nan, np.nan) if reason else splits.interval(value, np.concatenate(draws), 0.0)
+    return Concordance(version, value, low, high, 1 / n_methods, n_methods, n, reason)
 
 
 @dataclass(frozen=True)
@@ -244,46 +262,3 @@ def self_overlap_band(scores: Scores, splits: Halves, depth: int | None = None) 
     drawn = np.concatenate(curves)
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
     return OverlapBand(np.arange(1, depth + 1), drawn.mean(axis=0), low, high)
-
-
-@dataclass(frozen=True)
-class Floor:
-    """What a predictor that knows nothing but layers reaches by one statistic."""
-
-    statistic: str
-    version: Version
-    value: float
-    note: str
-
-
-def layer_floor(
-    scores: Scores,
-    layer: Layer,
-    splits: Halves,
-    k: int,
-    signed: bool = True,
-    statistics: Sequence[Statistic] | None = None,
-) -> list[Floor]:
-    """Agreement of a method on one half with its own layer means of the other half, mean over halves and splits.
-
-    Every component is predicted by the mean score (by size: the mean size) of its layer, so a method that comes no
-    nearer to this one, on opposite halves (`half_disjoint`), has shown no more than which layers matter.
-    """
-    kept = ~np.isnan(scores).any(axis=0)
-    layer, values = layer[kept], scores[:, kept].astype(np.float64)
-    chosen = applicable(statistics or default_statistics(len(layer)), signed, False)
-    draws: dict[Statistic, Draws] = {s: [] for s in chosen}
-    for weights in splits.weights(len(layer)) if len(layer) else ():
-        means = [half @ values for half in weights]
-        for s in chosen:
-            for own, other in (means, means[::-1]):
-                predicted = layer_means(other if s.needs_signs else np.abs(other), layer)[:, layer]
-                draws[s].append(s.rows(ScoreRows.of(own, s.version), ScoreRows.of(predicted, s.version), k))
-    return [_floor(s, drawn, splits.refusal) for s, drawn in draws.items()]
-
-
-def _floor(s: Statistic, drawn: Draws, refusal: str) -> Floor:
-    if not drawn:
-        return Floor(s.name, s.version, np.nan, refusal or "no component is measured")
-    value = float(np.concatenate(drawn).mean())
-    return Floor(s.name, s.version, value, "undefined in some half-samples" if np.isnan(value) else "")

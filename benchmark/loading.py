@@ -11,6 +11,7 @@ import torch
 from benchmark import smollm2
 from benchmark.catalogue import DEFAULT, POCKET, POCKET_FOLDER, SMOLLM2, built_in, checkpoints
 from benchmark.errors import BenchmarkError, did_you_mean
+from benchmark.litmus import PREFIX, load_litmus
 from benchmark.model import Model
 from benchmark.tokens import Tokens
 
@@ -34,6 +35,8 @@ def load_model(
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
     getLogger("huggingface_hub").setLevel(ERROR)  # its retries are no news: the error says what to do
+    if name.startswith(PREFIX):
+        return load_litmus(name).model(_device(device), dtype)
     source = _source(name)
     tokenizer = _tokenizer(source, name, revision)
     hf_model = _load(AutoModelForCausalLM, source, name, revision, dtype=dtype)
@@ -48,6 +51,8 @@ def load_tokens(name: str = DEFAULT, prepend_bos: bool | None = None, revision: 
     """A model's tokenizer alone, for audits: no weights are loaded."""
     from transformers import AutoConfig
 
+    if name.startswith(PREFIX):
+        return load_litmus(name).model().tokens
     source = _source(name)
     tokenizer = _tokenizer(source, name, revision)
     try:

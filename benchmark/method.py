@@ -113,6 +113,7 @@ class Method:
     reference: ClassVar[bool] = False  # what the other methods are held against
     quadrature: ClassVar[str | None] = None  # of integrals, where there are any
     on_request: ClassVar[bool] = False  # left out of `--methods all`: a second implementation, or one that needs a file
+    variants: ClassVar[tuple[str, ...]] = ("",)  # options under which it behaves differently: each is checked
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         """Scores by kind, `[pair, layer, index]`, for at least the kinds asked for; NaN where not measured."""

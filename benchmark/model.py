@@ -93,6 +93,33 @@ class Model:
         bridge.requires_grad_(False)
         return cls(bridge, tokens, name, digest, revision)
 
+    @classmethod
+    def native(
+        cls,
+        name: str,
+        sizes: Mapping[str, int],
+        weights: Mapping[str, Tensor],
+        tokenizer: Any,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "Model":
+        """A model with ReLU neurons and no norm, of these sizes and weights `[out, in]`; weights not given are zero."""
+        import transformer_lens.model_bridge.sources.native  # noqa: F401 (registers boot_native)
+        from transformer_lens import TransformerBridge, TransformerBridgeConfig
+
+        config = TransformerBridgeConfig(**sizes, act_fn="relu", normalization_type=None, seed=0)
+        bridge = TransformerBridge.boot_native(config)
+        nn.Module.to(bridge, device, dtype)  # the bridge's own `to` prints
+        places = {name.replace("._original_component", ""): weight for name, weight in bridge.named_parameters()}
+        if unknown := set(weights) - set(places):
+            raise BenchmarkError(f"A native model has no weights {', '.join(sorted(unknown))}.")
+        with torch.no_grad():
+            for place, weight in places.items():
+                weight.copy_(weights.get(place, torch.zeros_like(weight)))
+        digest = _weights_digest(bridge)
+        bridge.eval().requires_grad_(False)
+        return cls(bridge, Tokens(tokenizer, False), name, digest)
+
     def size(self, kind: str) -> int:
         """How many components of a kind one layer has."""
         return self.n_heads if kind == "head" else self.d_mlp

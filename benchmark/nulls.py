@@ -1,5 +1,7 @@
 """Could two methods agree this far if one knew nothing of the components? Permutation tests of the primary statistic.
 
+And before that: do a method's own scores say more than noise from pair to pair (`noise_test`)?
+
 The free null deals one method's scores out to all components anew. Scores that share no more than a trend over layers
 pass it every time, so a second null deals them out within each layer only: it keeps each layer's own scores together.
 """
@@ -151,6 +153,27 @@ def _test(
         permutations=len(free),
         note="",
     )
+
+
+def noise_test(
+    scores: Float[np.ndarray, "pair component"], cluster: Int[np.ndarray, " pair"], flips: int = 999, seed: int = 0
+) -> float:
+    """How often random signs for the clusters' scores give a mean vector as long as this: a p-value.
+
+    Every pair's scores are taken from their own mean over components, as Pearson takes them. Noise that is as likely to
+    be positive as negative gives p <= x in a share x of studies at most, however unequal or correlated it is over
+    components. It is the randomisation test of Fisher 1935, The Design of Experiments, section 21, on a vector. NaN in
+    any pair leaves a component out.
+    """
+    kept = scores[:, ~np.isnan(scores).any(axis=0)].astype(np.float64)
+    if not kept.size:
+        return 1.0
+    member = np.equal.outer(np.arange(cluster.max() + 1), cluster).astype(np.float64)
+    sums = member @ (kept - kept.mean(axis=1, keepdims=True))
+    products = sums @ sums.T
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(flips, len(sums)))
+    lengths = np.einsum("fc,fc->f", signs @ products, signs)
+    return float((1 + (lengths >= products.sum() * (1 - 1e-12)).sum()) / (1 + flips))
 
 
 def holm(p: Sequence[float | int]) -> list[float]:

@@ -180,6 +180,7 @@ def _cell(asked: Asked, model: Model, task_pairs: TaskPairs, method: Method) -> 
         "task": {
             "name": task_pairs.task.name, "metric": metric, "dataset_digest": task_pairs.dataset_digest,
             "split": asked.split, "min_metric": asked.min_metric, "code": plugin_digest(task_pairs.task.source),
+            **({"truth": task_pairs.task.truth.as_json()} if task_pairs.task.truth else {}),
         },
         "pair_ids": list(pairs.ids) if pairs else [],
         "tokens": pairs.digest() if pairs else None,

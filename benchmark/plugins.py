@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import BenchmarkError, did_you_mean
+from benchmark.litmus import LITMUS
 from benchmark.method import Method
 from benchmark.task import Task
 
@@ -31,8 +32,15 @@ class Registry:
         return task
 
     def chosen_tasks(self, names: Sequence[str]) -> list[Task]:
-        """The tasks of these names, or every one for `("all",)`."""
-        return list(self.tasks.values()) if tuple(names) == ("all",) else [self.task(n) for n in dict.fromkeys(names)]
+        """The tasks of these names; for `("all",)` every one but those that want to be asked for."""
+        if tuple(names) == ("all",):
+            return [task for task in self.tasks.values() if not task.on_request]
+        return [self.task(name) for name in dict.fromkeys(names)]
+
+    def variants(self) -> list[str]:
+        """Every method that needn't be asked for, with each of its variants: `name` or `name:option=value`."""
+        shown = [(name, method) for name, method in self.methods.items() if not method.on_request]
+        return [f"{name}:{options}".rstrip(":") for name, method in shown for options in method.variants]
 
     def method_class(self, name: str) -> type[Method]:
         found: type[Method] = self._named(self.methods, "method", name)
@@ -61,6 +69,8 @@ def discover(plugin_files: Sequence[str | Path] = ()) -> Registry:
     """Every plugin, in the order folders, entry points, `plugin_files`. A name taken twice is an error."""
     tasks: dict[str, tuple[Task, str]] = {}
     methods: dict[str, tuple[type[Method], str]] = {}
+    for litmus in LITMUS.values():
+        _add(tasks, litmus.task.name, litmus.task, "benchmark/litmus", "task")
     for module in _modules(plugin_files):
         source = str(getattr(module, "__file__", module.__name__))
         for task in _tasks_in(module):

@@ -49,8 +49,11 @@ def prepare(asked: Asked, out: Path) -> Plan:
     return make_plan(asked, model, tasks, methods, _earlier_chunk(asked, out, model.device.type))
 
 
-def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = False) -> Results:
-    """Compute the cells that aren't stored yet (all of them with `force`), with a progress bar over the whole plan."""
+def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = False, brief: bool = False) -> Results:
+    """Compute the cells that aren't stored yet (all of them with `force`).
+
+    With a progress bar over the whole plan and word of what is stored, unless `brief`: it is one of many.
+    """
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -59,10 +62,11 @@ def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = 
         ) from error
     record_run(out, {"asked": asked_as_json(plan.asked), "resolved": plan.resolved()})
     todo = [cell for cell in plan.cells if force or not _stored(out, cell, say)]
-    if len(todo) < len(plan.cells):
+    if len(todo) < len(plan.cells) and not brief:
         say(f"{len(plan.cells) - len(todo)} of {len(plan.cells)} cells are stored already in {out}.")
     means = _Means(plan)
-    with tqdm(total=sum(cell.work for cell in todo), unit="pass", unit_scale=True, smoothing=0.05, disable=None) as bar:
+    length, hidden = sum(cell.work for cell in todo), True if brief else None
+    with tqdm(total=length, unit="pass", unit_scale=True, smoothing=0.05, disable=hidden) as bar:
         for cell in todo:
             bar.set_description(f"{cell.key['task']['name']} x {cell.key['method']['label']}")
             progress = _CellProgress(bar, cell)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,6 +18,27 @@ Check = Callable[[Tokens, PromptPair], str | None]
 
 
 @dataclass(frozen=True)
+class Truth:
+    """What is known by construction about the components of a planted model.
+
+    `effects[kind][layer, index]` is what a component does to the metric, NaN where it matters but no single number
+    says how much. Components of these kinds that aren't named don't matter; about other kinds nothing is said.
+    `planted` describes the circuit, `lesson` says why methods part on it.
+    """
+
+    effects: Mapping[str, Mapping[tuple[int, int], float | int]]
+    planted: str = ""
+    lesson: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        rows = {
+            kind: [[*component, None if isnan(effect) else effect] for component, effect in sorted(found.items())]
+            for kind, found in self.effects.items()
+        }
+        return {"effects": rows, "planted": self.planted, "lesson": self.lesson}
+
+
+@dataclass(frozen=True)
 class Task:
     """A behaviour to attribute.
 
@@ -25,7 +47,8 @@ class Task:
     after the prompt, or (`"one-token"`) only answers that are one token, where the i-th correct and the i-th incorrect
     answer are two forms of one word and are kept or left out together. `answer_sets` holds the answer lists that rows
     name (`@singular`) instead of spelling out. `check` names a reason to drop a row under a tokenizer, or returns
-    None.
+    None. `truth` says what is known where the task belongs to a planted model; `on_request` leaves a task out of
+    `--tasks all`.
     """
 
     name: str
@@ -39,6 +62,8 @@ class Task:
     answer_tokens: Literal["first-token", "one-token"] = "first-token"
     answer_sets: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
     check: Check | None = None
+    truth: Truth | None = field(default=None, hash=False)
+    on_request: bool = False
     source: Path | None = None  # the file that the plugin stands in, set on discovery
 
     def __post_init__(self) -> None:

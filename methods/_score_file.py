@@ -16,6 +16,8 @@ from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.model import KINDS
 
 _NEEDED, _OPTIONAL = ("layer", "index", "score"), ("component", "task", "pair")
+_LARGEST = float(np.finfo(np.float32).max)
+_TOO_LARGE = f"is beyond {_LARGEST:.1e}, the largest that float32 holds. Divide all scores by one number."
 _KEY = ["component", "task", "pair", "layer", "index"]
 
 
@@ -33,9 +35,9 @@ class ScoreFile:
     shapes: dict[str, tuple[int, int]]
 
     @property
-    def per_pair(self) -> bool:
-        """Whether every pair has scores of its own."""
-        return bool((self.rows["pair"] != "").all())
+    def per_pair(self) -> dict[str, bool]:
+        """For each kind that it scores, whether every pair has scores of its own."""
+        return {kind: bool((rows["pair"] != "").all()) for kind, rows in self.rows.groupby("component")}
 
     def refuse_unknown(self, kind: str, layers: int, size: int, model: str) -> None:
         """Say which component the model hasn't, or that none of this kind is scored."""
@@ -60,10 +62,15 @@ class ScoreFile:
         self, kind: str, layers: int, size: int, task: str, pair_ids: Sequence[str]
     ) -> Float[np.ndarray, "pair layer index"]:
         """The scores of these pairs, NaN where a component isn't named. A pair or a task without scores is an error."""
-        rows = self.rows[(self.rows.component == kind) & self.rows.task.isin(["", task])]
+        of_kind = self.rows[self.rows.component == kind]
+        rows = of_kind[of_kind.task.isin(["", task])]
         if rows.empty:
-            others = ", ".join(sorted(set(self.rows.task)))
-            raise BenchmarkError(f"{self.path} holds no {kind} scores for task {task!r}, only for: {others}.")
+            first = of_kind.groupby("task").line.min()
+            others = ", ".join(f"{name} (from line {line})" for name, line in first.items())
+            raise BenchmarkError(
+                f"{self.path} holds no {kind} scores for task {task!r}, only for: {others}."
+                f"{did_you_mean(task, list(first.index))}"
+            )
         place = (rows.layer * size + rows["index"]).to_numpy()
         if (rows["pair"] == "").all():
             one = np.full(layers * size, np.nan, dtype=np.float32)
@@ -160,6 +167,8 @@ def _record(path: Path, line: int, header: list[str], cells: list[str]) -> dict[
         raise BenchmarkError(f"{where}: score {record['score']!r} is no number.") from error
     if not np.isfinite(score):
         raise BenchmarkError(f"{where}: score {record['score']!r} is not finite. Leave out components without a score.")
+    if abs(score) > _LARGEST:
+        raise BenchmarkError(f"{where}: score {record['score']!r} {_TOO_LARGE}")
     return record | {"score": score, "line": line}
 
 
@@ -180,6 +189,8 @@ def _read_tensors(path: Path) -> tuple[pd.DataFrame, dict[str, tuple[int, int]]]
                 raise BenchmarkError(
                     f"{path}: {kind}{bad[0].tolist()} is not finite. To score some components only, write a CSV."
                 )
+            if (bad := np.argwhere(np.abs(values) > _LARGEST)).size:
+                raise BenchmarkError(f"{path}: {kind}{bad[0].tolist()} {_TOO_LARGE}")
             pairs = [""] if values.ndim == 2 else _pair_ids(path, kind, metadata, len(values))
             values = values.reshape(len(pairs), *values.shape[-2:])
             shapes[kind] = (values.shape[1], values.shape[2])

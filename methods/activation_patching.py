@@ -29,6 +29,7 @@ class ActivationPatching(Method):
     summary: ClassVar[str] = "exact effect of replacing one component's activation, a forward pass a component"
     citation: ClassVar[str] = "vig2020; zhang2024"
     reference: ClassVar[bool] = True
+    variants: ClassVar[tuple[str, ...]] = ("neurons=0",)
     neurons: int | Literal["verified"] = 16
     budget: int = 1024
     layers: str = "all"

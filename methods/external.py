@@ -26,13 +26,14 @@ class FileDesign(Design):
 class External(Method):
     """The scores of a file, whatever direction and replacement they are compared under.
 
-    A component that the file doesn't name is unmeasured. A file that names no pairs gives every pair the same scores;
-    `per_pair` is then False in the cell's options, and no statistic over pairs says anything of these scores.
+    A component that the file doesn't name is unmeasured. Where it names no pairs, every pair has the same scores of
+    that kind; the cell's option `per_pair` says so by kind, and no statistic over pairs says anything of these scores.
     """
 
     name: ClassVar[str] = "external"
     summary: ClassVar[str] = "scores made by other code, from a .csv or .safetensors file"
     on_request: ClassVar[bool] = True
+    variants: ClassVar[tuple[str, ...]] = ()  # what a file says can't be checked on another model
     file: str = ""
     signed: bool = True  # type: ignore[misc]
     metric_units: bool = True  # type: ignore[misc]

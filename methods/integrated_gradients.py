@@ -27,6 +27,7 @@ class IntegratedGradients(Method):
     summary: ClassVar[str] = "gradients averaged along a path from the replacement to the activation"
     citation: ClassVar[str] = "sundararajan2017; hanna2024"
     quadrature: ClassVar[str] = "gauss-legendre"
+    variants: ClassVar[tuple[str, ...]] = ("", "path=component", "path=joint", "path=input")
     steps: int = 16
     path: Literal["component", "site", "joint", "input"] = "site"
 

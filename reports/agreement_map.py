@@ -24,7 +24,7 @@ def agreement_map(part: Comparisons) -> Figure:
     methods = part.methods
     names = [_two_lines(method.label) for method in methods]
     margin = 0.2 + 0.9 * CHARACTER * max(len(line) for name in names for line in name.split("\n"))
-    cell = float(np.clip(2.6 / len(methods), 0.25, 0.5))
+    cell = _cell(part)
     side = cell * len(methods)
     pitch = max(side, 1.6) + 0.2
     beside = margin + 2 * pitch <= TEXT_WIDTH
@@ -40,11 +40,21 @@ def agreement_map(part: Comparisons) -> Figure:
         bar = place(figure, left, top + side + 0.3, min(side, 1.2), 0.06)
         values, lows, highs = (matrix(part, statistic, version, column) for column in ("value", "low", "high"))
         _triangle(axis, bar, values, palette, low)
-        if cell >= ROOM_FOR_INTERVALS:
+        if shows_intervals(part):
             _intervals(axis, lows, highs)
         axis.set_title(title, loc="left")
         axis.set_yticklabels(names if not (beside and number) else [], rotation=0)
     return figure
+
+
+def _cell(part: Comparisons) -> float:
+    """The side of a cell in inches."""
+    return float(np.clip(2.6 / len(part.methods), 0.25, 0.5))
+
+
+def shows_intervals(part: Comparisons) -> bool:
+    """Whether the cells have room for an interval under the value: up to six methods do."""
+    return _cell(part) >= ROOM_FOR_INTERVALS
 
 
 def matrix(

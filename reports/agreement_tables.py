@@ -1,32 +1,40 @@
 """The tables that say how far methods agree: an overview, and for each section one table a question."""
 
-from typing import Any
+import re
 
 import numpy as np
 import pandas as pd
 
-from benchmark.frontier import on_frontier
 from benchmark.inference import Concordance
+from benchmark.influence import DECIDES
 from reports import captions
 from reports.blocks import Table, number, with_interval
-from reports.comparisons import Comparisons, primary
+from reports.comparisons import Comparisons, at_floor, is_decided, primary
 from reports.sections import Scored
 
-_P = "z.3f"
 _SCORES = {"signed": "signed", "by_size": "sizes"}
+
+
+_AT_FLOOR = ("p_free_at_floor", "p_within_layer_at_floor")
+
+
+def _p(value: float, at_floor: bool) -> str:
+    """An adjusted p; `<=` where it rests on the least p that the permutations can give."""
+    return "<= " * at_floor + number(value, "z.3f")
 
 
 def overview(parts: list[Comparisons], stem: str) -> Table:
     """The primary statistic of every method and task against the reference: the table that a paper prints first."""
     rows = []
     for part in parts:
-        for method, reference, found in part.against_reference:
+        for method, reference, found in part.against_whole:
             main = primary(found)
             top = found[(found.statistic == "top_k_overlap") & (found.version == "by_size")].iloc[0]
             rows.append(
                 {"task": part.section.short, "method": method.label, "reference": reference.label}
                 | {name: main[name] for name in ("version", "value", "low", "high", "ceiling", "disattenuated")}
-                | {"p_within_layer_holm": main["p_within_layer_holm"], "k": top.k}
+                | {"p_within_layer_holm": main["p_within_layer_holm"], "at_floor": at_floor(main, "p_within_layer")}
+                | {"k": top.k, "decided": is_decided(main)}
                 | {"top_k": top.value, "top_k_low": top.low, "top_k_high": top.high, "top_k_chance": top.chance}
                 | {"n_pairs": part.section.n_pairs, "n_components": main["n_components"]}
             )
@@ -40,7 +48,7 @@ def overview(parts: list[Comparisons], stem: str) -> Table:
             "Pearson": with_interval(row.value, row.low, row.high),
             "ceiling": number(row.ceiling),
             "disattenuated": number(row.disattenuated),
-            "p, within layers": number(row.p_within_layer_holm, _P),
+            "p, within layers": _p(row.p_within_layer_holm, row.at_floor),
             "top-k overlap": with_interval(row.top_k, row.top_k_low, row.top_k_high),
             "by chance": number(row.top_k_chance),
         }
@@ -68,6 +76,8 @@ def reference_table(part: Comparisons, stem: str) -> Table:
         rows.append(
             {"method": method.label, "against": reference.label, "reliability": main[f"reliability_{side}"]}
             | {name: main[name] for name in _PROPORTIONS}
+            | {"largest_share": main[f"largest_share_{side}"]}
+            | {name: at_floor(main, name.removesuffix("_at_floor")) for name in _AT_FLOOR}
             | {"within_layer": float(within.value.iloc[0]) if len(within) else np.nan}
             | {"note": _notes(part, found)}
         )
@@ -75,6 +85,7 @@ def reference_table(part: Comparisons, stem: str) -> Table:
         rows += [
             {"method": f"layer means of {reference.label} (floor)", "against": reference.label}
             | {"version": floor.version, "half_disjoint": floor.value, "note": floor.note}
+            | dict.fromkeys(_AT_FLOOR, False)
             for floor in part.floor(reference)
             if floor.statistic == "pearson" and floor.version == ("signed" if reference.signed else "by_size")
         ]
@@ -95,8 +106,9 @@ def reference_table(part: Comparisons, stem: str) -> Table:
             "half, same pairs": number(row["half_same"]),
             "half, different pairs": number(row["half_disjoint"]),
             "within layers": number(row["within_layer"]),
-            "p, free": number(row["p_free_holm"], _P),
-            "p, within layers": number(row["p_within_layer_holm"], _P),
+            "one pair": number(row["largest_share"]),
+            "p, free": _p(row["p_free_holm"], row["p_free_at_floor"]),
+            "p, within layers": _p(row["p_within_layer_holm"], row["p_within_layer_at_floor"]),
         }
         for row in data.to_dict("records")
     )
@@ -105,7 +117,8 @@ def reference_table(part: Comparisons, stem: str) -> Table:
         f"Agreement with {captions.distinct(data.against)} on the {part.kind}s of {part.section.title}: Pearson of "
         "mean scores, the primary statistic; its ceiling (root of the two reliabilities); agreement on different "
         "pairs, and that over the ceiling (disattenuated); on halves of the pairs, the same and different ones; and "
-        f"with each layer's mean taken off.",
+        "with each layer's mean taken off. One pair: the largest share of the method's mean scores that one pair (or "
+        f"cluster) holds; above {DECIDES} there is no interval.",
         captions.about([part], captions.intervals([part]), captions.null([part]), *notes),
         _without_empty(shown),
         data,
@@ -119,9 +132,11 @@ _PROPORTIONS = (
 
 
 def _notes(part: Comparisons, rows: pd.DataFrame) -> str:
-    """What is said of any statistic, but for the refusal of intervals, which the caption says once."""
-    notes = [note for notes in rows.note for note in notes.split("; ")]
-    return captions.distinct((note for note in notes if note != part.halves.refusal), "; ")
+    """What is said of any statistic, but for why there are no intervals, which the caption says once."""
+    said = (part.halves.refusal or "no interval: one ", "no interval: one ")
+    notes = [note for notes in rows.note for note in notes.split("; ") if not note.startswith(said)]
+    names = {f"method_{side}": part.methods[int(rows[side].iloc[0])].label for side in "ab"}
+    return re.sub("method_[ab]", lambda found: names[found[0]], captions.distinct(notes, "; "))
 
 
 def panel_table(part: Comparisons, stem: str) -> Table:
@@ -153,67 +168,6 @@ def panel_table(part: Comparisons, stem: str) -> Table:
 
 def _column(part: Comparisons, method: Scored, reference: Scored) -> str:
     return method.label if len(part.references) == 1 else f"{method.label} against {reference.label}"
-
-
-def frontier_data(parts: list[Comparisons]) -> pd.DataFrame:
-    """What each method costs and how far it agrees with the reference, a row a method and section.
-
-    Passes are rows of a batch a pair, forward and backward; a cell's cost is for all kinds that it scored. The
-    reference agrees with itself by definition.
-    """
-    rows = []
-    for part in parts:
-        agreement = {method.label: primary(found) for method, _, found in part.against_reference}
-        own = {"value": 1.0, "low": np.nan, "high": np.nan}
-        for method in part.methods:
-            main: dict[str, Any] = agreement.get(method.label, own if method.reference else {})
-            if main:
-                rows.append(
-                    {"task": part.section.short, "method": method.label, "reference": method.reference}
-                    | _cost(method, part.section.n_pairs)
-                    | {name: main[name] for name in own}
-                )
-    data = pd.DataFrame(rows)
-    for cost in ("passes", "seconds"):
-        data[f"on_frontier_by_{cost}"] = np.concatenate(
-            [on_frontier(group[cost].tolist(), group.value.tolist()) for _, group in data.groupby("task", sort=False)]
-        )
-    return data
-
-
-def _cost(method: Scored, n_pairs: int) -> dict[str, Any]:
-    provenance = method.cell.info.get("provenance", {})
-    passes = provenance.get("passes") or {}
-    forward, backward = (passes.get(name, np.nan) / n_pairs for name in ("forward", "backward"))
-    seconds = provenance.get("seconds", np.nan) / n_pairs
-    kinds = "+".join(method.cell.kinds)
-    return {"kinds": kinds, "forward": forward, "backward": backward, "passes": forward + backward, "seconds": seconds}
-
-
-def frontier_table(data: pd.DataFrame, parts: list[Comparisons], stem: str) -> Table:
-    """Who is on the frontier of cost and agreement with the reference, from `frontier_data`."""
-    shown = pd.DataFrame(
-        {
-            "task": row.task,
-            "method": row.method,
-            "forward a pair": number(row.forward, ".1f"),
-            "backward a pair": number(row.backward, ".1f"),
-            "seconds a pair": number(row.seconds, ".2g"),
-            "Pearson": with_interval(row.value, row.low, row.high),
-            "frontier by passes": "yes" if row.on_frontier_by_passes else "no",
-            "by seconds": "yes" if row.on_frontier_by_seconds else "no",
-        }
-        for row in data.itertuples()
-    )
-    return Table(
-        stem,
-        f"Cost against agreement with the reference on {parts[0].kind}s. On the frontier: no method is cheaper and "
-        "agrees at least as well, or costs the same and agrees better. A pass is one row of a batch; a cell's cost "
-        f"counts for all kinds that it scored.",
-        captions.about(parts, captions.intervals(parts)),
-        shown,
-        data,
-    )
 
 
 def _without_empty(shown: pd.DataFrame) -> pd.DataFrame:

@@ -22,6 +22,7 @@ class Experiment:
     part: Comparisons
     contrasts: dict[str, dict[str, Estimate]]  # by statistic, then by name
     partings: dict[str, Parting]  # by baseline; empty where attribution patching wasn't run with all
+    decided: bool  # one pair decides the scores of one of the methods
 
     @property
     def section(self) -> Section:
@@ -43,7 +44,7 @@ def _experiment(part: Comparisons) -> Experiment | None:
     integrated = _with_every_baseline(part, "integrated-gradients", _steps)
     if not patching or not integrated:
         return None
-    six = [*patching, *integrated]
+    six, gradients = [*patching, *integrated], _with_every_baseline(part, "attribution-patching", _measured)
     measured = ~np.isnan(np.stack([method.vector for method in six])).any(axis=0)
     if measured.sum() < FEWEST:
         return None
@@ -56,12 +57,10 @@ def _experiment(part: Comparisons) -> Experiment | None:
         {one.name: contrasts(grid, part.halves, one, part.k) for one in SHOWN},
         {
             baseline: parting(exact.scores, first_order.scores, path.scores, part.halves)
-            for baseline, exact, path, first_order in zip(
-                BASELINES, patching, integrated, _with_every_baseline(part, "attribution-patching", _measured),
-                strict=False,
-            )
+            for baseline, exact, path, first_order in zip(BASELINES, patching, integrated, gradients, strict=False)
         },
-    )  # fmt: skip
+        bool(replace(part, methods=[*six, *gradients]).deciding),
+    )
 
 
 def _with_every_baseline(part: Comparisons, name: str, better: Callable[[Scored], float]) -> list[Scored]:

@@ -8,6 +8,7 @@ import numpy as np
 from benchmark.baselines import BASELINES, Estimate, Parting
 from reports.baseline_grid import Experiment
 from reports.blocks import with_interval
+from reports.tables import CONVERGED, missing_share
 
 Side = Literal["above", "below", "open", "negligible", "unknown", "undefined"]
 NEGLIGIBLE = 0.01  # a difference of agreements of which words make nothing, however sure it is
@@ -110,6 +111,7 @@ def together_words(tasks: Sequence[Experiment]) -> str:
     gaps = [one.matching["matching less method"] for one in tasks]
     partings = [found for one in tasks for found in one.partings.values()]
     told = _told(effects)
+    decided = [one.section.short for one in tasks if one.decided]
     words = [
         f"Over {where}: with the same baseline, activation patching and integrated gradients agree at "
         f"{_range(one.matching['matched'] for one in tasks)} (mean Pearson of a task), with different baselines at "
@@ -126,9 +128,30 @@ def together_words(tasks: Sequence[Experiment]) -> str:
             f"interactions I {_range((p.interactions for p in partings), '.0%')}, over {len(partings)} cases (task and "
             "baseline)" + (f"; I less C is {excess}." if excess else ".")
         )
+    if unconverged := _unconverged(tasks):
+        words.append(unconverged)
+    if decided:
+        words.append(f"One pair decides in {len(decided)} of {_tasks(len(tasks))}: {', '.join(decided)}.")
+    if any(np.isnan(one.low) for one in effects + gaps) and told:
+        words.append("What has no interval is in no range here.")
     if told:
         words.append("Every interval is 95% by itself; none is adjusted for how many there are.")
     return " ".join(words)
+
+
+def _unconverged(tasks: Sequence[Experiment]) -> str:
+    """On how many tasks the integral of each baseline hadn't converged; empty where all had."""
+    counts = dict.fromkeys(BASELINES, 0)
+    for one in tasks:
+        for method in one.part.methods:
+            counts[method.cell.identity[2]] += missing_share(one.section, method.cell) > CONVERGED
+    if not any(counts.values()):
+        return ""
+    each = ", ".join(f"{baseline} on {count}" for baseline, count in counts.items() if count)
+    return (
+        f"Integrated gradients had not converged ({each} of {_tasks(len(tasks))}): there I, and what the methods "
+        "disagree by, hold errors of quadrature."
+    )
 
 
 def _tasks(count: int) -> str:
@@ -150,7 +173,9 @@ def _reasons(estimates: Sequence[Estimate]) -> str:
 
 
 def _range(estimates: Iterable[Estimate], form: str = "z.2f") -> str:
-    values = [one.value for one in estimates if not np.isnan(one.value)]
+    """The smallest and the largest of the estimates that have an interval, or of all where none has."""
+    defined = [one for one in estimates if not np.isnan(one.value)]
+    values = [one.value for one in [one for one in defined if not np.isnan(one.low)] or defined]
     if not values:
         return "an undefined value"
     low, high = format(min(values), form), format(max(values), form)

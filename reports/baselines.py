@@ -4,7 +4,6 @@ It is reported wherever a folder holds both methods with every baseline. docs/ba
 """
 
 from functools import partial
-from itertools import groupby
 
 from benchmark.baselines import BASELINES
 from benchmark.store import Results
@@ -13,30 +12,24 @@ from reports.baseline_grid import SHOWN, Experiment, experiments
 from reports.baseline_tables import matching_table, matrix_table, parting_table
 from reports.baseline_words import task_words, together_words
 from reports.blocks import Block, Heading, Paragraph, Picture, Table
-from reports.comparisons import Comparisons, compared
-from reports.sections import Section, slug
+from reports.comparisons import Comparisons, by_model_and_kind, compared
+from reports.litmus import untold
+from reports.sections import Section
 from reports.tables import incomplete
 
 
 def together(found: list[Experiment]) -> list[Block]:
     """All tasks side by side, for each model and kind; empty where the experiment was not run."""
     blocks: list[Block] = []
-    several = len({one.section.model for one in found}) > 1
-    for (kind, model), group in groupby(sorted(found, key=_kind_and_model), key=_kind_and_model):
-        tasks = list(group)
-        stem = slug(model, "baselines", kind) if several else f"baselines-{kind}"
+    for heading, stem, tasks in by_model_and_kind(found, lambda one: one.part, "baselines"):
         blocks += [
-            Heading(f"{kind.capitalize()}s of {model}", 3),
+            Heading(heading, 3),
             Paragraph(together_words(tasks)),
             matching_table(tasks, f"{stem}-matching"),
         ]
         if any(one.partings for one in tasks):
             blocks.append(parting_table(tasks, f"{stem}-parting"))
     return [Heading("Do matched baselines agree?", 2), *blocks] if blocks else []
-
-
-def _kind_and_model(one: Experiment) -> tuple[str, str]:
-    return one.part.kind, one.section.model
 
 
 def details(found: list[Experiment], section: Section) -> list[Block]:
@@ -66,8 +59,9 @@ def _map(part: Comparisons, table: Table) -> Picture:
 
 def summary(results: Results, top_k: int | None = None) -> str:
     """The statements in words for a terminal; empty where the experiment was not run."""
-    if not {cell.identity[2] for cell in results.cells} >= set(BASELINES):
+    real = untold(results)
+    if not {cell.identity[2] for cell in real.cells} >= set(BASELINES):
         return ""
-    parts = compared(results, top_k, tested=False, statistics=SHOWN[:1])
-    found = sorted(experiments(parts), key=_kind_and_model)
-    return "\n\n".join(together_words(list(group)) for _, group in groupby(found, key=_kind_and_model))
+    parts = compared(real, top_k, tested=False, statistics=SHOWN[:1])
+    groups = by_model_and_kind(experiments(parts), lambda one: one.part, "baselines")
+    return "\n\n".join(together_words(tasks) for _, _, tasks in groups)

@@ -43,7 +43,7 @@ class Table:
 
     def numeric(self) -> list[bool]:
         """For each column whether it holds numbers only, and so stands to the right."""
-        return [all(re.match(r"-$|[-+]?\d", str(cell)) for cell in column) for _, column in self.shown.items()]
+        return [all(re.match(r"-$|(<= )?[-+]?\d", str(cell)) for cell in column) for _, column in self.shown.items()]
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,32 @@ def intervals(parts: Iterable[Comparisons]) -> str:
         f"Brackets: 95% intervals over pairs by half-sampling ({splits} splits of the pairs, the same for all methods, "
         "whole clusters together, templates as strata), for the agreement that a study with this many pairs would find."
     )
-    return f"{words} Where there is none, {refusals}." if refusals else words
+    return " ".join([words, *[f"Where there is none, {refusals}."] * bool(refusals), *one_pair_decides(parts)])
+
+
+def one_pair_decides(parts: Iterable[Comparisons]) -> list[str]:
+    """A sentence for each part with a pair that decides: which, for which methods, and that no interval is given."""
+    parts = list(parts)
+    found = []
+    for part in (part for part in parts if part.deciding):
+        where = f" in {part.section.short}" * (len(parts) > 1)
+        several = any(len(one.pairs) > 1 for _, one in part.deciding)
+        what = "One pair" + " or one cluster of pairs" * several
+        found.append(f"{what} decides{where} on {part.kind}s, and no interval is given: {held_by_one(part)}.")
+    return found
+
+
+def held_by_one(part: Comparisons) -> str:
+    """`pair sva-7 holds 93% of the mean scores of A, 73% of B`, for every pair or cluster that decides."""
+    holders: dict[tuple[int, ...], list[str]] = {}
+    for method, one in part.deciding:
+        holders.setdefault(one.pairs, []).append(f"{one.share:.0%} of {method.label}")
+    ids = part.section.key["pair_ids"]
+    return "; ".join(
+        (f"pair {ids[pairs[0]]} holds " if len(pairs) == 1 else f"the {len(pairs)} pairs with {ids[pairs[0]]} hold ")
+        + ", ".join(held).replace("% of ", "% of the mean scores of ", 1)
+        for pairs, held in holders.items()
+    )
 
 
 def not_resampled(parts: Iterable[Comparisons]) -> str:
@@ -73,10 +98,22 @@ def not_resampled(parts: Iterable[Comparisons]) -> str:
     )
 
 
+def left_out(parts: Iterable[Comparisons]) -> list[str]:
+    """Why verified samples are missing where tasks stand together; empty for most."""
+    parts = list(parts)
+    picked = distinct(method.label for part in parts for method in part.methods if method.sampled)
+    if not picked:
+        return []
+    return [
+        f"{picked} measured a sample of the {parts[0].kind}s, mostly chosen for their size. No agreement with it "
+        f"stands here, since none would be over all {parts[0].kind}s: see the estimates under each task."
+    ]
+
+
 def chosen(parts: Iterable[Comparisons]) -> str:
     """Which methods measured components that were mostly chosen for their size; empty for most."""
     parts = list(parts)
-    picked = [(m, part.kind) for part in parts for m in part.methods if m.cell.stratum(part.kind) is not None]
+    picked = [(method, part.kind) for part in parts for method in part.methods if method.sampled]
     if not picked:
         return ""
     return (
@@ -89,11 +126,14 @@ def chosen(parts: Iterable[Comparisons]) -> str:
 def null(parts: Iterable[Comparisons]) -> str:
     """What the p-values are against, and how they are adjusted."""
     parts = list(parts)
+    if not any(len(part.rows) and part.rows.permutations.notna().any() for part in parts):
+        return ""
     permutations = distinct(int(n) for part in parts if len(part.rows) for n in part.rows.permutations.dropna() if n)
     family = max((part.family for part in parts), default=0)
     return (
         f"p: the primary statistic against {permutations} permutations of the components, within layers or free of "
-        f"them, one-sided, adjusted by Holm over the {family} comparisons with a reference in this report."
+        f"them, one-sided, adjusted by Holm over the {family} p-values of that null in this report. `<=`: no "
+        "permutation reached the value, so that p may be smaller."
     )
 
 

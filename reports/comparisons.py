@@ -1,26 +1,31 @@
 """Every two methods of a section compared on one kind of component: values, intervals, noise ceilings, nulls."""
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import combinations
-from typing import Any
+from itertools import combinations, groupby
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 
 from benchmark.agreement import SHORT_PANEL, STATISTICS, Statistic, default_k, primary_version
-from benchmark.inference import Comparison, Concordance, Floor, Halves, compare, concordance, halves, layer_floor
+from benchmark.floors import Floor, layer_floor
+from benchmark.inference import Comparison, Concordance, Halves, compare, concordance, halves
+from benchmark.influence import DECIDES, Influence, influence
 from benchmark.nulls import holm, permutation_tests
 from benchmark.score_rows import Version
 from benchmark.store import Cell, Results
-from reports.sections import Scored, Section, reference_for, sections
+from reports.sections import Scored, Section, reference_for, sections, slug
 
+T = TypeVar("T")
 _OWN = ("half_self", "reliability")  # what a method's own noise is known by
-_TESTED = ("p_free", "p_within_layer")  # each adjusted over the whole report
+_NULLS = ("p_free", "p_within_layer")  # each adjusted over the whole report
 AGREEMENT_COLUMNS = (
     "model", "task", "metric", "component", "method_a", "direction_a", "replacement_a", "method_b", "direction_b",
     "replacement_b", "n_pairs", "statistic", "version", "primary", "k", "value", "low", "high", "chance",
-    "n_components", "half_same", "half_disjoint", "half_self_a", "half_self_b", "reliability_a", "reliability_b",
+    "n_components", "largest_share_a", "largest_share_b",
+    "half_same", "half_disjoint", "half_self_a", "half_self_b", "reliability_a", "reliability_b",
     "ceiling", "disjoint", "disattenuated", "within_layer_95", "p_free", "p_free_holm", "p_within_layer",
     "p_within_layer_holm", "permutations", "note", "setting", "cell_a", "cell_b",
 )  # fmt: skip
@@ -30,7 +35,7 @@ AGREEMENT_COLUMNS = (
 class Comparisons:
     """All comparisons of one section and kind. `rows` has one row a statistic of two methods, `a` and `b` their places.
 
-    `family` counts the comparisons with a reference in the whole report: p-values are adjusted over them.
+    `family` counts the p-values against each null in the whole report: they are adjusted over them.
     """
 
     section: Section
@@ -60,6 +65,19 @@ class Comparisons:
         """The references that some method is held against."""
         return list({reference.label: reference for _, reference, _ in self.against_reference}.values())
 
+    @cached_property
+    def deciding(self) -> list[tuple[Scored, Influence]]:
+        """The methods whose mean scores one pair, or cluster, decides, where there would be intervals otherwise."""
+        if self.halves.refusal:
+            return []
+        found = [(method, influence(method.scores, self.halves.cluster)) for method in self.methods]
+        return [(method, one) for method, one in found if one.decides]
+
+    @cached_property
+    def against_whole(self) -> list[tuple[Scored, Scored, pd.DataFrame]]:
+        """`against_reference` without verified samples: agreement with these isn't agreement over all components."""
+        return [one for one in self.against_reference if not (one[0].sampled or one[1].sampled)]
+
     def floor(self, reference: Scored) -> list[Floor]:
         """How far the reference's scores follow from the mean score of each layer, taken on other pairs."""
         return layer_floor(
@@ -76,6 +94,22 @@ class Comparisons:
         return concordance([method.scores for method in chosen], self.halves, version)
 
 
+def by_model_and_kind(
+    found: Iterable[T], part: Callable[[T], Comparisons], name: str
+) -> list[tuple[str, str, list[T]]]:
+    """What stands side by side in a report: a heading, a stem for file names from `name` on, and the group itself."""
+    found = list(found)
+    several = len({part(one).section.model for one in found}) > 1
+
+    def key(one: T) -> tuple[str, str]:
+        return part(one).kind, part(one).section.model
+
+    return [
+        (f"{kind.capitalize()}s of {model}", slug(*[model] * several, name, kind), list(group))
+        for (kind, model), group in groupby(sorted(found, key=key), key=key)
+    ]
+
+
 def held(methods: list[Scored]) -> list[tuple[Scored, Scored]]:
     """Every method that has a reference, with it."""
     found = [(method, reference_for(method, methods)) for method in methods]
@@ -86,6 +120,16 @@ def value_of(rows: pd.DataFrame, statistic: str, version: str, column: str = "va
     """One number of one statistic of two methods; NaN where it isn't defined for them."""
     found = rows.loc[(rows.statistic == statistic) & (rows.version == version), column]
     return float(found.iloc[0]) if len(found) else np.nan
+
+
+def is_decided(row: Mapping[str, Any]) -> bool:
+    """Whether one pair, or cluster, decides the scores of either of the two methods of a row."""
+    return bool(np.fmax(row["largest_share_a"], row["largest_share_b"]) > DECIDES)
+
+
+def at_floor(row: Mapping[str, Any], name: str) -> bool:
+    """Whether a p-value is the least that so many permutations can give: none of them reached the value."""
+    return bool(row[name] * (1 + row["permutations"]) < 1.5)
 
 
 def primary(rows: pd.DataFrame) -> dict[str, Any]:
@@ -102,10 +146,11 @@ def compared(
     these in the folder (Holm).
     """
     found = [(section, kind, section.scored(kind)) for section in sections(results) for kind in section.kinds]
-    family = sum(len(held(methods)) for _, _, methods in found)
+    family = sum(len(_tested(methods)) for _, _, methods in found)
     parts = [_compared(results, *one, top_k, family, tested, statistics) for one in found]
     if tested and parts:
-        _adjust([part.rows for part in parts])
+        counted = _adjust([part.rows for part in parts])
+        parts = [replace(part, family=counted) for part in parts]
     return parts
 
 
@@ -161,29 +206,36 @@ def _common_k(methods: list[Scored]) -> int:
     return default_k(min(int((~np.isnan(method.vector)).sum()) for method in methods))
 
 
+def _tested(methods: list[Scored]) -> list[tuple[Scored, Scored]]:
+    """What is tested: every method against its reference, but for verified samples, whose p would be of those alone."""
+    return [pair for pair in held(methods) if not any(method.sampled for method in pair)]
+
+
 def _tests(methods: list[Scored], signed: list[bool], family: int) -> pd.DataFrame:
     """Permutation tests of every method against its reference, on the components that the reference measured."""
     means = np.stack([method.vector for method in methods])
-    places = [(methods.index(method), methods.index(reference)) for method, reference in held(methods)]
+    places = [(methods.index(method), methods.index(reference)) for method, reference in _tested(methods)]
     found = []
     for reference in dict.fromkeys(reference for _, reference in places):
         kept = ~np.isnan(means[reference])
         wanted = {(min(pair), max(pair)) for pair in places if pair[1] == reference}
         tests = permutation_tests(means[:, kept], signed, methods[0].layers[kept], family=family)
         found += [asdict(test) for test in tests if (test.a, test.b) in wanted]
-    return pd.DataFrame(found)[["a", "b", *_TESTED, "within_layer_95", "permutations"]].assign(primary=True)
+    columns = {"a": int, "b": int, **dict.fromkeys([*_NULLS, "within_layer_95", "permutations"], float)}
+    return pd.DataFrame(found, columns=list(columns)).astype(columns).assign(primary=True)
 
 
-def _adjust(frames: list[pd.DataFrame]) -> None:
-    """Add the p-values adjusted over all tested comparisons of all frames."""
+def _adjust(frames: list[pd.DataFrame]) -> int:
+    """Add the p-values adjusted over all tested comparisons of all frames; how many p-values there are a null."""
     tested = [frame for frame in frames if "permutations" in frame]
     places = [(frame, place) for frame in tested for place in frame.index[frame.permutations.notna()]]
-    for name in _TESTED:
+    for name in _NULLS:
         for frame in tested:
             frame[f"{name}_holm"] = np.nan
         adjusted = holm([float(frame.at[place, name]) for frame, place in places])
         for (frame, place), p in zip(places, adjusted, strict=True):
             frame.at[place, f"{name}_holm"] = p
+    return sum(not np.isnan(frame.at[place, _NULLS[0]]) for frame, place in places)
 
 
 def _shared(section: Section, kind: str) -> dict[str, Any]:

@@ -1,14 +1,14 @@
 """The content of a report: which headings, paragraphs, tables and pictures it has, in which order."""
 
-from itertools import groupby
-
+from benchmark.influence import DECIDES
 from benchmark.store import Results
-from reports import agreement_tables, baselines, figures, tables
+from reports import agreement_tables, baselines, captions, figures, litmus, tables
 from reports.baseline_grid import experiments
 from reports.blocks import Block, Bullets, Heading, Paragraph, number
-from reports.comparisons import Comparisons
+from reports.comparisons import Comparisons, by_model_and_kind
+from reports.frontier_table import frontier_data, frontier_table
 from reports.references import Reference
-from reports.sections import Section, sections, slug
+from reports.sections import Section, sections
 from reports.verified import verified_section
 
 HOW_TO_READ = (
@@ -26,6 +26,8 @@ HOW_TO_READ = (
     "**Intervals** are over pairs of prompts, not over components: they say what a study with this many pairs would "
     "find, not where the value over all prompts lies. For signed Pearson the disattenuated value estimates that one; "
     "it has no interval and may exceed 1.",
+    f"**One pair decides** where one pair, or cluster, holds more than {DECIDES:.0%} of a method's mean scores. That "
+    "method has no intervals then: other pairs would show something else, and these can't tell how far.",
     "**Reliability** is a method's agreement with itself on different pairs, stepped up to all pairs; the **ceiling** "
     "is the root of two methods' reliabilities: what noise lets them reach on different pairs. On the same pairs they "
     "share the pairs' noise, and may agree beyond it.",
@@ -42,13 +44,14 @@ HOW_TO_READ = (
 
 
 def contents(results: Results, parts: list[Comparisons]) -> tuple[list[Block], dict[str, Reference]]:
-    """All blocks of the report, and the sources that it names by key."""
-    found = sections(results)
-    table, cited = tables.sources(results)
+    """All blocks of the report, and the sources that it names by key; `parts` compare the methods on real models."""
+    everything, found = sections(results), sections(litmus.untold(results))
+    table, cited = tables.sources(results, bool(found), len(found) < len(everything))
     blocks: list[Block] = [
         Heading("Attribution benchmark", 1),
         Heading("What was run", 2),
-        tables.what_was_run(results, found),
+        tables.what_was_run(results, everything),
+        *litmus.together(results),
     ]
     if found:
         blocks += [Heading("Can the model do the tasks?", 2), tables.accuracy_table(found)]
@@ -62,7 +65,8 @@ def contents(results: Results, parts: list[Comparisons]) -> tuple[list[Block], d
         blocks += _section(section, [part for part in parts if part.section.slug == section.slug])
         blocks += baselines.details(tried, section)
     blocks += [Heading("Failed and damaged cells", 2), *_trouble(results)]
-    blocks += [Heading("How to read this", 2), Bullets(HOW_TO_READ)]
+    if found:
+        blocks += [Heading("How to read this", 2), Bullets(HOW_TO_READ)]
     blocks += [Heading("Sources", 2), table]
     return blocks, cited
 
@@ -71,29 +75,23 @@ def _overview(parts: list[Comparisons]) -> list[Block]:
     """All tasks together, for each model and kind of component that is held against a reference."""
     blocks: list[Block] = []
     held = [part for part in parts if part.references]
-    several = len({part.section.model for part in held}) > 1
-    for (kind, model), group in groupby(sorted(held, key=_model_and_kind), key=_model_and_kind):
-        together = list(group)
-        stem = slug(model, "all", kind) if several else f"all-{kind}"
-        blocks += [
-            Heading(f"{kind.capitalize()}s of {model}", 3),
-            agreement_tables.overview(together, f"{stem}-agreement"),
-            figures.forest_picture(together, f"{stem}-forest"),
-            *_frontier(together, f"{stem}-frontier"),
-        ]
+    for heading, stem, together in by_model_and_kind(held, lambda part: part, "all"):
+        blocks += [Heading(heading, 3), *map(Paragraph, captions.left_out(together))]
+        if whole := [part for part in together if part.against_whole]:
+            blocks += [
+                agreement_tables.overview(whole, f"{stem}-agreement"),
+                figures.forest_picture(whole, f"{stem}-forest"),
+                *_frontier(whole, f"{stem}-frontier"),
+            ]
     return [Heading("Agreement with the reference", 2), *blocks] if blocks else []
 
 
 def _frontier(parts: list[Comparisons], stem: str) -> list[Block]:
     """Agreement against cost, where the cells say what they cost."""
-    data = agreement_tables.frontier_data(parts)
+    data = frontier_data(parts)
     if not (data.passes > 0).any():
         return []
-    return [agreement_tables.frontier_table(data, parts, stem), figures.frontier_picture(data, parts, stem)]
-
-
-def _model_and_kind(part: Comparisons) -> tuple[str, str]:
-    return part.kind, part.section.model
+    return [frontier_table(data, parts, stem), figures.frontier_picture(data, parts, stem)]
 
 
 def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
@@ -118,6 +116,7 @@ def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
 def _kind(part: Comparisons) -> list[Block]:
     stem = f"{part.section.slug}-{part.kind}"
     blocks: list[Block] = [Heading(f"{part.kind.capitalize()}s", 3)]
+    blocks += [Paragraph(f"**{words}**") for words in captions.one_pair_decides([part])]
     if part.references:
         blocks += [
             agreement_tables.reference_table(part, f"{stem}-reference"),

@@ -14,7 +14,7 @@ MOST_ACROSS = 3
 
 
 def cost_frontier(data: pd.DataFrame) -> Figure:
-    """Points a method: passes a pair (logarithmic) and Pearson with the reference; `agreement_tables.frontier_data`."""
+    """Points a method: passes a pair (logarithmic) and Pearson with the reference; `frontier_table.frontier_data`."""
     tasks = list(data.groupby("task", sort=False))
     methods = list(dict.fromkeys(data.method))
     columns = across(len(tasks), MOST_ACROSS)
@@ -31,7 +31,7 @@ def cost_frontier(data: pd.DataFrame) -> Figure:
             axis.plot([row.passes] * 2, [row.low, row.high], color=colour(place), lw=0.8)
             axis.plot(row.passes, row.value, MARKERS[place % len(MARKERS)], color=colour(place), ms=3.6)
         axis.axhline(0, color="0.85", lw=0.6, zorder=0)
-        axis.set(xscale="log", xlim=costs, ylim=(lowest - 0.06, 1.06), xlabel="passes a pair")
+        axis.set(xscale="log", xlim=costs, ylim=(lowest - 0.06, 1.06), xlabel=f"{row.unit} + backward, a pair")
         axis.xaxis.set_major_formatter("{x:g}")
         axis.minorticks_off()
         axis.set_ylabel("" if number % columns else "Pearson with the reference")

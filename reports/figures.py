@@ -5,12 +5,13 @@ from functools import partial
 import pandas as pd
 
 from reports import captions
-from reports.agreement_map import agreement_map
+from reports.agreement_map import agreement_map, shows_intervals
 from reports.blocks import Picture
 from reports.comparisons import Comparisons
 from reports.cost_frontier import cost_frontier
 from reports.forest import forest, forest_data
 from reports.formation import courses, formation, formation_data
+from reports.frontier_table import frontier_words
 from reports.layer_map import layer_bars, layer_map, layer_shares
 from reports.overlap_curves import curves_data, curves_figure
 from reports.scatter import scatter
@@ -37,9 +38,11 @@ def _agreement(part: Comparisons, stem: str) -> Picture:
         f"Agreement of every two methods on {part.kind}s of {part.section.title}: Pearson of signed scores, top-k "
         "overlap by size; the numbers on the diagonal name the columns."
     )
-    return Picture(
-        stem, caption, captions.about([part], captions.intervals([part])), partial(agreement_map, part), data
-    )
+    facts = captions.intervals([part])
+    if not shows_intervals(part):
+        caption += " The cells of so many methods have no room for their intervals: see `agreement.csv`."
+        facts = " ".join(captions.one_pair_decides([part]))
+    return Picture(stem, caption, captions.about([part], facts), partial(agreement_map, part), data)
 
 
 def _maps(part: Comparisons, stem: str) -> Picture:
@@ -94,9 +97,10 @@ def frontier_picture(data: pd.DataFrame, parts: list[Comparisons], stem: str) ->
     """Every task's agreement with the reference against its cost."""
     caption = (
         f"Agreement with the reference on {parts[0].kind}s against cost in passes, forward and backward, a pair. The "
-        "line joins the methods on the frontier."
+        f"line joins the methods on the frontier. {frontier_words(data)}"
     )
-    return Picture(stem, caption, captions.about(parts, captions.intervals(parts)), partial(cost_frontier, data), data)
+    draw = partial(cost_frontier, data[data.passes.notna()])
+    return Picture(stem, caption, captions.about(parts, captions.intervals(parts)), draw, data)
 
 
 def formations(parts: list[Comparisons]) -> list[Picture]:

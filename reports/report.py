@@ -14,6 +14,7 @@ from reports.contents import contents
 from reports.drawing import save, style
 from reports.html import html
 from reports.latex import latex
+from reports.litmus import untold
 from reports.markdown import markdown
 
 _PAGES = ("report.html", "report.md", "report.json", "references.bib", "agreement.csv")
@@ -35,7 +36,7 @@ def write_report(
     out.mkdir(parents=True, exist_ok=True)
     _remove_old(out)
     tell("agreement")
-    parts = compared(results, top_k)
+    parts = compared(untold(results), top_k)
     blocks, cited = contents(results, parts)
     pictures = {block.stem: _draw(block, out, tell) for block in blocks if isinstance(block, Picture)}
     for block in blocks:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from benchmark.sampling import CANDIDATE
 from benchmark.store import Cell, Results
 
 
@@ -41,7 +42,19 @@ class Scored:
     @property
     def per_pair(self) -> bool:
         """Whether every pair was scored by itself; scores from elsewhere may be the same for all pairs."""
-        return bool(self.cell.info["key"]["method"].get("options", {}).get("per_pair", True))
+        said = self.cell.info["key"]["method"].get("options", {}).get("per_pair", True)
+        return bool(said.get(self.kind, True) if isinstance(said, dict) else said)  # once it was one flag for all kinds
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether the scores were read from a file: what they cost is not known."""
+        return "sha256" in self.cell.info["key"]["method"].get("options", {})
+
+    @property
+    def sampled(self) -> bool:
+        """Whether it measured a sample of the components and `reports.verified` estimates what holds for all."""
+        stratum = self.cell.stratum(self.kind)
+        return stratum is not None and bool(np.isnan(self.mean[stratum >= CANDIDATE]).any())
 
     @property
     def vector(self) -> Float[np.ndarray, " component"]:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchmark.store import Results
+from benchmark.store import Cell, Results
 from reports import captions
 from reports.blocks import Table, number
 from reports.captions import distinct
@@ -20,6 +20,7 @@ _STATISTICS = {  # sources of what a report computes, beside those of what was r
     "disattenuation": "spearman1904",
     "adjusted p": "holm1979",
 }
+_FINDING = {"AUROC": "hanley1982"}  # of planted models alone
 CONVERGED = 0.05  # the largest mean completeness error, as a share of the gap, that goes without a warning
 
 
@@ -120,18 +121,20 @@ def _whole(value: float) -> str:
     return number(value, ".0f")
 
 
+def missing_share(section: Section, cell: Cell) -> float:
+    """Mean completeness error as a share of the gap; NaN where the method claims no completeness."""
+    error = cell.arrays.get("completeness_error")
+    return np.nan if error is None or not section.gap else float(error.mean()) / abs(section.gap)
+
+
 def incomplete(section: Section) -> list[str]:
     """A warning for each method whose integral hasn't converged: its scores miss the sum that they must have."""
-    found = {}
-    for cell in section.cells:
-        error = cell.arrays.get("completeness_error")
-        share = np.nan if error is None or not section.gap else float(error.mean()) / abs(section.gap)
-        if share > CONVERGED:
-            label = section.label(cell)
-            found[label] = (
-                f"{label} has not converged: its completeness error is {share:.0%} of the gap; give it more steps."
-            )
-    return [found[label] for label in sorted(found)]
+    shares = {section.label(cell): missing_share(section, cell) for cell in section.cells}
+    return [
+        f"{label} has not converged: its completeness error is {share:.0%} of the gap; give it more steps."
+        for label, share in sorted(shares.items())
+        if share > CONVERGED
+    ]
 
 
 def strongest_data(section: Section, methods: list[Scored], count: int = 5) -> pd.DataFrame:
@@ -220,9 +223,13 @@ def cost_table(section: Section, stem: str) -> Table:
     return Table(stem, caption, captions.made_by([section]), shown, data)
 
 
-def sources(results: Results) -> tuple[Table, dict[str, Reference]]:
-    """Who is to be cited for every task, method and statistic of the report, and these sources by key."""
-    used: dict[tuple[str, str], str | None] = {("statistic", name): key for name, key in _STATISTICS.items()}
+def sources(results: Results, compared: bool, planted: bool) -> tuple[Table, dict[str, Reference]]:
+    """Who is to be cited for every task, method and statistic of the report, and these sources by key.
+
+    `compared`: methods were held against each other; `planted`: against what is known of planted models.
+    """
+    statistics = (_STATISTICS if compared else {}) | (_FINDING if planted else {})
+    used: dict[tuple[str, str], str | None] = {("statistic", name): key for name, key in statistics.items()}
     for cell in results.all_cells:
         for what in ("task", "method"):
             plugin = (what, str(cell.info["key"][what]["name"]))

@@ -9,9 +9,11 @@ import pandas as pd
 
 from benchmark.agreement import STATISTICS
 from benchmark.store import Results
+from reports import captions
 from reports.agreement_map import matrix
 from reports.blocks import number, with_interval
 from reports.comparisons import Comparisons, compared, value_of
+from reports.litmus import litmus_summary, untold
 from reports.sections import Scored, Section, sections
 from reports.tables import accuracy_data, incomplete
 
@@ -29,20 +31,32 @@ _PRIMARY = ("pearson", "signed")  # the one column with intervals: a terminal is
 def terminal_summary(results: Results, top_k: int | None = None) -> str:
     """Plain text: each task's accuracy, and every method's agreement with the reference (or, without one, with all)."""
     shown = tuple(one for one in STATISTICS if (one.name, one.version) in _COLUMNS)
-    parts = compared(results, top_k, tested=False, statistics=shown)
-    found = sections(results)
-    lines = []
+    real = untold(results)
+    parts = compared(real, top_k, tested=False, statistics=shown)
+    found = sections(real)
+    lines = [litmus_summary(results)] if len(real.cells) < len(results.cells) else []
     for section, accuracy in zip(found, accuracy_data(found).to_dict("records"), strict=True):
         lines.append(_headline(section, accuracy))
         lines += [f"  ! {warning}" for warning in incomplete(section)]
         for part in parts:
             if part.section.slug == section.slug:
+                lines += [f"  ! {words}" for words in [*captions.one_pair_decides([part]), *_samples(part)]]
                 lines += _against_references(part) or [_matrix(part)]
     if found:
         lines.append("|.| = by size; over all components Spearman and Kendall mostly order noise; " + _intervals(parts))
     if results.failures or results.damaged:
         lines.append(f"{len(results.failures)} cells failed, {len(results.damaged)} damaged: the report names them.")
     return "\n".join(lines)
+
+
+def _samples(part: Comparisons) -> list[str]:
+    """What a verified sample's row of numbers is not."""
+    return [
+        f"{method.label}: agreement with it below is over the {part.kind}s that it measured, mostly chosen for their "
+        f"size; the report estimates agreement over all."
+        for method in part.methods
+        if method.sampled
+    ]
 
 
 def _headline(section: Section, accuracy: Mapping[Hashable, Any]) -> str:

@@ -67,7 +67,8 @@ def test_the_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: 
     text = (ROOT / "README.md").read_text()
     commands = [line.split("#")[0].split()[1:] for line in text.splitlines() if line.startswith("attribution-bench ")]
     assert len(commands) > 8
-    nothing = {name: lambda asked: 0 for name in ("run", "baselines", "report", "list", "audit", "generate")}
+    commands_known = ("run", "baselines", "litmus", "check", "report", "list", "audit", "generate")
+    nothing = dict.fromkeys(commands_known, lambda asked: 0)
     for words in commands:
         asked = parser(nothing).parse_args(words)
         if words[0] == "run" and asked.tasks != ("all",):

@@ -104,3 +104,39 @@ def test_the_examples_in_the_docstrings_are_true(module):
     found = doctest.testmod(module)
     assert found.attempted
     assert not found.failed
+
+
+@pytest.mark.parametrize("unequal", [False, True])
+def test_noise_is_told_from_signal_as_often_as_promised(unequal):
+    rng = np.random.default_rng(0)
+    level = np.exp(rng.normal(size=32)) if unequal else 1.0
+    shared = rng.normal(size=(1, 32))
+
+    def noise():
+        return level * rng.normal(size=(32, 32)) + rng.normal(size=(32, 1)) * shared  # correlated over components
+
+    found = [nulls.noise_test(noise(), np.arange(32), flips=199) for _ in range(300)]
+    assert np.mean([p <= 0.05 for p in found]) == pytest.approx(0.05, abs=0.03)
+    assert np.mean([p <= 0.5 for p in found]) == pytest.approx(0.5, abs=0.08)
+    assert nulls.noise_test(noise() + rng.normal(size=32), np.arange(32)) == 0.001
+
+
+def test_every_sign_of_few_clusters_gives_the_noise_test_by_hand():
+    rng = np.random.default_rng(4)
+    scores, cluster = rng.normal(size=(12, 5)) + 0.2 * rng.normal(size=5), np.arange(12) // 2
+    centred = scores - scores.mean(axis=1, keepdims=True)
+    lengths = [
+        np.linalg.norm((np.repeat(signs, 2)[:, None] * centred).mean(axis=0))
+        for signs in itertools.product((-1, 1), repeat=6)
+    ]
+    expected = np.mean(np.array(lengths) >= np.linalg.norm(centred.mean(axis=0)) * (1 - 1e-9))
+    assert nulls.noise_test(scores, cluster, flips=20_000) == pytest.approx(expected, abs=0.015)
+    with_gap = np.column_stack([scores, np.where(np.arange(12) == 1, np.nan, 5.0)])
+    assert nulls.noise_test(with_gap, cluster, flips=200) == nulls.noise_test(scores, cluster, flips=200)
+
+
+def test_one_pair_alone_is_not_told_from_noise():
+    scores = 0.01 * np.random.default_rng(0).normal(size=(32, 20))
+    scores[3] += np.arange(20)
+    assert nulls.noise_test(scores, np.arange(32)) > 0.05
+    assert nulls.noise_test(np.zeros((32, 20)), np.arange(32)) == 1

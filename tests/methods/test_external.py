@@ -84,7 +84,17 @@ def test_tensors_are_read_as_they_were_saved(tmp_path: Path, tiny, per_pair: boo
     for kind, values in given.items():
         assert torch.equal(scores[kind].values, values.float().expand(5, *values.shape[-2:]))
         assert scores[kind].measured.all()
-    assert scores["head"].provenance["options"]["per_pair"] is per_pair
+    assert scores["head"].provenance["options"]["per_pair"] == {"head": per_pair, "neuron": per_pair}
+
+
+def test_each_kind_says_for_itself_whether_its_pairs_have_scores_of_their_own(tmp_path: Path, tiny) -> None:
+    ids = tiny_pairs(tiny).ids
+    given = {"head": torch.randn(5, 3, 4), "neuron": torch.randn(3, 20)}
+    save_file(given, tmp_path / "mine.safetensors", metadata={"pair_ids": json.dumps(ids)})
+    scores = read(str(tmp_path / "mine.safetensors"), tiny, ("head", "neuron"))
+    assert scores["neuron"].provenance["options"]["per_pair"] == {"head": True, "neuron": False}
+    assert torch.equal(scores["neuron"].values, given["neuron"].expand(5, 3, 20))
+    assert torch.equal(scores["head"].values, given["head"])
 
 
 MISTAKES = {
@@ -98,6 +108,7 @@ MISTAKES = {
     "layer,index,score\n0,1,0.5\n\n0,2,high\n": r"line 4: score 'high' is no number",
     "layer,index,score\n0,1,nan\n": r"line 2: score 'nan' is not finite",
     "layer,index,score\n0,1,-inf\n": r"line 2: score '-inf' is not finite",
+    "layer,index,score\n0,1,3e38\n0,2,-4e38\n": r"line 3: score '-4e38' is beyond 3.4e\+38, the largest that float32",
     "layer,index,score\n0,1.0,2\n": r"line 2: index '1.0' is no whole number",
     "layer,index,score\n-1,1,2\n": r"line 2: layer '-1' is no whole number",
     "layer,index,score,component\n0,1,2,mlp\n": r"line 2: component 'mlp' is none of head, neuron",
@@ -117,7 +128,10 @@ UNFIT = {
     "layer,index,score\n0,1,2\n3,0,1\n": r"line 3: there is no head 0 in layer 3; 'llama' has layers 0-2 with heads",
     "layer,index,score\n0,4,2\n": r"line 2: there is no head 4 in layer 0",
     "layer,index,score,component\n0,4,2,neuron\n": r"holds no head scores",
-    "layer,index,score,task\n0,0,2,ioi\n": r"holds no head scores for task .*only for: ioi",
+    "layer,index,score,task\n0,0,2,by-hand\n": r"task 'by hand', only for: by-hand \(from line 2\). Did you mean 'by-h",
+    "component,layer,index,score,task\nhead,0,0,1,sva\nneuron,0,0,2,by hand\nhead,0,0,2,ioi\n": (
+        r"holds no head scores for task 'by hand', only for: ioi \(from line 4\), sva \(from line 2\)\.$"
+    ),
     "layer,index,score,pair\n0,0,2,nobody\n": r"no head scores for 5 of the 5 pairs, such as",
 }
 
@@ -139,6 +153,7 @@ TENSORS = {
     "name": ({"head.values": torch.zeros(3, 4)}, None, r"tensor 'head.values' is none of head, neuron"),
     "rank": ({"head": torch.zeros(12)}, None, r"has shape \[12\]; it must be \[layer, index\]"),
     "shape": ({"head": torch.zeros(4, 3)}, None, r"is \[4, 3\] for \[layer, index\], but 'llama' has 3 layers of 4"),
+    "float32": ({"head": torch.eye(3, 4).double() * 1e39}, None, r"head\[0, 0\] is beyond 3.4e\+38"),
     "nan": ({"head": torch.full((3, 4), torch.nan)}, None, r"head\[0, 0\] is not finite"),
     "no pairs": ({"head": torch.zeros(5, 3, 4)}, None, r"the file names no pairs. Write `save_file"),
     "few pairs": ({"head": torch.zeros(5, 3, 4)}, {"pair_ids": '["a"]'}, r"has 5 pairs, and pair_ids must name each"),
@@ -226,7 +241,7 @@ def test_the_same_scores_for_every_pair_have_no_noise_that_resampling_could_know
     add_cell(tmp_path, "activation-patching", n_pairs=24)
     for name in ("a", "b"):
         one = np.random.default_rng([*name.encode()]).normal(size=(1, LAYERS, INDEX)).astype(np.float32)
-        options = {"per_pair": False}
+        options = {"per_pair": {"head": False, "neuron": True}}
         add_cell(tmp_path, "external", n_pairs=24, label=name, options=options, values=one.repeat(24, axis=0))
     [part] = compared(Results(tmp_path), tested=False)
     patching, a, b = part.methods

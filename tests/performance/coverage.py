@@ -4,6 +4,7 @@ Draws many studies of two methods whose true agreement is known, and prints the 
 """
 
 from dataclasses import dataclass
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -11,8 +12,10 @@ from jaxtyping import Float
 
 from benchmark.agreement import Statistic, default_k, statistic
 from benchmark.inference import compare, halves
+from benchmark.influence import DECIDES
 from benchmark.score_rows import ScoreRows
 
+SHARES = (0.2, DECIDES, 0.5)  # of a method's mean scores, held by one pair
 STUDIES, TRUTH = 200, 600  # intervals drawn; studies whose mean is the truth
 SHOWN = (
     statistic("pearson", "signed"),
@@ -33,7 +36,8 @@ class World:
 
     A fifteenth of the components matter. `noise` is its standard deviation beside effects of size 1, `shared` the part
     of its variance that both methods have in common, `heavy` gives it t(3) tails and components of their own noise
-    levels, `cluster` pairs share half of it, and `templates` shift every score by template.
+    levels, `cluster` pairs share half of it, and `templates` shift every score by template. A pair is `strong` with
+    that probability: then it has effects of its own, exponentially distributed, 5 times as large on average.
     """
 
     name: str
@@ -44,6 +48,7 @@ class World:
     heavy: bool = False
     cluster: int = 1
     templates: int = 1
+    strong: float = 0.0
 
     @property
     def clusters(self) -> list[str]:
@@ -66,9 +71,15 @@ class World:
         by_template = shift[[int(name[1:]) for name in self.template_names]]
         both, own, others = (self._errors(count, rng) for _ in range(3))
         mixed = [np.sqrt(self.shared) * both + np.sqrt(1 - self.shared) * one for one in (own, others)]
-        first, second = (t + by_template + level * e for t, e in zip((truth, other), mixed, strict=True))
+        own_effects = fixed.normal(size=self.components)
+        effects = (own_effects, np.sqrt(0.5) * (own_effects + fixed.normal(size=self.components)))
+        shape = (count, self.pairs, 1)
+        size = (rng.random(shape) < self.strong) * 5 * rng.standard_exponential(shape) if self.strong else 0.0
+        means = (truth, other)
+        first, second = (t + by_template + level * e + size * x for t, e, x in zip(means, mixed, effects, strict=True))
         balanced = by_template.mean(axis=0)
-        return first, second, [truth[None] + balanced, other[None] + balanced]
+        endless = [t[None] + balanced + 5 * self.strong * x for t, x in zip(means, effects, strict=True)]
+        return first, second, endless
 
     def _errors(self, count: int, rng: np.random.Generator) -> Study:
         def draw(pairs: int) -> Study:
@@ -90,6 +101,9 @@ WORLDS = (
     World("clusters of 4", 144, 32, shared=0.3, cluster=4),
     World("4 templates", 144, 32, noise=0.5, shared=0.3, templates=4),
     World("little noise", 144, 64, noise=0.15, shared=0.3),
+    World("1 strong pair in 64", 144, 64, noise=0.15, strong=1 / 64),
+    World("1 strong pair in 16", 144, 64, noise=0.15, strong=1 / 16),
+    World("1 strong pair in 8", 144, 32, noise=0.15, strong=1 / 8),
 )
 
 
@@ -115,11 +129,15 @@ def simulate(world: World, seed: int = 1) -> pd.DataFrame:
     table = []
     for s in SHOWN:
         own = rows[(rows.statistic == s.name) & (rows.version == s.version)]
+        share = own[["largest_share_a", "largest_share_b"]].max(axis=1)
+        decided = share > DECIDES
         mean, spread = np.mean(truth[s]), np.std(truth[s])
         endless = float(values(s, *population, k)[0])
         table.append(
             {"setting": world.name, "statistic": f"{s.name} {s.version.replace('_', ' ')}", "studies find": mean}
             | {"spread": spread, "covered": ((own.low <= mean) & (mean <= own.high)).mean()}
+            | {f"above {one}": (share > one).mean() for one in SHARES}
+            | {"where given": _covered(own[~decided], mean), "where withheld": _covered(own[decided], mean)}
             | {"width": (own.high - own.low).mean(), "endless pairs": endless}
             | {"covers endless": ((own.low <= endless) & (endless <= own.high)).mean()}
             | {"same pairs": own.value.mean(), "disjoint": own.disjoint.mean(), "ceiling": own.ceiling.mean()}
@@ -128,8 +146,13 @@ def simulate(world: World, seed: int = 1) -> pd.DataFrame:
     return pd.DataFrame(table)
 
 
+def _covered(rows: pd.DataFrame, value: float) -> float:
+    return float(((rows.low <= value) & (value <= rows.high)).mean())
+
+
 def main() -> None:
-    found = pd.concat([simulate(world) for world in WORLDS], ignore_index=True)
+    with patch("benchmark.influence.DECIDES", np.inf):  # to see what the intervals would be
+        found = pd.concat([simulate(world) for world in WORLDS], ignore_index=True)
     covered = found.pivot(index="setting", columns="statistic", values="covered")
     order = [f"{s.name} {s.version.replace('_', ' ')}" for s in SHOWN]
     print(covered.loc[[world.name for world in WORLDS], order].to_markdown(floatfmt=".2f"), "\n")
@@ -137,7 +160,9 @@ def main() -> None:
     print(endless.loc[[world.name for world in WORLDS], order].to_markdown(floatfmt=".2f"), "\n")
     primary = found[found.statistic == "pearson signed"]
     columns = ["setting", "studies find", "spread", "width", "same pairs", "disjoint", "ceiling", "disattenuated", "sd"]
-    print(primary[[*columns, "endless pairs"]].to_markdown(index=False, floatfmt=".2f"))
+    print(primary[[*columns, "endless pairs"]].to_markdown(index=False, floatfmt=".2f"), "\n")
+    columns = ["setting", *(f"above {share}" for share in SHARES), "covered", "where given", "where withheld"]
+    print(primary[columns].replace({np.nan: "-"}).to_markdown(index=False, floatfmt=".2f"))
 
 
 if __name__ == "__main__":

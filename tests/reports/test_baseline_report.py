@@ -189,3 +189,16 @@ def test_one_odd_baseline_is_named(folder: Path) -> None:
         if name.startswith("matching, "):
             one.matching[name] = Estimate(0.3, 0.2, 0.4) if "zero" in name else Estimate(0.0, -0.1, 0.1)
     assert "Both pairs that show it have the baseline zero, so that one alone may make the effect." in task_words(one)
+
+
+def test_the_statement_says_where_integrals_had_not_converged(tmp_path: Path) -> None:
+    folder = grid(tmp_path, names=("activation-patching", "attribution-patching"))
+    for task in ("ioi", "sva2"):
+        for baseline, missing in zip(BASELINES, (0.1, 0.3 if task == "ioi" else 0.1, 4.0), strict=True):
+            add(folder, task, "integrated-gradients", baseline, missing=missing)  # of a gap of 4
+    words = together_words(found(folder))
+    assert f"had not converged ({BASELINES[1]} on 1, {BASELINES[2]} on 2 of 2 tasks)" in words
+
+
+def test_the_statement_is_silent_where_all_integrals_had_converged(folder: Path) -> None:
+    assert "converged" not in together_words(found(folder))

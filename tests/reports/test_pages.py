@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 
 from benchmark.store import Results, read_cell, record_run, write_cell
-from reports.agreement_tables import frontier_data
 from reports.comparisons import Comparisons, compared, primary, value_of
 from reports.cost_frontier import cost_frontier
 from reports.forest import forest, forest_data
+from reports.frontier_table import frontier_data
 from reports.overlap_curves import curves_data, curves_figure
 from reports.report import write_report
 from reports.terminal import terminal_summary
@@ -117,7 +117,7 @@ def test_captions_of_agreement_say_how_it_came_to_be(report: Path) -> None:
         assert "pocket (weights dddddddddddd); attribution-bench 9.8.7." in caption
     comparisons = 2 * 3 + 1  # with the reference: of three methods on two tasks, and of one on neurons
     for stem in ("ioi-head-reference", "all-head-agreement"):
-        assert f"adjusted by Holm over the {comparisons} comparisons with a reference" in captions[stem]
+        assert f"adjusted by Holm over the {comparisons} p-values of that null" in captions[stem]
         assert re.search(r"against \d{3,} permutations of the components", captions[stem])
 
 

@@ -44,6 +44,7 @@ def add_cell(folder: Path, name: str = "activation-patching", task: str = "ioi",
     metric = changes.pop("metric", "logit_diff")
     given = changes.pop("values", None)
     model = changes.pop("model", "pocket")
+    missing = changes.pop("missing", None)  # of what the scores must sum to
     method = {"name": name, "label": name, "options": {}, "direction": "noising", "replacement": "counterfactual"}
     method |= {"signed": True, "reference": False, "metric_units": True, "seed": 0} | METHODS.get(name, {}) | changes
     key = {
@@ -65,6 +66,8 @@ def add_cell(folder: Path, name: str = "activation-patching", task: str = "ioi",
         "provenance": {"versions": {"torch": "2.13.0"}, "commit": "abc123", "device": "cpu", "seconds": 1.25},
     }
     arrays = {"clean_metric": np.full(n_pairs, 3, np.float32), "corrupted_metric": np.full(n_pairs, -1, np.float32)}
+    if missing is not None:
+        arrays["completeness_error"] = np.full(n_pairs, missing, np.float32)
     for kind in kinds:
         index = HEADS if kind == "head" else 8
         values = scores(name, n_pairs, index=index) if given is None else given

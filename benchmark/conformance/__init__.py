@@ -1,0 +1,128 @@
+"""Does a plugin do what it claims? The checks behind `attribution-bench check`, and for a plugin author's own tests.
+
+Each check is a function whose name says what is promised; `METHOD_CHECKS` and `TASK_CHECKS` list them.
+"""
+
+from collections.abc import Callable, Iterator
+
+from benchmark.conformance.declarations import (
+    declared_cost,
+    declared_support,
+    refusals,
+    works_without_corrupted_prompts,
+)
+from benchmark.conformance.effects import (
+    every_query_head_by_itself,
+    exact_if_a_reference,
+    exact_on_linear_parallel,
+    mean_replacement,
+    neurons_at_their_post_activation,
+    paths_through_later_heads,
+    sign_convention,
+)
+from benchmark.conformance.findings import ConformanceError, Finding, carry_out, refuse_failures
+from benchmark.conformance.laws import (
+    completeness,
+    scores_scale_with_the_metric,
+    signs_as_declared,
+    zero_where_nothing_changes,
+)
+from benchmark.conformance.manners import metric_left_as_it_is, model_left_as_found, process_left_as_found
+from benchmark.conformance.promises import (
+    deterministic_under_a_seed,
+    independent_of_batching,
+    independent_of_earlier_calls,
+    independent_of_the_kinds_asked_for,
+    right_shapes_on_every_architecture,
+)
+from benchmark.conformance.task_on_model import (
+    audit_keeps_enough,
+    first_tokens_tell_answers_apart,
+    means_are_possible,
+    metrics_are_not_degenerate,
+    metrics_tell_right_from_wrong,
+)
+from benchmark.conformance.task_text import (
+    generator_reproduces_the_file,
+    metadata_is_complete,
+    no_identical_prompts,
+    rows_are_complete,
+    splits_share_no_prompt,
+)
+from benchmark.conformance.task_trial import TaskTrial
+from benchmark.conformance.trial import Trial, variants_of
+from benchmark.errors import BenchmarkError
+from benchmark.method import Method
+from benchmark.model import Model
+from benchmark.plugins import Registry, discover
+from benchmark.task import Task
+
+METHOD_CHECKS: tuple[Callable[[Trial], None], ...] = (
+    right_shapes_on_every_architecture, declared_support, refusals, works_without_corrupted_prompts, declared_cost,
+    deterministic_under_a_seed, independent_of_batching, independent_of_the_kinds_asked_for,
+    independent_of_earlier_calls, model_left_as_found, process_left_as_found, metric_left_as_it_is,
+    zero_where_nothing_changes, sign_convention, signs_as_declared, exact_on_linear_parallel, exact_if_a_reference,
+    mean_replacement, neurons_at_their_post_activation, every_query_head_by_itself, paths_through_later_heads,
+    completeness, scores_scale_with_the_metric,
+)  # fmt: skip
+TASK_CHECKS: tuple[Callable[[TaskTrial], None], ...] = (
+    rows_are_complete, no_identical_prompts, splits_share_no_prompt, generator_reproduces_the_file,
+    metadata_is_complete, audit_keeps_enough, first_tokens_tell_answers_apart, means_are_possible,
+    metrics_tell_right_from_wrong, metrics_are_not_degenerate,
+)  # fmt: skip
+__all__ = [
+    "METHOD_CHECKS", "TASK_CHECKS", "ConformanceError", "Finding", "check_method", "check_task", "method_findings",
+    "methods_to_check", "task_findings",
+]  # fmt: skip
+
+
+def check_method(method: Method | type[Method] | str) -> list[Finding]:
+    """Hold a method to what it claims: seconds, on tiny random and planted models, without a network.
+
+    Give a class or a name for all its `variants`, an instance or `name:option=value` for these options. Returns the
+    findings; raises ConformanceError that lists every check that failed.
+    """
+    findings = [finding for one in methods_to_check(method) for finding in method_findings(one)]
+    refuse_failures(findings)
+    return findings
+
+
+def check_task(task: Task | str, model: Model | str | None = None) -> list[Finding]:
+    """Hold a task to what it promises, under the tokenizer of a model (by default `pocket`).
+
+    Returns the findings; raises ConformanceError that lists every check that failed.
+    """
+    findings = list(task_findings(task, model))
+    refuse_failures(findings)
+    return findings
+
+
+def methods_to_check(method: Method | type[Method] | str, registry: Registry | None = None) -> list[Method]:
+    """A method with its options as given; a class, or a name without options, under each of its `variants`."""
+    if isinstance(method, Method):
+        return [method]
+    if isinstance(method, str):
+        registry = registry or discover()
+        if ":" in method:
+            return [registry.method(method)]
+        method = registry.method_class(method)
+    found = variants_of(method)
+    if not found:
+        raise BenchmarkError(f"Method {method.name!r} has no `variants` to check: its scores come from elsewhere.")
+    return found
+
+
+def method_findings(method: Method) -> Iterator[Finding]:
+    """What each check finds about a method under its options."""
+    return carry_out(METHOD_CHECKS, Trial(method), method.label)
+
+
+def task_findings(task: Task | str, model: Model | str | None = None) -> Iterator[Finding]:
+    """What each check finds about a task."""
+    from benchmark.loading import load_model
+
+    found = discover().task(task) if isinstance(task, str) else task
+    if found.truth is not None:
+        raise BenchmarkError(f"Task {found.name!r} belongs to a planted model of that name: nothing is checked.")
+    on = model if isinstance(model, Model) else load_model(*filter(None, [model]))
+    return carry_out(TASK_CHECKS, TaskTrial(found, on), found.name)

@@ -1,0 +1,130 @@
+"""Checks that what a method's class says of itself is true."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
+from torch import Tensor, nn
+
+from benchmark.conformance.findings import NotApplicable, Violation, expect
+from benchmark.conformance.trial import COUNTERFACTUAL, MEAN, PROMISE, WAYS, Trial, difference, largest, tiny
+from benchmark.errors import BenchmarkError
+from benchmark.means import mean_activations
+from benchmark.method import DIRECTIONS, REPLACEMENTS, Request
+from benchmark.metrics import METRICS
+from benchmark.model import KINDS, Model
+from benchmark.tiny import PAIRS, tiny_pairs
+
+LEAST_USED = 0.5  # of a declared cost
+_BARE = tuple(replace(row, corrupted=None) for row in PAIRS[:2])
+
+
+def declared_support(trial: Trial) -> None:
+    """What the class declares, its `check` allows under some options; and what `check` allows is carried out."""
+    method = trial.method
+    for what, known in {"replacements": REPLACEMENTS, "directions": DIRECTIONS, "kinds": KINDS}.items():
+        unknown = ", ".join(sorted(set(getattr(method, what)) - set(known)))
+        expect(not unknown, f"{what} has {unknown}", f"names among {', '.join(known)}", "a typo")
+    allowed = {way for variant in (trial, *trial.variants) for way in variant.ways}
+    declared = {way for way in WAYS if way.direction in method.directions and way.replacement in method.replacements}
+    lacking = ", ".join(map(str, sorted(declared - allowed)))
+    expect(not lacking, f"{lacking} is declared and always refused", "a way to it", "the class or `check`")
+    expect(bool(trial.ways), "everything is refused", "a direction and replacement that work", "`check` does too much")
+    model, pairs = tiny(count=2)
+    for way in trial.ways:
+        for metric in METRICS.values():
+            try:
+                trial.scores(model, replace(pairs, metric=metric), way)
+            except Exception as error:
+                raise Violation(
+                    f"{way}, {metric.name}, is allowed and raises {type(error).__name__}: {error}"
+                ) from error
+
+
+def refusals(trial: Trial) -> None:
+    """What can't be done is refused by a BenchmarkError: no silent substitute, no crash."""
+    model, pairs = tiny(count=2)
+    scores, kinds, able = trial.method.scores, trial.kinds, trial.method
+    asked: dict[str, Callable[[], object]] = {
+        f"denoising with {replacement}": partial(scores, model, pairs, kinds, replacement, "denoising")
+        for replacement in ("zero", "mean")
+    }
+    for way in WAYS:
+        if way.direction not in able.directions or way.replacement not in able.replacements:
+            asked[f"{way}, which is not declared,"] = partial(trial.scores, model, pairs, way)
+    for kind in (*(kind for kind in KINDS if kind not in able.kinds), "layer"):
+        asked[f"component kind {kind!r}"] = partial(trial.scores, model, pairs, kinds=(kind,))
+    if COUNTERFACTUAL in trial.ways:
+        bare = tiny_pairs(model, _BARE)
+        asked["counterfactual for pairs without corrupted prompts"] = partial(trial.scores, model, bare, COUNTERFACTUAL)
+    if MEAN in trial.ways:
+        asked["mean without discovery rows"] = partial(trial.scores, model, replace(pairs, discovery=()), MEAN)
+    for what, call in asked.items():
+        try:
+            call()
+        except BenchmarkError:
+            continue
+        except Exception as error:
+            raise Violation(f"{what} raised {type(error).__name__}: {error}; expected a BenchmarkError") from error
+        expect(False, f"{what} gave scores", "a BenchmarkError", "`check` or `scores` is overridden")
+
+
+def works_without_corrupted_prompts(trial: Trial) -> None:
+    """With zero and mean replacement, pairs need no corrupted prompt, and having one changes nothing."""
+    ways = [way for way in trial.ways if way.replacement != "counterfactual"]
+    if not ways:
+        raise NotApplicable("it does neither zero nor mean replacement")
+    model, pairs = tiny(count=2)
+    bare = replace(pairs, pairs=tiny_pairs(model, _BARE).pairs)
+    for way in ways:
+        found = trial.values(model, bare, way)
+        for kind, values in trial.values(model, pairs, way).items():
+            moved = difference(found[kind], values)
+            expect(
+                moved <= PROMISE * largest(values),
+                f"{way} moves {kind} scores by {moved:.1e} without corrupted prompts",
+                "the same scores",
+                "the corrupted prompt has a say where it is not the replacement",
+            )
+
+
+def declared_cost(trial: Trial) -> None:
+    """`cost` is what a pair takes at most, as seen at the unembedding, and no more than twice what it takes."""
+    model, pairs = tiny(count=2)
+    for kinds in dict.fromkeys(((trial.kinds[0],), trial.kinds)):
+        for way in trial.ways:
+            means = mean_activations(model, pairs, KINDS) if way == MEAN else {}  # shared by all methods
+            rows = rows_through(model, partial(trial.scores, model, pairs, way, kinds, means=means))
+            declared = trial.method.cost(model, Request(kinds, way.replacement, way.direction))
+            for what, most in declared._asdict().items():
+                seen = f"{way} took {rows[what] / len(pairs):g} {what} rows a pair"
+                expect(
+                    rows[what] <= most * len(pairs),
+                    seen,
+                    f"at most the {most} of `cost`",
+                    "`cost` leaves out a pass: four forwards are the bookkeeping of all that use Intervention",
+                )
+                enough = rows[what] >= LEAST_USED * most * len(pairs)
+                expect(enough, seen, f"at least half of the {most} of `cost`", "`cost` counts passes that aren't made")
+
+
+def rows_through(model: Model, call: Callable[[], object]) -> Counter[str]:
+    """Rows that go forward and backward through the unembedding while `call` runs, whoever runs them."""
+    model.shortcuts  # noqa: B018 (tried on the model once, before anything is counted)
+    rows: Counter[str] = Counter()
+
+    def backward(gradient: Tensor) -> None:
+        rows["backward"] += len(gradient)
+
+    def forward(module: nn.Module, inputs: object, output: Tensor) -> None:
+        rows["forward"] += len(output)
+        if output.requires_grad:
+            output.register_hook(backward)  # type: ignore[no-untyped-call]
+
+    handle = model.bridge.unembed.register_forward_hook(forward)
+    try:
+        call()
+    finally:
+        handle.remove()
+    return rows

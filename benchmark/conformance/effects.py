@@ -1,0 +1,135 @@
+"""Checks against effects that are known: on planted models, and from plain patching without the engine."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from benchmark.conformance.findings import NotApplicable, expect
+from benchmark.conformance.trial import EXACT, MEAN, Trial, Way, largest, obvious_effects, planted, tiny
+from benchmark.litmus import load_litmus
+from benchmark.litmus.litmus import slot
+from benchmark.litmus.planted import Head, Neuron
+
+SHARE = 0.2  # of its effect: the least that is left to a head that others pass on (joint IG leaves a quarter)
+_ON, _OFF = {"on": 1.0}, {"one": 1.0, "on": -1.0}
+
+
+def exact_on_linear_parallel(trial: Trial) -> None:
+    """Where the model is linear and no component feeds another, every score is the component's exact effect."""
+    trial.needs_amounts()
+    litmus = load_litmus("linear-parallel")
+    model, pairs = planted(litmus)
+    for way in trial.ways:
+        for kind, values in trial.values(model, pairs, way).items():
+            wanted = obvious_effects(model, pairs, way, kind)
+            if way.replacement == "counterfactual":
+                wanted = torch.zeros_like(values)
+                for (layer, index), effect in litmus.effects[kind].items():
+                    wanted[:, layer, index] = effect
+            _expect_equal(values, wanted, f"{way}: {kind}", "a lost factor or sign, or a patch that stays on")
+
+
+def exact_if_a_reference(trial: Trial) -> None:
+    """What the others are held against is exact activation patching, on models that bend too."""
+    if not trial.method.reference:
+        raise NotApplicable("it claims no exactness (reference = False)")
+    for architecture in ("gpt2", "gemma2"):
+        model, pairs = tiny(architecture, 1, prepend_bos=True)
+        for way in trial.ways:
+            for kind, values in trial.values(model, pairs, way).items():
+                wanted = obvious_effects(model, pairs, way, kind)
+                _expect_equal(
+                    values, wanted, f"{way} on {architecture}: {kind}", "an estimate, or a patch that stays on"
+                )
+
+
+def mean_replacement(trial: Trial) -> None:
+    """The mean is each component's own, over all positions of the discovery prompts, and is put at every position."""
+    trial.needs_amounts()
+    if MEAN not in trial.ways:
+        raise NotApplicable("it does no mean replacement")
+    model, pairs = planted(load_litmus("linear-parallel"))
+    for kind, values in trial.values(model, pairs, MEAN).items():
+        wanted = obvious_effects(model, pairs, MEAN, kind)
+        _expect_equal(values, wanted, f"{MEAN}: {kind}", "a mean over components, or over other positions or prompts")
+    if "head" in trial.kinds:
+        _expect_relayed(trial, MEAN, "the mean is put at the last position only")
+
+
+def neurons_at_their_post_activation(trial: Trial) -> None:
+    """A neuron's difference and its gradient are both taken after its nonlinearity."""
+    trial.needs_amounts()
+    trial.needs("neuron")
+    switched = replace(
+        load_litmus("linear-parallel"),
+        heads=(),
+        neurons=(Neuron(0, 1, _ON, {"yes": 1.0}, -0.5), Neuron(1, 4, _OFF, {"yes": -1.0}, -0.5)),
+    )
+    model, pairs = planted(switched)
+    for way in trial.ways:
+        values = trial.values(model, pairs, way, ("neuron",))["neuron"]
+        wanted = obvious_effects(model, pairs, way, "neuron")
+        _expect_equal(values, wanted, f"{way}: neuron", "the gradient at the MLP's input, the difference at its output")
+
+
+def every_query_head_by_itself(trial: Trial) -> None:
+    """Where query heads share keys and values, each has a score of its own."""
+    trial.needs_amounts(signed=False)
+    trial.needs("head")
+    model, pairs = tiny("llama")
+    scores = trial.values(model, pairs, kinds=("head",))["head"].nan_to_num()
+    silent = (scores.abs().amax(0) == 0).nonzero().tolist()
+    expect(not silent, f"heads {silent} score 0 on every pair", "a score", "as many heads as there are keys and values")
+    alike = (scores[..., 1:] == scores[..., :-1]).all(0).nonzero().tolist()
+    expect(not alike, f"heads {alike} score as the next one does", "scores of their own", "one score a group of heads")
+
+
+def paths_through_later_heads(trial: Trial) -> None:
+    """What a head does through the attention of later ones counts, from every position."""
+    trial.needs_amounts()
+    trial.needs("head")
+    for way in trial.ways:
+        _expect_relayed(trial, way, "a later head's output is detached, or early positions are left out")
+
+
+def sign_convention(trial: Trial) -> None:
+    """Positive: the component's clean activation pushes the metric towards the clean answer, in both directions."""
+    trial.needs_amounts()
+    trial.needs("head")
+    model, pairs = planted(load_litmus("inhibition"))
+    for way in trial.ways:
+        scores = trial.values(model, pairs, way, ("head",))["head"]
+        wanted = obvious_effects(model, pairs, way, "head")
+        wrong = (scores.sign() != wanted.sign()) & (wanted.abs() > EXACT * largest(wanted))
+        if wrong.any():
+            pair, layer, index = wrong.nonzero()[0].tolist()
+            effect, score = wanted[pair, layer, index], scores[pair, layer, index]
+            seen = f"{way}: head {layer}.{index} of effect {effect:.3g} scores {score:.3g}"
+            expect(False, seen, "the same sign", "clean and corrupted exchanged, in one direction, or absolute values")
+
+
+def _expect_relayed(trial: Trial, way: Way, cause: str) -> None:
+    """Head 0.0 takes 1 from the answer, and gives it 3 by what it writes at the position before the last one."""
+    chain = load_litmus("linear-chain")
+    relayed = Head(1, 0, slot(2), [({"relay": 1.0}, {"yes": 3.0})])
+    model, pairs = planted(replace(chain, heads=(chain.heads[0], relayed)))
+    scores = trial.values(model, pairs, way, ("head",))["head"][:, 0, 0]
+    wanted = obvious_effects(model, pairs, way, "head")[:, 0, 0]
+    expect(
+        bool((scores >= SHARE * wanted).all()),
+        f"{way}: a head of effect {wanted[0]:.3g}, most of it through a later head, scores {scores[0]:.3g}",
+        f"at least {SHARE:.0%} of the effect",
+        cause,
+    )
+
+
+def _expect_equal(values: Tensor, wanted: Tensor, what: str, cause: str) -> None:
+    off = (values - wanted).nan_to_num().abs()
+    pair, layer, index = (off == off.max()).nonzero()[0].tolist()
+    expect(
+        float(off.max()) <= EXACT * max(largest(wanted), 1.0),
+        f"{what} {layer}.{index} scores {values[pair, layer, index]:.3g}",
+        f"{wanted[pair, layer, index]:.3g}",
+        cause,
+    )

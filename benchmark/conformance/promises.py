@@ -1,0 +1,144 @@
+"""Checks of a method that hold whatever its scores mean: their shape, and what they must not depend on."""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.conformance.findings import NotApplicable, Violation, expect
+from benchmark.conformance.trial import PROMISE, Trial, difference, largest, tiny
+from benchmark.memory import Chunk
+from benchmark.model import Model
+from benchmark.pairs import Pairs
+from benchmark.tiny import ARCHITECTURES, PAIRS, tiny_model, tiny_pairs
+
+
+def right_shapes_on_every_architecture(trial: Trial) -> None:
+    """Every supported architecture gets finite scores `[pair, layer, index]`, of the kinds that were asked for."""
+    alone = dict.fromkeys((kind,) for kind in trial.kinds)
+    for number, architecture in enumerate(ARCHITECTURES):
+        model, pairs = tiny(architecture, 2)
+        for kinds in dict.fromkeys((trial.kinds, *alone) if number == 0 else (trial.kinds,)):
+            try:
+                found = trial.scores(model, pairs, kinds=kinds)
+            except Exception as error:
+                raise Violation(f"on {architecture}, asked for {', '.join(kinds)}: {error}") from error
+            for kind in kinds:
+                seen, wanted = tuple(found[kind].values.shape), (len(pairs), model.n_layers, model.size(kind))
+                expect(seen == wanted, f"{kind} scores {seen} on {architecture}", f"{wanted}", "axes or kinds mixed up")
+                measured = bool(found[kind].measured.any())
+                expect(measured, f"no {kind} is measured on {architecture}", "at least one", "`design` chooses none")
+
+
+def deterministic_under_a_seed(trial: Trial) -> None:
+    """The same seed gives the same bits, whatever other code drew from the shared generators."""
+    model, pairs = tiny(count=3)
+    first = trial.values(model, pairs, seed=3)
+    torch.rand(7), np.random.rand(7), random.random()
+    second = trial.values(model, pairs, seed=3)
+    for kind, values in first.items():
+        expect(
+            torch.equal(values.nan_to_num(), second[kind].nan_to_num()),
+            f"{kind} scores move by {difference(values, second[kind]):.1e} when run again with the same seed",
+            "the same bits",
+            "noise from a shared generator: draw it from one made with `request.seed`",
+        )
+
+
+def independent_of_batching(trial: Trial) -> None:
+    """A pair's scores don't depend on the pairs beside it, their order, or what shares a forward."""
+    model, pairs = tiny(dtype=torch.float32)
+    whole = trial.values(model, pairs)
+    order = [3, 0, 4, 2, 1]
+    singly = [trial.values(model, pairs.take([place])) for place in range(len(pairs))]
+    reordered = trial.values(model, pairs.take(order))
+    chunked = trial.values(model, pairs, chunk=Chunk(101, 2))
+    for kind, values in whole.items():
+        ways = {
+            "each pair alone": torch.cat([one[kind] for one in singly]),
+            "the pairs in another order": reordered[kind][torch.tensor(order).argsort()],
+            "smaller chunks, the last one ragged": chunked[kind],
+        }
+        for how, others in ways.items():
+            moved = difference(others, values)
+            expect(
+                moved <= PROMISE * largest(values),
+                f"{kind} scores move by {moved:.1e} with {how}",
+                f"at most {PROMISE} of the largest, {largest(values):.1e}",
+                "scores divided or averaged over the batch, padding, or pairs mixed up in a gradient",
+            )
+
+
+def independent_of_the_kinds_asked_for(trial: Trial) -> None:
+    """Heads score the same whether or not neurons are asked for too, and the other way round."""
+    if len(trial.kinds) < 2:
+        raise NotApplicable(f"it scores {trial.kinds[0]}s only")
+    model, pairs = tiny(count=2)
+    together = trial.values(model, pairs)
+    for kind in trial.kinds:
+        moved = difference(trial.values(model, pairs, kinds=(kind,))[kind], together[kind])
+        expect(
+            moved <= PROMISE * largest(together[kind]),
+            f"{kind} scores move by {moved:.1e} when asked for alone",
+            "the same",
+            "what was done to one component is still there for the next",
+        )
+
+
+def independent_of_earlier_calls(trial: Trial) -> None:
+    """What was computed before, for other prompts, another model, another way or other options, is not given again."""
+    trial.needs_amounts(signed=False)
+    calls: dict[str, Callable[[_Materials], dict[str, Tensor]]] = {
+        str(way): partial(lambda on, way: trial.values(on.model, on.pairs, way), way=way) for way in trial.ways
+    }
+    calls["other prompts of the same ids"] = lambda on: trial.values(on.model, on.others)
+    calls["another model of the same name"] = lambda on: trial.values(on.other_model, on.pairs)
+    warm = _Materials("warm")
+    for variant in trial.variants:  # other options first, on the very same pairs
+        if variant.method != trial.method and variant.ways:
+            variant.values(warm.model, warm.pairs)
+    for number, (what, call) in enumerate([*calls.items(), *list(calls.items())[:1]]):
+        seen, wanted = call(warm), call(_Materials(f"cold {number}"))
+        for kind, values in wanted.items():
+            moved = difference(seen[kind], values)
+            expect(
+                moved <= PROMISE * largest(values),
+                f"{kind} scores for {what} move by {moved:.1e} after other calls",
+                "what a first call gives",
+                "a cache whose key leaves out options, direction, replacement, prompts or weights",
+            )
+
+
+@dataclass(frozen=True)
+class _Materials:
+    """Two models of one name, and two sets of pairs with the same ids."""
+
+    name: str
+
+    @cached_property
+    def model(self) -> Model:
+        return self._named(tiny_model())
+
+    @cached_property
+    def other_model(self) -> Model:
+        return self._named(tiny_model(seed=1))
+
+    @cached_property
+    def pairs(self) -> Pairs:
+        rows = (replace(row, id=f"{self.name} {number}") for number, row in enumerate(PAIRS[:1]))
+        return tiny_pairs(self.model, tuple(rows))
+
+    @cached_property
+    def others(self) -> Pairs:
+        rows = (pair.prompt for pair in self.pairs.pairs)
+        return tiny_pairs(
+            self.model, tuple(replace(row, clean=str(row.corrupted), corrupted=row.clean) for row in rows)
+        )
+
+    def _named(self, model: Model) -> Model:
+        model.name = model.digest = self.name
+        return model

@@ -1,0 +1,180 @@
+"""A method on trial: the models and pairs that checks run it on. Every model is fresh, so no check disturbs another."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from benchmark.conformance.findings import NotApplicable
+from benchmark.errors import BenchmarkError
+from benchmark.litmus.litmus import Litmus
+from benchmark.method import REPLACEMENTS, Method, Scores
+from benchmark.model import KINDS, Model, Site
+from benchmark.pairs import PairBatch, Pairs
+from benchmark.plugins import Registry
+from benchmark.tiny import PAIRS, tiny_model, tiny_pairs
+
+
+class Way(NamedTuple):
+    """What is done to a prompt."""
+
+    direction: str
+    replacement: str
+
+    def __str__(self) -> str:
+        return f"{self.direction} with {self.replacement}"
+
+
+COUNTERFACTUAL = Way("noising", "counterfactual")
+MEAN = Way("noising", "mean")
+WAYS = (*(Way("noising", replacement) for replacement in REPLACEMENTS), Way("denoising", "counterfactual"))
+PROMISE = 1e-5  # of the largest score: the numerical promise of docs/definitions.md
+EXACT = 1e-4  # of the largest effect, or of a metric of 1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One method with one set of options."""
+
+    method: Method
+
+    @cached_property
+    def variants(self) -> tuple["Trial", ...]:
+        """The same method under each of its class's `variants`."""
+        return tuple(Trial(method) for method in variants_of(type(self.method)))
+
+    @cached_property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(kind for kind in KINDS if kind in self.method.kinds)
+
+    def allows(self, way: Way, kinds: Sequence[str] = ()) -> bool:
+        """Whether the method's `check` lets this through."""
+        try:
+            self.method.check(kinds or self.kinds, way.replacement, way.direction)
+        except BenchmarkError:
+            return False
+        return True
+
+    @cached_property
+    def ways(self) -> tuple[Way, ...]:
+        """What the method says that it can do."""
+        return tuple(way for way in WAYS if self.allows(way))
+
+    @property
+    def way(self) -> Way:
+        """One of them."""
+        if not self.ways:
+            raise NotApplicable("it allows no direction and replacement (see declared-support)")
+        return self.ways[0]
+
+    def scores(
+        self, model: Model, pairs: Pairs, way: Way | None = None, kinds: Sequence[str] = (), **options: Any
+    ) -> dict[str, Scores]:
+        chosen = way or self.way
+        return self.method.scores(model, pairs, kinds or self.kinds, chosen.replacement, chosen.direction, **options)
+
+    def values(
+        self, model: Model, pairs: Pairs, way: Way | None = None, kinds: Sequence[str] = (), **options: Any
+    ) -> dict[str, Tensor]:
+        """Scores by kind `[pair, layer, index]`, in float64; NaN where a component wasn't measured."""
+        found = self.scores(model, pairs, way, kinds, **options)
+        return {kind: one.values.double() for kind, one in found.items()}
+
+    def needs_amounts(self, signed: bool = True) -> None:
+        """For checks of how large scores are."""
+        if not self.method.metric_units:
+            raise NotApplicable("its scores are no amounts of the metric (metric_units = False)")
+        if signed and not self.method.signed:
+            raise NotApplicable("its scores have no signs (signed = False)")
+
+    def needs(self, kind: str) -> None:
+        if kind not in self.kinds:
+            raise NotApplicable(f"it scores no {kind}s (kinds = {self.kinds})")
+
+
+def variants_of(made: type[Method]) -> list[Method]:
+    """The method under each of its `variants`."""
+    registry = Registry({}, {made.name: made})
+    return [registry.method(":".join(filter(None, (made.name, options)))) for options in made.variants]
+
+
+def tiny(architecture: str = "llama", count: int = len(PAIRS), **options: Any) -> tuple[Model, Pairs]:
+    """A fresh tiny model and pairs for it."""
+    model = tiny_model(architecture, **options)
+    return model, tiny_pairs(model, PAIRS[:count])
+
+
+def planted(litmus: Litmus, count: int = 4) -> tuple[Model, Pairs]:
+    """A fresh planted model and pairs for it."""
+    model = litmus.model()
+    return model, litmus.task.pairs(model, limit=count)
+
+
+def largest(values: Tensor) -> float:
+    """Largest size among measured scores."""
+    return float(values.nan_to_num().abs().max())
+
+
+def difference(one: Tensor, other: Tensor) -> float:
+    """Largest difference between scores that both have measured."""
+    return largest(one - other)
+
+
+def base_and_replacement(
+    model: Model, pairs: Pairs, batch: PairBatch, way: Way
+) -> tuple[Tensor, dict[Site, Tensor], dict[Site, Tensor]]:
+    """The base prompts' tokens, their activations, and what is put there: the definition, without the engine."""
+    sites = model.sites(KINDS)
+    base = batch.clean if way.direction == "noising" else batch.both()[1]
+    live = model.activations(base, sites)[1]
+    if way.replacement == "counterfactual":
+        put = model.activations(batch.both()[way.direction == "noising"], sites)[1]
+    elif way.replacement == "zero":
+        put = {site: torch.zeros_like(value) for site, value in live.items()}
+    else:
+        means = obvious_means(model, pairs)
+        put = {site: means[site].expand_as(value).clone() for site, value in live.items()}
+    for site, value in put.items():
+        value[:, : batch.bos] = live[site][:, : batch.bos]
+    return base, live, put
+
+
+def obvious_means(model: Model, pairs: Pairs) -> dict[Site, Tensor]:
+    """Each site's mean activation `[component, dim]` over every position of the discovery prompts but the BOS."""
+    sites = model.sites(KINDS)
+    prompts = [prompt for pair in pairs.discovery for prompt in (pair.clean, pair.corrupted) if prompt is not None]
+    kept = [model.activations(torch.tensor([prompt]), sites)[1] for prompt in prompts]
+    return {site: torch.cat([one[site][0, pairs.bos :] for one in kept]).mean(0) for site in sites}
+
+
+@torch.no_grad()
+def obvious_effects(model: Model, pairs: Pairs, way: Way, kind: str) -> Tensor:
+    """Activation patching `[pair, layer, index]` by a plain loop over components."""
+    effects = torch.zeros(len(pairs), model.n_layers, model.size(kind), dtype=torch.float64)
+    for batch in pairs.batches():
+        base, _, put = base_and_replacement(model, pairs, batch, way)
+        rows = torch.arange(len(batch))
+        before = batch.metric(model.run(base), rows)
+        for site in model.sites([kind]):
+            for index in range(model.size(kind)):
+
+                def patched(live: Tensor, index: int = index, new: Tensor = put[site]) -> Tensor:
+                    return live.index_copy(2, torch.tensor([index]), new[:, :, index : index + 1])
+
+                moved = (before - batch.metric(model.run(base, {site: patched}), rows)).double()
+                effects[list(batch.index), site.layer, index] = moved if way.direction == "noising" else -moved
+    return effects
+
+
+@torch.no_grad()
+def obvious_total(model: Model, pairs: Pairs, batch: PairBatch, way: Way, sites: Sequence[Site]) -> Tensor:
+    """What all components of these sites do when they are patched at once, `[pair]`, in float64."""
+    base, _, put = base_and_replacement(model, pairs, batch, way)
+    rows = torch.arange(len(batch))
+    before = batch.metric(model.run(base), rows)
+    edits = {site: lambda live, new=put[site]: new for site in sites}
+    moved = (before - batch.metric(model.run(base, edits), rows)).double()
+    return moved if way.direction == "noising" else -moved

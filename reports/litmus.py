@@ -1,0 +1,246 @@
+"""Planted models: which methods find what is known to be there. `docs/litmus.md` explains the table."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+
+from benchmark.detection import EXACT, NOTHING, detect
+from benchmark.store import Cell, Results
+from reports.blocks import Block, Bullets, Heading, Picture, Table, number
+from reports.captions import made_by
+from reports.drawing import TEXT_WIDTH, panels
+from reports.sections import Scored, Section, sections
+
+VERDICTS = {"exact": "=", "finds": "+", "wrong size": "~", "wrong sign": "!", "misses": "x"}
+_COLOURS = {
+    "exact": "#2b6ca3",
+    "finds": "#9cc4de",
+    "wrong size": "#f6e3a1",
+    "wrong sign": "#f0a35e",
+    "misses": "#b8433e",
+}
+_SETTINGS = ("noising, counterfactual", "denoising, counterfactual", "noising, zero", "noising, mean")
+HOW_TO_READ = (
+    f"**exact** (=): every component that matters outranks every other, and no score is off by more than {EXACT:.0%} "
+    "of the largest effect. **finds** (+): the ranking is right; sizes aren't judged, because no single number is "
+    "the effect, because the scores are no amounts of the metric, or because zero and mean ask for another effect. "
+    "**wrong size** (~): the ranking is right, a score isn't. **wrong sign** (!): a component that matters has a "
+    "score of the other sign. **misses** (x): something that doesn't matter ranks as high as something that does.",
+    f"Ranks are by size; scores below {NOTHING:.0%} of the gap f(clean) - f(corrupted), or of the largest score where "
+    "scores are no amounts of the metric, count as 0. All pairs of a planted model are alike, so there are no "
+    "intervals.",
+)
+
+
+def truth(cell: Cell) -> dict[str, Any] | None:
+    """What is known of the cell's model; None for models that weren't planted."""
+    found: dict[str, Any] | None = cell.info["key"]["task"].get("truth")
+    return found
+
+
+def untold(results: Results) -> Results:
+    """The same folder without the cells of planted models: agreement is for models of which nothing is known."""
+    rest = Results(results.folder)
+    rest.all_cells = [cell for cell in results.all_cells if truth(cell) is None]
+    return rest
+
+
+def detections(results: Results) -> pd.DataFrame:
+    """A row for every method identity on every planted model; first the models on which fewest methods miss."""
+    rows = []
+    for section in sections(results):
+        if (known := truth(section.cells[0])) is None:
+            continue
+        for (label, direction, replacement), methods in _identities(section).items():
+            found = detect(
+                {method.kind: method.mean for method in methods}, known, section.gap, methods[0].metric_units,
+                methods[0].signed, effects_apply=replacement == "counterfactual",
+            )  # fmt: skip
+            rows.append(
+                {"litmus": section.cells[0].task.removeprefix("litmus/"), "method": label}
+                | {"setting": f"{direction}, {replacement}", "verdict": found.verdict}
+                | found._asdict()
+                | {"order": (methods[0].reference, methods[0].metric_units, methods[0].signed).count(False)}
+            )
+    table = pd.DataFrame(rows)
+    if table.empty:
+        return table
+    table["misses"] = (table.verdict == "misses").groupby(table.litmus).transform("sum")
+    table["place"] = table.setting.map({name: place for place, name in enumerate(_SETTINGS)})
+    table = table.sort_values(["place", "misses", "litmus", "order", "method"], kind="stable", ignore_index=True)
+    return table.drop(columns=["place", "misses", "order"])
+
+
+def _identities(section: Section) -> dict[tuple[str, str, str], list[Scored]]:
+    """The scores of all kinds of component by method identity."""
+    found: dict[tuple[str, str, str], list[Scored]] = {}
+    for kind in section.kinds:
+        for method in section.scored(kind):
+            found.setdefault(method.cell.identity, []).append(method)
+    return found
+
+
+def together(results: Results) -> list[Block]:
+    """What every method sees and doesn't see, and why; empty where no planted model was scored."""
+    data = detections(results)
+    if data.empty:
+        return []
+    told = [section for section in sections(results) if truth(section.cells[0])]
+    facts = f"{told[0].n_pairs} pairs a model, all alike; {_versions(told)}"
+    tables = [_table(group, str(setting), facts) for setting, group in data.groupby("setting", sort=False)]
+    caption = (
+        "What each method sees (rows) of each planted model (columns), from the models that most methods see to those "
+        "that most miss. = exact, + finds, ~ wrong size, ! wrong sign, x misses; empty: not asked or not possible."
+    )
+    return [
+        Heading("Litmus: what methods can't see", 2),
+        Bullets(seen(data)),
+        Picture("litmus", caption, facts, partial(litmus_map, data), data),
+        _summary(data, facts),
+        *tables,
+        _lessons(told, list(dict.fromkeys(data.litmus))),
+        Bullets(HOW_TO_READ),
+    ]
+
+
+def seen(data: pd.DataFrame) -> tuple[str, ...]:
+    """A sentence a method: on which planted models it fails, with counterfactual replacement."""
+    sentences = []
+    asked = data[data.setting.str.endswith("counterfactual")]
+    for method, rows in asked.groupby("method", sort=False):
+        parts = []
+        for verdict in ("misses", "wrong sign", "wrong size"):
+            failed = rows[rows.verdict == verdict]
+            if len(failed) == len(rows):
+                parts.append(f"{verdict} everywhere")
+                continue
+            directions = failed.setting.str.split(",").str[0].groupby(failed.litmus, sort=False).agg(list)
+            where = [name if len(set(d)) == 2 else f"{name} ({d[0]})" for name, d in directions.items()]
+            if where:
+                parts.append(f"{verdict} on {', '.join(where)}")
+        sentences.append(f"**{method}**: {'; '.join(parts) or 'no failure'}.")
+    return tuple(sentences)
+
+
+def _versions(told: list[Section]) -> str:
+    return made_by(told[:1]).rpartition("; ")[2]
+
+
+def _table(rows: pd.DataFrame, setting: str, facts: str) -> Table:
+    shown = rows.assign(said=[_said(row) for row in rows.to_dict("records")])
+    wide = shown.pivot(index="litmus", columns="method", values="said").fillna("-")
+    wide = wide.loc[list(dict.fromkeys(rows.litmus)), list(dict.fromkeys(rows.method))]
+    caption = (
+        f"Planted models, {setting}: the verdict, and what it rests on: average precision where a method misses, the "
+        "largest error over the largest effect where a size is wrong, how many signs are wrong."
+    )
+    return Table(
+        f"litmus-{setting.replace(', ', '-')}", caption, facts, wide.reset_index().rename_axis(None, axis=1), rows
+    )
+
+
+def _said(row: dict[Any, Any]) -> str:
+    more = {
+        "misses": number(row["average_precision"]),
+        "wrong size": f"{row['error']:.0%}" if not np.isnan(row["error"]) else "",
+        "wrong sign": number(row["sign_errors"], ".0f"),
+    }
+    return " ".join(filter(None, [row["verdict"], more.get(row["verdict"], "")]))
+
+
+def _summary(data: pd.DataFrame, facts: str) -> Table:
+    """A row for every method and setting: how often which verdict, and the measures behind it."""
+    grouped = data.groupby(["setting", "method"], sort=False)
+    counts = grouped.verdict.value_counts().unstack(fill_value=0).reindex(columns=list(VERDICTS), fill_value=0)
+    measures = grouped.agg(
+        auroc=("auroc", "mean"), average_precision=("average_precision", "mean"), largest_error=("error", "max"),
+        sign_errors=("sign_errors", lambda column: column.sum(min_count=1)),
+    )  # fmt: skip
+    numbers = counts.join(measures).loc[list(dict.fromkeys(zip(data.setting, data.method, strict=True)))].reset_index()
+    shown = numbers.astype(object)
+    shown["auroc"] = [number(value) for value in numbers.auroc]
+    shown["average_precision"] = [number(value) for value in numbers.average_precision]
+    shown["largest_error"] = [number(value, ".0%") for value in numbers.largest_error]
+    shown["sign_errors"] = [number(value, ".0f") for value in numbers.sign_errors]
+    headings = {"auroc": "AUROC", "average_precision": "average precision", "largest_error": "largest error"}
+    caption = (
+        "How often each method comes to which verdict over the planted models, its mean AUROC and average precision "
+        "for finding what matters, its largest error over the largest effect where effects are known, and how many "
+        "signs of components that matter it has wrong. A dash: not judged."
+    )
+    return Table(
+        "litmus-summary", caption, facts, shown.rename(columns=headings | {"sign_errors": "wrong signs"}), numbers
+    )
+
+
+def _lessons(told: list[Section], order: list[str]) -> Table:
+    rows = {}
+    for section in told:
+        known = truth(section.cells[0]) or {}
+        cell = section.cells[0]
+        rows[cell.task.removeprefix("litmus/")] = {
+            "litmus": cell.task.removeprefix("litmus/"),
+            "matter": sum(map(len, known["effects"].values())),
+            "what is planted": known["planted"],
+            "why methods part": known["lesson"],
+        }
+    data = pd.DataFrame([rows[name] for name in order])
+    return Table("litmus-lessons", "What is planted, how many components matter, and why methods part.", "", data, data)
+
+
+def litmus_map(data: pd.DataFrame) -> Figure:
+    """Method x litmus, a panel a setting, each cell coloured and marked by its verdict."""
+    settings = list(dict.fromkeys(data.setting))
+    methods, columns = list(dict.fromkeys(data.method)), list(dict.fromkeys(data.litmus))
+    cell = min(0.3, (TEXT_WIDTH - 2.1) / len(columns))
+    size = (cell * len(columns), 0.19 * len(methods))
+    figure, axes = panels(settings, 1, size, 0.2, left=2.0, below=0.05, foot=0.95)
+    for axis, setting in zip(axes, settings, strict=True):
+        _verdicts(axis, data[data.setting == setting], methods, columns)
+    axes[-1].set_xticklabels(columns, rotation=40, ha="right")
+    axes[-1].tick_params(axis="x", length=2)
+    return figure
+
+
+def _verdicts(axis: Axes, rows: pd.DataFrame, methods: list[str], columns: list[str]) -> None:
+    numbers = {verdict: place for place, verdict in enumerate(VERDICTS)}
+    wide = rows.pivot(index="method", columns="litmus", values="verdict").reindex(index=methods, columns=columns)
+    values = wide.map(lambda verdict: numbers.get(verdict, np.nan)).to_numpy(dtype=float)
+    marks = wide.map(lambda verdict: VERDICTS.get(verdict, "")).to_numpy()
+    sns.heatmap(
+        values, ax=axis, cmap=ListedColormap([_COLOURS[verdict] for verdict in VERDICTS]), vmin=0, vmax=len(VERDICTS),
+        cbar=False, linewidths=0.5, linecolor="white", annot=marks, fmt="",
+        annot_kws={"fontsize": 6},
+    )  # fmt: skip
+    axis.set_title(axis.get_title(), loc="left")
+    axis.set_title("")
+    axis.set_xticks(np.arange(len(columns)) + 0.5, [""] * len(columns))
+    axis.set_yticks(np.arange(len(methods)) + 0.5, methods, rotation=0)
+    axis.tick_params(length=0)
+
+
+def litmus_summary(results: Results) -> str:
+    """The verdicts for a terminal, one table a setting."""
+    data = detections(results)
+    if data.empty:
+        return ""
+    lines = ["Planted models: = exact, + finds, ~ wrong size, ! wrong sign, x misses"]
+    methods = list(dict.fromkeys(data.method))
+    lines += [f"  [{place}] {method}" for place, method in enumerate(methods, 1)]
+    for setting, rows in data.groupby("setting", sort=False):
+        wide = rows.pivot(index="litmus", columns="method", values="verdict").reindex(columns=methods)
+        wide = wide.loc[list(dict.fromkeys(rows.litmus))].map(lambda verdict: VERDICTS.get(verdict, ""))
+        width = max(map(len, wide.index))
+        lines += [
+            "",
+            f"{setting:<{width + 2}}" + "".join(f"[{place}]".rjust(5) for place in range(1, len(methods) + 1)),
+        ]
+        lines += [f"  {name:<{width}}" + "".join(mark.rjust(5) for mark in row) for name, row in
+                  zip(wide.index, wide.to_numpy(), strict=True)]  # fmt: skip
+    return "\n".join([*lines, "", *(sentence.replace("**", "") for sentence in seen(data))])

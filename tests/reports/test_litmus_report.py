@@ -1,0 +1,134 @@
+"""The whole litmus by its command, once: what the page says, what the report shows, and what it keeps apart."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from benchmark.cli import main
+from benchmark.litmus import LITMUS
+from benchmark.runner import run
+from benchmark.store import Results
+from reports.litmus import detections, litmus_summary, seen, untold
+from reports.report import write_report
+
+PAGE = Path(__file__).parents[2] / "docs" / "litmus.md"
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("litmus")
+    assert main(["litmus", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def data(out: Path) -> pd.DataFrame:
+    return detections(Results(out))
+
+
+def _verdicts(data: pd.DataFrame, litmus: str, method: str) -> dict[str, str]:
+    rows = data[(data.litmus == litmus) & (data.method == method)]
+    return dict(zip(rows.setting, rows.verdict, strict=True))
+
+
+def test_the_page_prints_what_the_command_prints(out: Path) -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    tables, _, words = litmus_summary(Results(out)).rpartition("\n\n")
+    assert tables in page
+    assert words in page
+
+
+def test_the_page_says_of_every_litmus_what_is_planted_and_why_methods_part() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for name, litmus in LITMUS.items():
+        assert f"| `{name}` | {litmus.planted} | {litmus.lesson} |" in page
+
+
+def test_the_table_separates_methods(data: pd.DataFrame) -> None:
+    noising, denoising = "noising, counterfactual", "denoising, counterfactual"
+    assert _verdicts(data, "saturation", "attribution-patching")[noising] == "misses"
+    assert _verdicts(data, "saturation", "integrated-gradients")[noising] == "exact"
+    for method, verdict in (
+        ("attribution-patching", "misses"), ("integrated-gradients", "misses"),
+        ("activation-patching:neurons=0", "exact"),
+    ):  # fmt: skip
+        assert _verdicts(data, "same-site-interaction", method)[noising] == verdict
+    patching = _verdicts(data, "or-gate", "activation-patching:neurons=0")
+    assert (patching[noising], patching[denoising]) == ("misses", "finds")
+    patching = _verdicts(data, "and-gate", "activation-patching:neurons=0")
+    assert (patching[noising], patching[denoising]) == ("finds", "misses")
+    zero = _verdicts(data, "off-distribution", "activation-patching:neurons=0")
+    assert [zero[f"noising, {replacement}"] for replacement in ("counterfactual", "zero", "mean")] == [
+        "exact", "misses", "finds",
+    ]  # fmt: skip
+
+
+def test_every_method_is_exact_on_linear_parallel_and_floors_miss_everywhere(data: pd.DataFrame) -> None:
+    parallel = data[(data.litmus == "linear-parallel") & data.setting.str.endswith("counterfactual")]
+    floors = parallel.method.isin(["random", "activation-difference"])
+    assert set(parallel[~floors].verdict) == {"exact"}
+    assert parallel[~floors].error.max() < 1e-5
+    assert set(data[data.method.isin(["random", "activation-difference"])].verdict) == {"misses"}
+
+
+def test_sentences_name_each_method_once_and_its_failures(data: pd.DataFrame) -> None:
+    sentences = seen(data)
+    assert len(sentences) == data.method.nunique()
+    patching = next(s for s in sentences if s.startswith("**activation-patching:neurons=0**"))
+    assert "or-gate (noising)" in patching
+    assert "and-gate (denoising)" in patching
+    assert "backup-head," in patching  # in both directions: no direction named
+
+
+def test_the_report_has_the_picture_the_tables_and_the_numbers(out: Path, data: pd.DataFrame) -> None:
+    report = json.loads((out / "report" / "report.json").read_text(encoding="utf-8"))
+    stems = {block["stem"]: block for block in report["blocks"] if "stem" in block}
+    assert {"litmus", "litmus-summary", "litmus-lessons", "litmus-noising-counterfactual"} <= set(stems)
+    assert len(stems["litmus"]["rows"]) == len(data)
+    summary = pd.read_csv(out / "report" / "tables" / "litmus-summary.csv").set_index(["setting", "method"])
+    row = summary.loc[("noising, counterfactual", "attribution-patching")]
+    counted = data[(data.setting == "noising, counterfactual") & (data.method == "attribution-patching")]
+    assert row["misses"] == (counted.verdict == "misses").sum()
+    assert row["auroc"] == pytest.approx(counted.auroc.mean())
+    assert row[["exact", "finds", "wrong size", "wrong sign", "misses"]].sum() == len(LITMUS)
+
+
+def test_the_report_is_the_same_bytes_again(out: Path, tmp_path: Path) -> None:
+    write_report(Results(out), tmp_path)
+    for name in ("report.html", "report.json", "figures/litmus.png", "figures/litmus.pdf"):
+        assert (tmp_path / name).read_bytes() == (out / "report" / name).read_bytes(), name
+
+
+def test_a_second_run_computes_nothing(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*/*/scores.safetensors")}
+    assert main(["litmus", "saturation", "--out", str(out)]) == 0
+    assert {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*/*/scores.safetensors")} == before
+
+
+def test_planted_models_stay_out_of_the_agreement_of_real_ones(tmp_path: Path) -> None:
+    methods = ("activation-patching:neurons=0", "attribution-patching")
+    run("litmus/saturation", tmp_path, tasks=("litmus/saturation",), methods=methods, components=("head",), pairs=4)
+    results = run("pocket", tmp_path, tasks=("ioi",), methods=methods, components=("head",), pairs=4)
+    assert {cell.task for cell in untold(results).cells} == {"ioi"}
+    write_report(results, tmp_path / "report")
+    assert set(pd.read_csv(tmp_path / "report" / "agreement.csv").task) == {"ioi"}
+    page = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "Litmus: what methods can't see" in page
+    assert "Agreement with the reference" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["or-gait"], "There is no litmus 'or-gait'"),
+        (["--methods", "captum-integrated"], "There is no method 'captum-integrated'"),
+    ],
+)
+def test_wrong_input_is_refused_and_nothing_written(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["litmus", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
