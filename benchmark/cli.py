@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.arguments import USER_ERROR, parser
+from benchmark.catalogue import DEFAULT
 from benchmark.errors import BenchmarkError
 
 INTERRUPTED, CELL_FAILED, CHECK_FAILED = 130, 1, 1
@@ -127,6 +128,8 @@ def check(asked: argparse.Namespace) -> int:
     from benchmark.loading import load_model
     from benchmark.plugins import discover
 
+    if asked.what == "method" and asked.model != DEFAULT:
+        raise BenchmarkError("--model is for tasks: methods are checked on tiny and planted models. Leave it out.")
     registry = discover(asked.plugins)
     started = time.perf_counter()
     if asked.what == "method":
