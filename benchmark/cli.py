@@ -103,7 +103,7 @@ def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: 
     hashes: list[str] = []
     for changes in tqdm(plans, unit="plan", disable=None if brief else True):
         plan = prepare(Asked(**given | {"plugins": tuple(asked.plugins)} | changes), out)
-        if not brief:
+        if asked.dry_run or not brief:
             _say(_describe(plan))
         hashes += plan.resolved()["cells"]
         if not asked.dry_run:

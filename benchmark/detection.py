@@ -37,13 +37,14 @@ def average_precision(sizes: Float[np.ndarray, " component"], matter: Bool[np.nd
 
 
 class Detection(NamedTuple):
-    """One method's success on one planted model.
+    """One method's success on one planted model, over the components that were measured.
 
     `error` is the largest difference between a score and the effect, over the largest effect; NaN where effects aren't
     known or scores are no amounts of them. `sign_errors` counts components whose score has the wrong sign.
     """
 
     components: int
+    unmeasured: int
     matter: int
     auroc: float
     average_precision: float
@@ -52,7 +53,13 @@ class Detection(NamedTuple):
 
     @property
     def verdict(self) -> str:
-        """`exact`, `finds`, `wrong size`, `wrong sign` or `misses`; the last where one that matters isn't on top."""
+        """`exact`, `finds`, `wrong size`, `wrong sign`, `misses` or `not judged`.
+
+        The last where components weren't measured or nothing could be told apart; `misses` where something that
+        doesn't matter ranks as high as something that does.
+        """
+        if self.unmeasured or np.isnan(self.auroc):
+            return "not judged"
         if self.auroc != 1:
             return "misses"
         if self.sign_errors > 0:
@@ -76,7 +83,7 @@ def detect(
     size. `gap` is the mean of f(clean) - f(corrupted). `effects_apply=False` where scores estimate something else than
     the known effects, such as those of another replacement.
     """
-    found, expected, matter = [], [], []
+    found, expected, matter, unmeasured = [], [], [], 0
     for kind, named in truth["effects"].items():
         if kind not in scores:
             continue
@@ -85,19 +92,22 @@ def detect(
             effects[layer, index] = np.nan if effect is None else effect
             counts[layer, index] = True
         measured = ~np.isnan(scores[kind])
+        unmeasured += int((~measured).sum())
         found.append(scores[kind][measured])
         expected.append(effects[measured])
         matter.append(counts[measured])
     if not found:
-        return Detection(0, 0, np.nan, np.nan, np.nan, np.nan)
+        return Detection(0, 0, 0, np.nan, np.nan, np.nan, np.nan)
     values, known, counted = np.concatenate(found), np.concatenate(expected), np.concatenate(matter)
     sizes = np.abs(values)
     nothing = NOTHING * (abs(gap) if metric_units else sizes.max(initial=0))
     sizes = np.where(sizes < nothing, 0.0, np.round(sizes / (nothing or 1), 3))  # rounding errors break no ties
-    judged = effects_apply and metric_units and not np.isnan(known).any() and len(known) > 0
+    judged = (
+        effects_apply and metric_units and signed and not np.isnan(known).any() and np.abs(known).max(initial=0) > 0
+    )
     error = float(np.abs(values - known).max() / np.abs(known).max()) if judged else np.nan
-    wrong = counted & (sizes > 0) & (values * np.nan_to_num(known) < 0)
+    wrong = counted & (sizes > 0) & (values * np.nan_to_num(known, nan=1.0) < 0)
     return Detection(
-        len(values), int(counted.sum()), auroc(sizes, counted), average_precision(sizes, counted), error,
+        len(values), unmeasured, int(counted.sum()), auroc(sizes, counted), average_precision(sizes, counted), error,
         float(wrong.sum()) if signed else np.nan,
     )  # fmt: skip

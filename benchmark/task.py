@@ -21,12 +21,14 @@ Check = Callable[[Tokens, PromptPair], str | None]
 class Truth:
     """What is known by construction about the components of a planted model.
 
-    `effects[kind][layer, index]` is what a component does to the metric, NaN where it matters but no single number
-    says how much. Components of these kinds that aren't named don't matter; about other kinds nothing is said.
-    `planted` describes the circuit, `lesson` says why methods part on it.
+    `effects[kind][layer, index]` is what a component does to this metric on this model, NaN where it helps the clean
+    answer but no single number says how much. Components of these kinds that aren't named don't matter; about other
+    kinds nothing is said. `planted` describes the circuit, `lesson` says why methods part on it.
     """
 
     effects: Mapping[str, Mapping[tuple[int, int], float | int]]
+    model: str
+    metric: str
     planted: str = ""
     lesson: str = ""
 
@@ -35,7 +37,7 @@ class Truth:
             kind: [[*component, None if isnan(effect) else effect] for component, effect in sorted(found.items())]
             for kind, found in self.effects.items()
         }
-        return {"effects": rows, "planted": self.planted, "lesson": self.lesson}
+        return {**vars(self), "effects": rows}
 
 
 @dataclass(frozen=True)

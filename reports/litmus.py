@@ -1,5 +1,6 @@
 """Planted models: which methods find what is known to be there. `docs/litmus.md` explains the table."""
 
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -10,28 +11,35 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from benchmark.detection import EXACT, NOTHING, detect
+from benchmark.detection import EXACT, NOTHING, Detection, detect
 from benchmark.store import Cell, Results
+from reports import captions
 from reports.blocks import Block, Bullets, Heading, Picture, Table, number
-from reports.captions import made_by
 from reports.drawing import TEXT_WIDTH, panels
 from reports.sections import Scored, Section, sections
 
-VERDICTS = {"exact": "=", "finds": "+", "wrong size": "~", "wrong sign": "!", "misses": "x"}
-_COLOURS = {
-    "exact": "#2b6ca3",
-    "finds": "#9cc4de",
-    "wrong size": "#f6e3a1",
-    "wrong sign": "#f0a35e",
-    "misses": "#b8433e",
+VERDICTS = {
+    "exact": "=",
+    "finds": "+",
+    "wrong size": "~",
+    "wrong sign": "!",
+    "misses": "x",
+    "not judged": "-",
+    "failed": "E",
 }
+_COLOURS = {
+    "exact": "#2b6ca3", "finds": "#9cc4de", "wrong size": "#f6e3a1", "wrong sign": "#f0a35e", "misses": "#b8433e",
+    "not judged": "#d9d9d9", "failed": "#8c8c8c",
+}  # fmt: skip
 _SETTINGS = ("noising, counterfactual", "denoising, counterfactual", "noising, zero", "noising, mean")
 HOW_TO_READ = (
     f"**exact** (=): every component that matters outranks every other, and no score is off by more than {EXACT:.0%} "
     "of the largest effect. **finds** (+): the ranking is right; sizes aren't judged, because no single number is "
     "the effect, because the scores are no amounts of the metric, or because zero and mean ask for another effect. "
     "**wrong size** (~): the ranking is right, a score isn't. **wrong sign** (!): a component that matters has a "
-    "score of the other sign. **misses** (x): something that doesn't matter ranks as high as something that does.",
+    "score of the other sign. **misses** (x): something that doesn't matter ranks as high as something that does. "
+    "**not judged** (-): the method left components unmeasured, or none of the kinds that were asked for tells "
+    "anything apart. **failed** (E): the method raised an error.",
     f"Ranks are by size; scores below {NOTHING:.0%} of the gap f(clean) - f(corrupted), or of the largest score where "
     "scores are no amounts of the metric, count as 0. All pairs of a planted model are alike, so there are no "
     "intervals.",
@@ -39,9 +47,9 @@ HOW_TO_READ = (
 
 
 def truth(cell: Cell) -> dict[str, Any] | None:
-    """What is known of the cell's model; None for models that weren't planted."""
-    found: dict[str, Any] | None = cell.info["key"]["task"].get("truth")
-    return found
+    """What is known of the cell's model; None for models that weren't planted, or planted for another task."""
+    known: dict[str, Any] | None = cell.info["key"]["task"].get("truth")
+    return known if known and known["model"] == cell.model else None
 
 
 def untold(results: Results) -> Results:
@@ -57,33 +65,52 @@ def detections(results: Results) -> pd.DataFrame:
     for section in sections(results):
         if (known := truth(section.cells[0])) is None:
             continue
-        for (label, direction, replacement), methods in _identities(section).items():
+        names = _names(section)
+        for variant, methods in _identities(section).items():
+            cell = methods[0].cell
+            own = cell.identity[2] == "counterfactual" and section.key["task"]["metric"] == known["metric"]
             found = detect(
                 {method.kind: method.mean for method in methods}, known, section.gap, methods[0].metric_units,
-                methods[0].signed, effects_apply=replacement == "counterfactual",
+                methods[0].signed, effects_apply=own,
             )  # fmt: skip
-            rows.append(
-                {"litmus": section.cells[0].task.removeprefix("litmus/"), "method": label}
-                | {"setting": f"{direction}, {replacement}", "verdict": found.verdict}
-                | found._asdict()
-                | {"order": (methods[0].reference, methods[0].metric_units, methods[0].signed).count(False)}
-            )
+            order = (methods[0].reference, methods[0].metric_units, methods[0].signed).count(False)
+            rows.append(_row(cell, section.short, names[variant], found.verdict, order) | found._asdict())
+    rows += [_row(cell, cell.task, cell.identity[0], "failed", 9) for cell in results.failures if truth(cell)]
     table = pd.DataFrame(rows)
     if table.empty:
         return table
+    table = table.drop_duplicates(["litmus", "method", "setting"])
+    table = table.reindex(columns=[*table.columns.difference(Detection._fields, sort=False), *Detection._fields])
     table["misses"] = (table.verdict == "misses").groupby(table.litmus).transform("sum")
     table["place"] = table.setting.map({name: place for place, name in enumerate(_SETTINGS)})
     table = table.sort_values(["place", "misses", "litmus", "order", "method"], kind="stable", ignore_index=True)
     return table.drop(columns=["place", "misses", "order"])
 
 
-def _identities(section: Section) -> dict[tuple[str, str, str], list[Scored]]:
-    """The scores of all kinds of component by method identity."""
-    found: dict[tuple[str, str, str], list[Scored]] = {}
+def _row(cell: Cell, litmus: str, method: str, verdict: str, order: int) -> dict[str, Any]:
+    setting = ", ".join(cell.identity[1:])
+    name = litmus.removeprefix("litmus/")
+    return {"litmus": name, "method": method, "setting": setting, "verdict": verdict, "order": order}
+
+
+def _identities(section: Section) -> dict[str, list[Scored]]:
+    """The scores of all kinds of component, by the `variant` of their cells."""
+    found: dict[str, list[Scored]] = {}
     for kind in section.kinds:
         for method in section.scored(kind):
-            found.setdefault(method.cell.identity, []).append(method)
+            found.setdefault(method.cell.variant, []).append(method)
     return found
+
+
+def _names(section: Section) -> dict[str, str]:
+    """The method's label for every variant, with its seed where only that tells it from another."""
+    cells = {cell.variant: cell for cell in section.cells}
+    twins = Counter(cell.identity for cell in cells.values())
+    return {
+        variant: cell.identity[0]
+        + (f" (seed {cell.info['key']['method']['seed']}, {variant[:4]})" if twins[cell.identity] > 1 else "")
+        for variant, cell in cells.items()
+    }
 
 
 def together(results: Results) -> list[Block]:
@@ -92,11 +119,13 @@ def together(results: Results) -> list[Block]:
     if data.empty:
         return []
     told = [section for section in sections(results) if truth(section.cells[0])]
-    facts = f"{told[0].n_pairs} pairs a model, all alike; {_versions(told)}"
+    counts = captions.distinct(sorted({section.n_pairs for section in told}), " or ")
+    facts = f"{counts or 'no'} pairs a model, all alike; {captions.made_by(told[:1]).rpartition('; ')[2]}"
     tables = [_table(group, str(setting), facts) for setting, group in data.groupby("setting", sort=False)]
     caption = (
         "What each method sees (rows) of each planted model (columns), from the models that most methods see to those "
-        "that most miss. = exact, + finds, ~ wrong size, ! wrong sign, x misses; empty: not asked or not possible."
+        "that most miss. = exact, + finds, ~ wrong size, ! wrong sign, x misses, - not judged, E failed; empty: not "
+        "asked or not possible."
     )
     return [
         Heading("Litmus: what methods can't see", 2),
@@ -115,7 +144,7 @@ def seen(data: pd.DataFrame) -> tuple[str, ...]:
     asked = data[data.setting.str.endswith("counterfactual")]
     for method, rows in asked.groupby("method", sort=False):
         parts = []
-        for verdict in ("misses", "wrong sign", "wrong size"):
+        for verdict in ("misses", "wrong sign", "wrong size", "not judged", "failed"):
             failed = rows[rows.verdict == verdict]
             if len(failed) == len(rows):
                 parts.append(f"{verdict} everywhere")
@@ -126,10 +155,6 @@ def seen(data: pd.DataFrame) -> tuple[str, ...]:
                 parts.append(f"{verdict} on {', '.join(where)}")
         sentences.append(f"**{method}**: {'; '.join(parts) or 'no failure'}.")
     return tuple(sentences)
-
-
-def _versions(told: list[Section]) -> str:
-    return made_by(told[:1]).rpartition("; ")[2]
 
 
 def _table(rows: pd.DataFrame, setting: str, facts: str) -> Table:
@@ -183,14 +208,13 @@ def _lessons(told: list[Section], order: list[str]) -> Table:
     rows = {}
     for section in told:
         known = truth(section.cells[0]) or {}
-        cell = section.cells[0]
-        rows[cell.task.removeprefix("litmus/")] = {
-            "litmus": cell.task.removeprefix("litmus/"),
+        rows[section.short.removeprefix("litmus/")] = {
+            "litmus": section.short.removeprefix("litmus/"),
             "matter": sum(map(len, known["effects"].values())),
             "what is planted": known["planted"],
             "why methods part": known["lesson"],
         }
-    data = pd.DataFrame([rows[name] for name in order])
+    data = pd.DataFrame([rows[name] for name in order if name in rows])
     return Table("litmus-lessons", "What is planted, how many components matter, and why methods part.", "", data, data)
 
 
@@ -230,7 +254,7 @@ def litmus_summary(results: Results) -> str:
     data = detections(results)
     if data.empty:
         return ""
-    lines = ["Planted models: = exact, + finds, ~ wrong size, ! wrong sign, x misses"]
+    lines = ["Planted models: = exact, + finds, ~ wrong size, ! wrong sign, x misses, - not judged, E failed"]
     methods = list(dict.fromkeys(data.method))
     lines += [f"  [{place}] {method}" for place, method in enumerate(methods, 1)]
     for setting, rows in data.groupby("setting", sort=False):

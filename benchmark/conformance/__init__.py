@@ -12,11 +12,13 @@ from benchmark.conformance.declarations import (
     works_without_corrupted_prompts,
 )
 from benchmark.conformance.effects import (
+    denoising_is_noising_exchanged,
     every_query_head_by_itself,
     exact_if_a_reference,
     exact_on_linear_parallel,
     mean_replacement,
     neurons_at_their_post_activation,
+    nothing_where_nothing_is_written,
     paths_through_later_heads,
     sign_convention,
 )
@@ -62,7 +64,8 @@ METHOD_CHECKS: tuple[Callable[[Trial], None], ...] = (
     deterministic_under_a_seed, independent_of_batching, independent_of_the_kinds_asked_for,
     independent_of_earlier_calls, model_left_as_found, process_left_as_found, metric_left_as_it_is,
     zero_where_nothing_changes, sign_convention, signs_as_declared, exact_on_linear_parallel, exact_if_a_reference,
-    mean_replacement, neurons_at_their_post_activation, every_query_head_by_itself, paths_through_later_heads,
+    mean_replacement, neurons_at_their_post_activation, every_query_head_by_itself, nothing_where_nothing_is_written,
+    denoising_is_noising_exchanged, paths_through_later_heads,
     completeness, scores_scale_with_the_metric,
 )  # fmt: skip
 TASK_CHECKS: tuple[Callable[[TaskTrial], None], ...] = (

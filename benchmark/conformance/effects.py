@@ -6,10 +6,25 @@ import torch
 from torch import Tensor
 
 from benchmark.conformance.findings import NotApplicable, expect
-from benchmark.conformance.trial import EXACT, MEAN, Trial, Way, largest, obvious_effects, planted, tiny
+from benchmark.conformance.trial import (
+    COUNTERFACTUAL,
+    DENOISING,
+    EXACT,
+    MEAN,
+    PROMISE,
+    Trial,
+    Way,
+    difference,
+    largest,
+    obvious_effects,
+    planted,
+    tiny,
+)
 from benchmark.litmus import load_litmus
 from benchmark.litmus.litmus import slot
 from benchmark.litmus.planted import Head, Neuron
+from benchmark.model import Model
+from benchmark.tiny import PAIRS, hf_model, tiny_pairs, tokenizer
 
 SHARE = 0.2  # of its effect: the least that is left to a head that others pass on (joint IG leaves a quarter)
 _ON, _OFF = {"on": 1.0}, {"one": 1.0, "on": -1.0}
@@ -78,11 +93,52 @@ def every_query_head_by_itself(trial: Trial) -> None:
     trial.needs_amounts(signed=False)
     trial.needs("head")
     model, pairs = tiny("llama")
-    scores = trial.values(model, pairs, kinds=("head",))["head"].nan_to_num()
-    silent = (scores.abs().amax(0) == 0).nonzero().tolist()
+    scores = trial.values(model, pairs, kinds=("head",))["head"]
+    silent = (scores == 0).all(0).nonzero().tolist()
     expect(not silent, f"heads {silent} score 0 on every pair", "a score", "as many heads as there are keys and values")
     alike = (scores[..., 1:] == scores[..., :-1]).all(0).nonzero().tolist()
     expect(not alike, f"heads {alike} score as the next one does", "scores of their own", "one score a group of heads")
+
+
+def nothing_where_nothing_is_written(trial: Trial) -> None:
+    """A head or neuron whose output has weights of zero scores 0, and it is the one that the score is given to."""
+    trial.needs_amounts(signed=False)
+    hf = hf_model("llama")
+    block, size = hf.model.layers[1], hf.config.head_dim
+    with torch.no_grad():
+        block.self_attn.o_proj.weight[:, 1 * size : 2 * size] = 0
+        block.mlp.down_proj.weight[:, 3] = 0
+    model = Model.from_hf(hf, tokenizer(), "llama that writes nowhere", False)
+    pairs = tiny_pairs(model, PAIRS[:3])
+    for way in trial.ways:
+        for kind, values in trial.values(model, pairs, way).items():
+            index = 1 if kind == "head" else 3
+            score, most = largest(values[:, 1, index]), largest(values)
+            expect(
+                score <= PROMISE * most,
+                f"{way}: {kind} 1.{index}, which writes nowhere, scores {score:.2g}, the largest is {most:.2g}",
+                "0",
+                "scores given to another layer, head or neuron than their own",
+            )
+
+
+def denoising_is_noising_exchanged(trial: Trial) -> None:
+    """Denoising is noising with clean and corrupted prompts exchanged, and the sign turned."""
+    trial.needs_amounts(signed=False)
+    if not {COUNTERFACTUAL, DENOISING} <= set(trial.ways):
+        raise NotApplicable("it doesn't do both directions")
+    model, pairs = tiny(count=3)
+    turned = tuple(replace(pair, clean=pair.corrupted or (), corrupted=pair.clean) for pair in pairs.pairs)
+    noising = trial.values(model, replace(pairs, pairs=turned), COUNTERFACTUAL)
+    for kind, values in trial.values(model, pairs, DENOISING).items():
+        wanted = -noising[kind] if trial.method.signed else noising[kind]
+        off = difference(values, wanted)
+        expect(
+            off <= EXACT * largest(values),
+            f"{kind} scores are {off:.2g} off from the exchanged prompts', of {largest(values):.2g}",
+            "the same",
+            "the direction is ignored, or gradients are taken on the wrong run in one of them",
+        )
 
 
 def paths_through_later_heads(trial: Trial) -> None:
@@ -117,7 +173,7 @@ def _expect_relayed(trial: Trial, way: Way, cause: str) -> None:
     scores = trial.values(model, pairs, way, ("head",))["head"][:, 0, 0]
     wanted = obvious_effects(model, pairs, way, "head")[:, 0, 0]
     expect(
-        bool((scores >= SHARE * wanted).all()),
+        bool((scores >= SHARE * wanted).any()),  # on some pair: random orders scatter, a lost path is lost on all
         f"{way}: a head of effect {wanted[0]:.3g}, most of it through a later head, scores {scores[0]:.3g}",
         f"at least {SHARE:.0%} of the effect",
         cause,

@@ -29,8 +29,9 @@ class Way(NamedTuple):
 
 
 COUNTERFACTUAL = Way("noising", "counterfactual")
+DENOISING = Way("denoising", "counterfactual")
 MEAN = Way("noising", "mean")
-WAYS = (*(Way("noising", replacement) for replacement in REPLACEMENTS), Way("denoising", "counterfactual"))
+WAYS = (*(Way("noising", replacement) for replacement in REPLACEMENTS), DENOISING)
 PROMISE = 1e-5  # of the largest score: the numerical promise of docs/definitions.md
 EXACT = 1e-4  # of the largest effect, or of a metric of 1
 

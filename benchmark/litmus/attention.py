@@ -90,7 +90,8 @@ backup_head = Litmus(
     "while head 0.0 has answered.",
     "With m0 = 0 head 1.0 wakes, so F is the same at both ends of every m: noising sees neither head. Attribution "
     "patching stays at m = 1, where head 1.0 sleeps, and sees head 0.0; so does denoising, which restores it alone. "
-    "Head 1.0 shows only to those who take both away: joint integrated gradients and Shapley values give a half each.",
+    "Head 1.0 shows only to those who take both away from the clean run: joint integrated gradients and Shapley "
+    "values, noising, give a half each.",
     switches("on on", "off off"),
     heads=(
         Head(0, 0, slot(2), [({"on": 1}, {"yes": 1, "done": 1})]),

@@ -52,10 +52,10 @@ class Litmus:
     """A planted model with its pairs and what is true of it.
 
     `effects` says, for the kinds of component that are judged, which components matter and by how much: the metric's
-    change when one of them alone is patched, the same for every pair and in both directions. NaN: it matters, but no
-    single number says how much. What isn't named doesn't matter, such as the two `bystanders` that every model has:
-    they change between the prompts and write where nobody reads. `planted` describes the circuit, `lesson` says why
-    methods part on it.
+    change when one of them alone is patched, the same for every pair and in both directions. NaN: it helps the clean
+    answer, but no single number says how much. What isn't named doesn't matter, such as the two `bystanders` that
+    every model has: they change between the prompts and write where nobody reads. `planted` describes the circuit,
+    `lesson` says why methods part on it.
     """
 
     name: str
@@ -75,14 +75,15 @@ class Litmus:
     @cached_property
     def task(self) -> Task:
         """The task `litmus/NAME`; the model of the same name goes with it."""
+        name = PREFIX + self.name
         return Task(
-            name=PREFIX + self.name,
+            name=name,
             title=self.title,
             summary=self.planted,
             metric=logit_diff,
             citation=self.citation,
             prompt_pairs=self.prompt_pairs,
-            truth=Truth(self.effects, self.planted, self.lesson),
+            truth=Truth(self.effects, name, logit_diff.name, self.planted, self.lesson),
             on_request=True,
         )
 

@@ -446,6 +446,26 @@ class Normalised(AttributionPatching):
         return Cost(forward=8, backward=1)
 
 
+@dataclass(frozen=True)
+class DirectionIgnored(AttributionPatching):
+    name: ClassVar[str] = "direction-ignored"
+
+    def attribute(self, model: Model, batch: PairBatch, request: Request) -> Scored:
+        return super().attribute(model, batch, replace(request, direction="noising"))
+
+
+@dataclass(frozen=True)
+class GroupsMixedUp(AttributionPatching):
+    name: ClassVar[str] = "query-heads-in-the-wrong-order"
+
+    def attribute(self, model: Model, batch: PairBatch, request: Request) -> Scored:
+        scores = super().attribute(model, batch, request)
+        if "head" in scores:
+            order = torch.arange(model.n_heads).reshape(2, -1).T.flatten()
+            scores["head"] = scores["head"][..., order]
+        return scores
+
+
 class Broken(NamedTuple):
     """A method, its mistake, and the checks that must fail on it."""
 
@@ -495,6 +515,8 @@ BROKEN: Mapping[str, Broken] = {
         (BosMoves, "the BOS replaced by zero too", "zero-where-nothing-changes"),
         (CorruptedUnderZero, "needs the corrupted prompt under zero", "works-without-corrupted-prompts"),
         (MetricOfItsOwn, "always logit_diff, whatever the task's metric", "scores-scale-with-the-metric"),
+        (DirectionIgnored, "noising whatever the direction", "denoising-is-noising-exchanged"),
+        (GroupsMixedUp, "query heads repeated in the wrong order", "nothing-where-nothing-is-written"),
         (Normalised, "scores divided by the gap", "scores-scale-with-the-metric"),
     )
 }  # fmt: skip

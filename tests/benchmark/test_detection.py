@@ -101,12 +101,25 @@ def test_kinds_stand_in_one_ranking_and_only_those_that_the_truth_speaks_of() ->
     assert (both.verdict, both.components) == ("misses", 5)
 
 
-def test_unmeasured_components_take_no_part() -> None:
+def test_where_components_are_unmeasured_nothing_is_judged() -> None:
     found = detect({"head": np.array([[2.0, NAN, 0.0]])}, _truth(head=[[0, 0, 2.0], [0, 1, 1.0]]), gap=2.0)
-    assert (found.components, found.matter, found.verdict) == (2, 1, "exact")
+    assert (found.components, found.unmeasured, found.matter, found.verdict) == (2, 1, 1, "not judged")
+    assert found.auroc == 1
 
 
-def test_a_kind_that_was_not_scored_leaves_nothing_to_say() -> None:
-    found = detect({"neuron": np.zeros((1, 2))}, _truth(head=[[0, 0, 2.0]]), gap=2.0)
-    assert found.components == 0
-    assert found.verdict == "misses"
+def test_where_nothing_can_be_told_apart_nothing_is_judged() -> None:
+    none_scored = detect({"neuron": np.zeros((1, 2))}, _truth(head=[[0, 0, 2.0]]), gap=2.0)
+    none_matters = detect({"neuron": np.zeros((1, 2))}, _truth(neuron=[]), gap=2.0)
+    assert (none_scored.components, none_scored.verdict) == (0, "not judged")
+    assert (none_matters.components, none_matters.verdict) == (2, "not judged")
+
+
+def test_what_helps_without_a_number_still_has_a_sign() -> None:
+    found = detect({"head": np.array([[-0.7, 0.0]])}, _truth(head=[[0, 0, None]]), gap=1.0)
+    assert (found.verdict, found.sign_errors) == ("wrong sign", 1)
+
+
+def test_sizes_of_an_unsigned_method_are_not_held_against_signed_effects() -> None:
+    truth = _truth(head=[[0, 0, 2.0], [0, 1, -1.0]])
+    found = detect({"head": np.array([[2.0, 1.0, 0.0]])}, truth, gap=1.0, signed=False)
+    assert (found.verdict, np.isnan(found.error)) == ("finds", True)

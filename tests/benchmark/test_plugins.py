@@ -10,6 +10,7 @@ from typing import Literal
 import pytest
 
 from benchmark.errors import BenchmarkError
+from benchmark.litmus import LITMUS
 from benchmark.method import Method
 from benchmark.plugins import build_method, discover, load_method, load_task
 
@@ -26,7 +27,9 @@ def plugin(folder: Path, name: str = "mine", file: str = "plugin.py") -> Path:
 
 def test_the_built_in_plugins_are_found() -> None:
     registry = discover()
-    assert set(registry.tasks) == {"ioi", "gender-bias", "greater-than", "capital-country", "sva", "hypernymy"}
+    tasks = {task.name for task in registry.chosen_tasks(("all",))}
+    assert tasks == {"ioi", "gender-bias", "greater-than", "capital-country", "sva", "hypernymy"}
+    assert set(registry.tasks) - tasks == {f"litmus/{name}" for name in LITMUS}
     assert {"activation-patching", "attribution-patching", "integrated-gradients"} <= set(registry.methods)
     assert [name for name, method in registry.methods.items() if method.reference] == ["activation-patching"]
 

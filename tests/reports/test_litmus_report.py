@@ -132,3 +132,70 @@ def test_wrong_input_is_refused_and_nothing_written(
     assert main(["litmus", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+PATCHING = ("activation-patching:neurons=0", "attribution-patching")
+
+
+def _saturation(out: Path, **options: object) -> Results:
+    asked = {"tasks": ("litmus/saturation",), "methods": PATCHING, "pairs": 4} | options
+    return run("litmus/saturation", out, **asked)
+
+
+@pytest.mark.parametrize("other", [{"pairs": 2}, {"metric": "prob_diff"}, {"split": "discovery"}])
+def test_another_setting_of_a_litmus_in_the_same_folder_is_a_litmus_of_its_own(other: dict, tmp_path: Path) -> None:
+    _saturation(tmp_path)
+    results = _saturation(tmp_path, **other)
+    found = detections(results)
+    assert found.litmus.nunique() == 2
+    assert all(name.startswith("saturation, ") for name in found.litmus)
+    assert litmus_summary(results).count("saturation, ") >= 2
+    write_report(results, tmp_path / "report")
+
+
+def test_another_seed_gives_rows_of_its_own(tmp_path: Path) -> None:
+    _saturation(tmp_path, methods=("random",))
+    results = _saturation(tmp_path, methods=("random",), seed=1)
+    found = detections(results)
+    assert len(found) == 2
+    assert not found.duplicated(["litmus", "method", "setting"]).any()
+    write_report(results, tmp_path / "report")
+
+
+def test_known_effects_are_those_of_the_metric_and_the_model_that_were_planted(tmp_path: Path) -> None:
+    _saturation(tmp_path, metric="prob_diff")
+    results = run("litmus/or-gate", tmp_path, tasks=("litmus/saturation",), methods=PATCHING, pairs=4)
+    found = detections(results)
+    assert set(found[found.method == PATCHING[0]].verdict) == {"finds"}  # of prob_diff, no sizes are known
+    assert {cell.model for cell in untold(results).cells} == {"litmus/or-gate"}
+
+
+def test_a_sample_of_neurons_is_not_judged(tmp_path: Path) -> None:
+    sampled = ("activation-patching:neurons=1",)
+    results = run("litmus/distributed", tmp_path, tasks=("litmus/distributed",), methods=sampled, pairs=2)
+    assert set(detections(results).verdict) == {"not judged"}
+    assert "not judged everywhere" in " ".join(seen(detections(results)))
+
+
+def test_what_failed_stands_in_the_table(tmp_path: Path) -> None:
+    plugin = tmp_path / "crashes.py"
+    plugin.write_text(
+        "from dataclasses import dataclass\n"
+        "from methods.attribution_patching import AttributionPatching\n"
+        "@dataclass(frozen=True)\n"
+        "class Crashes(AttributionPatching):\n"
+        "    name = 'crashes'\n"
+        "    def attribute(self, model, batch, request):\n"
+        "        raise ValueError('no')\n"
+    )
+    asked = ["litmus", "saturation", "--plugin", str(plugin), "--methods", "crashes,attribution-patching"]
+    assert main([*asked, "--out", str(tmp_path / "out")]) == 1
+    found = detections(Results(tmp_path / "out"))
+    assert set(found[found.method == "crashes"].verdict) == {"failed"}
+    assert any("**crashes**: failed everywhere" in sentence for sentence in seen(found))
+
+
+def test_a_dry_run_says_what_would_be_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["litmus", "saturation", "--dry-run", "--out", str(tmp_path / "out")]) == 0
+    assert "litmus/saturation: 16 pairs x 8 methods" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
