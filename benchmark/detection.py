@@ -102,9 +102,7 @@ def detect(
     sizes = np.abs(values)
     nothing = NOTHING * (abs(gap) if metric_units else sizes.max(initial=0))
     sizes = np.where(sizes < nothing, 0.0, np.round(sizes / (nothing or 1), 3))  # rounding errors break no ties
-    judged = (
-        effects_apply and metric_units and signed and not np.isnan(known).any() and np.abs(known).max(initial=0) > 0
-    )
+    judged = effects_apply and metric_units and signed and np.abs(known).max(initial=0) > 0  # no NaN is above 0
     error = float(np.abs(values - known).max() / np.abs(known).max()) if judged else np.nan
     wrong = counted & (sizes > 0) & (values * np.nan_to_num(known, nan=1.0) < 0)
     return Detection(
