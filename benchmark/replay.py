@@ -28,6 +28,9 @@ SHORTCUTS = {
 }
 
 
+ROUNDING = 16  # steps of the number format, at the logits' own scale, that two orders of the same sums may be apart
+
+
 @dataclass(frozen=True)
 class Trace:
     """One run of the model, kept so that others can start in its middle.
@@ -153,7 +156,8 @@ def working_shortcuts(model: Model) -> tuple[str, ...]:
 
 def _exact(model: Model, traced: Trace, vocabulary: Tensor, shortcuts: Collection[str]) -> bool:
     rows, prefix = torch.tensor([1, 0], device=model.device), 2
-    tolerance = max(torch.finfo(model.dtype).eps ** 0.5, 1e-4)  # of what the edit does
+    step = torch.finfo(model.dtype).eps
+    tolerance = max(step**0.5, 1e-4)  # of what the edit does
     for site in model.sites(KINDS):
         if site.layer not in (min(1, model.n_layers - 1), model.n_layers // 2, model.n_layers - 1):
             continue
@@ -166,7 +170,8 @@ def _exact(model: Model, traced: Trace, vocabulary: Tensor, shortcuts: Collectio
         effect = (want - traced.logits[rows][:, vocabulary]).abs().max()
         try:
             got = resume(model, traced, rows, [site.layer] * 2, prefix, {site: turn}, None, vocabulary, shortcuts)
-            if not (got - want).abs().max() <= tolerance * effect:
+            # the edit of a silent MLP does nothing but round: what it does is no measure of what may differ
+            if not (got - want).abs().max() <= tolerance * effect + ROUNDING * step * want.abs().max():
                 return False
         except torch.OutOfMemoryError:
             raise

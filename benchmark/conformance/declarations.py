@@ -8,7 +8,7 @@ from functools import partial
 from torch import Tensor, nn
 
 from benchmark.conformance.findings import NotApplicable, Violation, expect
-from benchmark.conformance.trial import COUNTERFACTUAL, MEAN, PROMISE, WAYS, Trial, difference, largest, tiny
+from benchmark.conformance.trial import COUNTERFACTUAL, MEAN, PROMISE, WAYS, Trial, allowed, difference, tiny
 from benchmark.errors import BenchmarkError
 from benchmark.means import mean_activations
 from benchmark.method import DIRECTIONS, REPLACEMENTS, Request
@@ -82,7 +82,7 @@ def works_without_corrupted_prompts(trial: Trial) -> None:
         for kind, values in trial.values(model, pairs, way).items():
             moved = difference(found[kind], values)
             expect(
-                moved <= PROMISE * largest(values),
+                moved <= allowed(PROMISE, values),
                 f"{way} moves {kind} scores by {moved:.1e} without corrupted prompts",
                 "the same scores",
                 "the corrupted prompt has a say where it is not the replacement",

@@ -14,6 +14,7 @@ from benchmark.conformance.trial import (
     PROMISE,
     Trial,
     Way,
+    allowed,
     difference,
     largest,
     obvious_effects,
@@ -115,7 +116,7 @@ def nothing_where_nothing_is_written(trial: Trial) -> None:
             index = 1 if kind == "head" else 3
             score, most = largest(values[:, 1, index]), largest(values)
             expect(
-                score <= PROMISE * most,
+                score <= allowed(PROMISE, values),
                 f"{way}: {kind} 1.{index}, which writes nowhere, scores {score:.2g}, the largest is {most:.2g}",
                 "0",
                 "scores given to another layer, head or neuron than their own",
@@ -134,7 +135,7 @@ def denoising_is_noising_exchanged(trial: Trial) -> None:
         wanted = -noising[kind] if trial.method.signed else noising[kind]
         off = difference(values, wanted)
         expect(
-            off <= EXACT * largest(values),
+            off <= allowed(EXACT, values),
             f"{kind} scores are {off:.2g} off from the exchanged prompts', of {largest(values):.2g}",
             "the same",
             "the direction is ignored, or gradients are taken on the wrong run in one of them",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmark.conformance.findings import NotApplicable, Violation, expect
-from benchmark.conformance.trial import PROMISE, Trial, difference, largest, tiny
+from benchmark.conformance.trial import PROMISE, Trial, allowed, difference, largest, tiny
 from benchmark.memory import Chunk
 from benchmark.model import Model
 from benchmark.pairs import Pairs
@@ -66,7 +66,7 @@ def independent_of_batching(trial: Trial) -> None:
         for how, others in ways.items():
             moved = difference(others, values)
             expect(
-                moved <= PROMISE * largest(values),
+                moved <= allowed(PROMISE, values),
                 f"{kind} scores move by {moved:.1e} with {how}",
                 f"at most {PROMISE} of the largest, {largest(values):.1e}",
                 "scores divided or averaged over the batch, padding, or pairs mixed up in a gradient",
@@ -82,7 +82,7 @@ def independent_of_the_kinds_asked_for(trial: Trial) -> None:
     for kind in trial.kinds:
         moved = difference(trial.values(model, pairs, kinds=(kind,))[kind], together[kind])
         expect(
-            moved <= PROMISE * largest(together[kind]),
+            moved <= allowed(PROMISE, together[kind]),
             f"{kind} scores move by {moved:.1e} when asked for alone",
             "the same",
             "what was done to one component is still there for the next",
@@ -106,7 +106,7 @@ def independent_of_earlier_calls(trial: Trial) -> None:
         for kind, values in wanted.items():
             moved = difference(seen[kind], values)
             expect(
-                moved <= PROMISE * largest(values),
+                moved <= allowed(PROMISE, values),
                 f"{kind} scores for {what} move by {moved:.1e} after other calls",
                 "what a first call gives",
                 "a cache whose key leaves out options, direction, replacement, prompts or weights",

@@ -34,6 +34,7 @@ MEAN = Way("noising", "mean")
 WAYS = (*(Way("noising", replacement) for replacement in REPLACEMENTS), DENOISING)
 PROMISE = 1e-5  # of the largest score: the numerical promise of docs/definitions.md
 EXACT = 1e-4  # of the largest effect, or of a metric of 1
+LEAST = 0.1  # scores below which a share of the largest is no tolerance: where all are 0, rounding is all there is
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,11 @@ def planted(litmus: Litmus, count: int = 4) -> tuple[Model, Pairs]:
 def largest(values: Tensor) -> float:
     """Largest size among measured scores."""
     return float(values.nan_to_num().abs().max())
+
+
+def allowed(share: float, values: Tensor) -> float:
+    """What scores may differ by: a share of the largest, and never less than a metric of size 1 is rounded by."""
+    return share * max(largest(values), LEAST)
 
 
 def difference(one: Tensor, other: Tensor) -> float:
