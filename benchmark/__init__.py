@@ -10,30 +10,44 @@ if TYPE_CHECKING:
     from benchmark.conformance import ConformanceError as ConformanceError
     from benchmark.conformance import check_method as check_method
     from benchmark.conformance import check_task as check_task
-    from benchmark.dataset import PromptPair as PromptPair
+    from benchmark.engine.method import Cost as Cost
+    from benchmark.engine.method import Method as Method
+    from benchmark.engine.method import Request as Request
+    from benchmark.engine.method import Scores as Scores
     from benchmark.errors import BenchmarkError as BenchmarkError
-    from benchmark.loading import load_model as load_model
-    from benchmark.loading import load_tokens as load_tokens
-    from benchmark.method import Cost as Cost
-    from benchmark.method import Method as Method
-    from benchmark.method import Request as Request
-    from benchmark.method import Scores as Scores
-    from benchmark.metrics import logit_diff as logit_diff
-    from benchmark.metrics import prob_diff as prob_diff
-    from benchmark.pairs import make_pairs as make_pairs
-    from benchmark.plugins import load_method as load_method
-    from benchmark.plugins import load_task as load_task
-    from benchmark.runner import run as run
-    from benchmark.store import Results as Results
-    from benchmark.task import Task as Task
+    from benchmark.models.loading import load_model as load_model
+    from benchmark.models.loading import load_tokens as load_tokens
+    from benchmark.prompts.dataset import PromptPair as PromptPair
+    from benchmark.prompts.metrics import logit_diff as logit_diff
+    from benchmark.prompts.metrics import prob_diff as prob_diff
+    from benchmark.prompts.pairs import make_pairs as make_pairs
+    from benchmark.prompts.task import Task as Task
+    from benchmark.running.plugins import load_method as load_method
+    from benchmark.running.plugins import load_task as load_task
+    from benchmark.running.runner import run as run
+    from benchmark.store.folder import Results as Results
 
 _HOME = {
-    "BenchmarkError": "errors", "ConformanceError": "conformance", "Cost": "method", "Method": "method",
-    "PromptPair": "dataset", "Request": "method", "Results": "store", "Scores": "method", "Task": "task",
-    "check_method": "conformance", "check_task": "conformance", "load_method": "plugins", "load_model": "loading",
-    "load_task": "plugins", "load_tokens": "loading", "logit_diff": "metrics", "make_pairs": "pairs",
-    "prob_diff": "metrics", "run": "runner",
-}  # fmt: skip
+    "BenchmarkError": "errors",
+    "ConformanceError": "conformance",
+    "Cost": "engine.method",
+    "Method": "engine.method",
+    "PromptPair": "prompts.dataset",
+    "Request": "engine.method",
+    "Results": "store.folder",
+    "Scores": "engine.method",
+    "Task": "prompts.task",
+    "check_method": "conformance",
+    "check_task": "conformance",
+    "load_method": "running.plugins",
+    "load_model": "models.loading",
+    "load_task": "running.plugins",
+    "load_tokens": "models.loading",
+    "logit_diff": "prompts.metrics",
+    "make_pairs": "prompts.pairs",
+    "prob_diff": "prompts.metrics",
+    "run": "running.runner",
+}
 __all__ = list(_HOME)
 
 

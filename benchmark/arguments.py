@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from benchmark.catalogue import DEFAULT, DEFAULT_PAIRS
 from benchmark.errors import did_you_mean
+from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
 
 USER_ERROR = 2
 BASELINE_PAIRS, BASELINE_STEPS, LITMUS_PAIRS = 64, 64, 16

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.arguments import USER_ERROR, parser
-from benchmark.catalogue import DEFAULT
 from benchmark.errors import BenchmarkError
+from benchmark.models.catalogue import DEFAULT
 
 INTERRUPTED, CELL_FAILED, CHECK_FAILED = 130, 1, 1
 FEW_NEURONS = 4096  # in a model: up to here the founding experiment patches all of them
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(asked: argparse.Namespace) -> int:
-    from benchmark.catalogue import model_names
+    from benchmark.models.catalogue import model_names
 
     out = Path(asked.out or Path("results") / Path(asked.model).name)
     return _carry_out(asked, [{"model": model} for model in model_names(asked.model)], out)
@@ -56,7 +56,7 @@ def run(asked: argparse.Namespace) -> int:
 
 def baselines(asked: argparse.Namespace) -> int:
     """The founding experiment: the same methods with every replacement, in one results folder."""
-    from benchmark.baselines import BASELINES
+    from benchmark.statistics.matched_baselines import BASELINES
 
     methods = (
         f"activation-patching{_all_neurons(asked)}", f"integrated-gradients:steps={asked.steps}",
@@ -68,8 +68,8 @@ def baselines(asked: argparse.Namespace) -> int:
 
 def litmus(asked: argparse.Namespace) -> int:
     """Every method on every planted model, in both directions and with every replacement."""
-    from benchmark.litmus.grid import litmus_plans
-    from benchmark.plugins import discover
+    from benchmark.running.litmus_grid import litmus_plans
+    from benchmark.running.plugins import discover
 
     plans = litmus_plans(discover(asked.plugins), asked.litmus, asked.methods)
     if not plans:
@@ -81,7 +81,7 @@ def _all_neurons(asked: argparse.Namespace) -> str:
     """The option to patch every neuron, where they are asked for and few enough."""
     if "neuron" not in asked.components:
         return ""
-    from benchmark.loading import load_model
+    from benchmark.models.loading import load_model
 
     model = load_model(asked.model, device=asked.device, prepend_bos=asked.prepend_bos, revision=asked.revision)
     return ":neurons=0" if model.n_layers * model.d_mlp <= FEW_NEURONS else ""
@@ -94,8 +94,8 @@ def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: 
     """
     from tqdm import tqdm
 
-    from benchmark.plan import Asked
-    from benchmark.runner import execute, prepare
+    from benchmark.running.plan import Asked
+    from benchmark.running.runner import execute, prepare
 
     names = {field.name for field in fields(Asked)}
     given: dict[str, Any] = {name: value for name, value in vars(asked).items() if name in names}
@@ -125,8 +125,8 @@ def check(asked: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from benchmark import conformance
-    from benchmark.loading import load_model
-    from benchmark.plugins import discover
+    from benchmark.models.loading import load_model
+    from benchmark.running.plugins import discover
 
     if asked.what == "method" and asked.model != DEFAULT:
         raise BenchmarkError("--model is for tasks: methods are checked on tiny and planted models. Leave it out.")
@@ -154,8 +154,8 @@ def check(asked: argparse.Namespace) -> int:
 
 
 def report(asked: argparse.Namespace) -> int:
-    from benchmark.runner import refuse_unwritable
-    from benchmark.store import Results
+    from benchmark.running.runner import refuse_unwritable
+    from benchmark.store.folder import Results
 
     out = Path(asked.out or Path(asked.results) / "report")
     results = Results(asked.results)
@@ -168,10 +168,10 @@ def _write_report(results: Any, out: Path, top_k: int | None, shown: Any) -> Non
     """Write the report of all results under a progress bar, and print the table of those to be `shown`."""
     from tqdm import tqdm
 
-    from benchmark.plugins import refuse_shadow
+    from benchmark.running.plugins import refuse_shadow
 
     refuse_shadow("reports")
-    from reports.baselines import summary
+    from reports.baselines.section import summary
     from reports.report import write_report
     from reports.terminal import terminal_summary
 
@@ -183,13 +183,13 @@ def _write_report(results: Any, out: Path, top_k: int | None, shown: Any) -> Non
 
 def show(asked: argparse.Namespace) -> int:
     if asked.what == "models":
-        from benchmark.catalogue import built_in
+        from benchmark.models.catalogue import built_in
 
         print(_columns(list(built_in().items())))
         print("litmus/NAME: a planted model, such as litmus/or-gate; `attribution-bench list tasks` names them all")
         print("or any local folder that save_pretrained wrote, or any Hugging Face id such as gpt2")
         return 0
-    from benchmark.plugins import discover
+    from benchmark.running.plugins import discover
 
     registry = discover(asked.plugins)
     if asked.what == "tasks":
@@ -204,8 +204,8 @@ def show(asked: argparse.Namespace) -> int:
 
 
 def audit(asked: argparse.Namespace) -> int:
-    from benchmark.loading import load_tokens
-    from benchmark.plugins import discover
+    from benchmark.models.loading import load_tokens
+    from benchmark.running.plugins import discover
 
     tasks = discover(asked.plugins).chosen_tasks(asked.tasks)
     tokens = load_tokens(asked.model, asked.prepend_bos, asked.revision)
@@ -219,9 +219,9 @@ def audit(asked: argparse.Namespace) -> int:
 
 
 def generate(asked: argparse.Namespace) -> int:
-    from benchmark.dataset import write_csv
-    from benchmark.plugins import discover
-    from benchmark.runner import refuse_unwritable
+    from benchmark.prompts.dataset import write_csv
+    from benchmark.running.plugins import discover
+    from benchmark.running.runner import refuse_unwritable
 
     tasks = discover(asked.plugins).chosen_tasks(asked.tasks)
     refuse_unwritable(Path(asked.out))

@@ -12,8 +12,8 @@ import pandas as pd
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 
+from benchmark.engine.model import KINDS
 from benchmark.errors import BenchmarkError, did_you_mean
-from benchmark.model import KINDS
 
 _NEEDED, _OPTIONAL = ("layer", "index", "score"), ("component", "task", "pair")
 _LARGEST = float(np.finfo(np.float32).max)

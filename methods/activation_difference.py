@@ -5,10 +5,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from benchmark.intervention import Intervention
-from benchmark.method import Cost, Method, Request
-from benchmark.model import Model
-from benchmark.pairs import PairBatch
+from benchmark.engine.intervention import Intervention
+from benchmark.engine.method import Cost, Method, Request
+from benchmark.engine.model import Model
+from benchmark.prompts.pairs import PairBatch
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from benchmark.engine.intervention import AT_ONE, Intervention, mean_share
+from benchmark.engine.method import Cost, Design, Method, Request
+from benchmark.engine.model import Model, Site
 from benchmark.errors import BenchmarkError
-from benchmark.intervention import AT_ONE, Intervention, mean_share
-from benchmark.method import Cost, Design, Method, Request
-from benchmark.model import Model, Site
-from benchmark.pairs import PairBatch, Pairs
-from benchmark.sampling import SMALLEST_BUDGET, draw, stratify
+from benchmark.prompts.pairs import PairBatch, Pairs
+from benchmark.statistics.sampling import SMALLEST_BUDGET, draw, stratify
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class ActivationPatching(Method):
     Noising: `f(clean) - f(clean | a <- r)`; denoising: `f(corrupted | b <- a) - f(corrupted)`. Every head is patched.
     Of the neurons in the layers named by `layers` (`all`, or such as `4-6` or `4+9`), `neurons` a layer are drawn at
     random (0: all of them). With `neurons=verified`, `budget` are patched in all: those that attribution patching finds
-    strongest, and a stratified random sample of the rest, from which `benchmark.estimation` says what holds for all.
+    strongest, and a stratified random sample of the rest, from which `statistics.estimation` says what holds for all.
     """
 
     name: ClassVar[str] = "activation-patching"

@@ -7,10 +7,10 @@ import torch
 from captum.attr import LayerIntegratedGradients
 from torch import Tensor
 
+from benchmark.engine.method import Cost, Method, Request
+from benchmark.engine.model import Model, Site
 from benchmark.errors import BenchmarkError
-from benchmark.method import Cost, Method, Request
-from benchmark.model import Model, Site
-from benchmark.pairs import PairBatch
+from benchmark.prompts.pairs import PairBatch
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.engine.method import Cost, Design, Method, Request
+from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
-from benchmark.method import Cost, Design, Method, Request
-from benchmark.model import Model
-from benchmark.pairs import PairBatch, Pairs
+from benchmark.prompts.pairs import PairBatch, Pairs
 from methods._score_file import ScoreFile, read_scores
 
 

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from benchmark.engine.intervention import Intervention, Quadrature, mean_share
+from benchmark.engine.method import Cost, Method, Request
+from benchmark.engine.model import KINDS, Model
 from benchmark.errors import BenchmarkError
-from benchmark.intervention import Intervention, Quadrature, mean_share
-from benchmark.method import Cost, Method, Request
-from benchmark.model import KINDS, Model
-from benchmark.pairs import PairBatch
+from benchmark.prompts.pairs import PairBatch
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmark.method import Cost, Method, Request
-from benchmark.model import Model
-from benchmark.pairs import PairBatch
+from benchmark.engine.method import Cost, Method, Request
+from benchmark.engine.model import Model
+from benchmark.prompts.pairs import PairBatch
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,20 @@
 """The content of a report: which headings, paragraphs, tables and pictures it has, in which order."""
 
-from benchmark.influence import DECIDES
-from benchmark.store import Results
-from reports import agreement_tables, baselines, captions, figures, litmus, tables
-from reports.baseline_grid import experiments
-from reports.blocks import Block, Bullets, Heading, Paragraph, number
-from reports.comparisons import Comparisons, by_model_and_kind
-from reports.frontier_table import frontier_data, frontier_table
-from reports.references import Reference
-from reports.sections import Section, sections
-from reports.verified import verified_section
+from benchmark.analysis.comparisons import Comparisons, by_model_and_kind
+from benchmark.analysis.matched_baselines import experiments
+from benchmark.analysis.sections import Section, sections
+from benchmark.statistics.influence import DECIDES
+from benchmark.store.folder import Results
+from reports import run_tables as tables
+from reports.agreement import figures
+from reports.agreement import tables as agreement_tables
+from reports.agreement.frontier_table import frontier_data, frontier_table
+from reports.agreement.verified import verified_section
+from reports.baselines import section as baselines
+from reports.litmus import section as litmus
+from reports.writing import captions
+from reports.writing.blocks import Block, Bullets, Heading, Paragraph, number
+from reports.writing.references import Reference
 
 HOW_TO_READ = (
     "A **score** is an amount of the metric. Positive: the component's clean activation pushes the metric towards the "

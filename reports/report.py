@@ -7,15 +7,15 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.store import Results
-from reports.blocks import Block, Picture, Table
-from reports.comparisons import agreement_table, compared
+from benchmark.analysis.comparisons import agreement_table, compared
+from benchmark.store.folder import Results
 from reports.contents import contents
-from reports.drawing import save, style
-from reports.html import html
-from reports.latex import latex
-from reports.litmus import untold
-from reports.markdown import markdown
+from reports.litmus.section import untold
+from reports.writing.blocks import Block, Picture, Table
+from reports.writing.drawing import save, style
+from reports.writing.html import html
+from reports.writing.latex import latex
+from reports.writing.markdown import markdown
 
 _PAGES = ("report.html", "report.md", "report.json", "references.bib", "agreement.csv")
 _PLACES = {Table: ("tables", ("tex", "csv")), Picture: ("figures", ("pdf", "png"))}

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.agreement import STATISTICS
-from benchmark.store import Results
-from reports import captions
-from reports.agreement_map import matrix
-from reports.blocks import number, with_interval
-from reports.comparisons import Comparisons, compared, value_of
-from reports.litmus import litmus_summary, untold
-from reports.sections import Scored, Section, sections
-from reports.tables import accuracy_data, incomplete
+from benchmark.analysis.comparisons import Comparisons, compared, value_of
+from benchmark.analysis.sections import Scored, Section, sections
+from benchmark.statistics.agreement import STATISTICS
+from benchmark.store.folder import Results
+from reports.agreement.agreement_map import matrix
+from reports.litmus.section import litmus_summary, untold
+from reports.run_tables import accuracy_data, incomplete
+from reports.writing import captions
+from reports.writing.blocks import number, with_interval
 
 _COLUMNS = {
     ("pearson", "signed"): "Pearson",

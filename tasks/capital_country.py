@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from benchmark.dataset import PromptPair
-from benchmark.metrics import logit_diff
-from benchmark.task import Task
-from benchmark.tokens import Tokens
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.metrics import logit_diff
+from benchmark.prompts.task import Task
+from benchmark.prompts.tokens import Tokens
 from tasks._capitals import capitals
 
 DISCOVERY_FRAMES = {

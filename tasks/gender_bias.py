@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterator
 from itertools import product
 
-from benchmark.dataset import PromptPair
-from benchmark.metrics import logit_diff
-from benchmark.task import Task
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.metrics import logit_diff
+from benchmark.prompts.task import Task
 
 SEED = 30
 PRONOUNS = {"she": " she", "he": " he"}

@@ -5,10 +5,10 @@ import random
 import re
 from collections.abc import Iterator
 
-from benchmark.dataset import PromptPair
-from benchmark.metrics import prob_diff
-from benchmark.task import Task
-from benchmark.tokens import Tokens
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.metrics import prob_diff
+from benchmark.prompts.task import Task
+from benchmark.prompts.tokens import Tokens
 
 FRAMES = {
     "lasted": "The {noun} lasted from the year {century}{year:02d} to the year {century}",

@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterator
 from itertools import product
 
-from benchmark.dataset import SPLITS, PromptPair
-from benchmark.metrics import prob_diff
-from benchmark.task import Task
+from benchmark.prompts.dataset import SPLITS, PromptPair
+from benchmark.prompts.metrics import prob_diff
+from benchmark.prompts.task import Task
 from tasks._lexicon_hypernymy import CATEGORIES, Category
 
 SEED = 40

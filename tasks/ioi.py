@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from benchmark.dataset import PromptPair
-from benchmark.metrics import logit_diff
-from benchmark.task import Task
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.metrics import logit_diff
+from benchmark.prompts.task import Task
 
 # {a} and {b} are the two people in order of mention, {s} is the one of them who acts.
 DISCOVERY_TEMPLATES = {

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from benchmark.dataset import SPLITS, PromptPair
-from benchmark.metrics import prob_diff
-from benchmark.task import Task
+from benchmark.prompts.dataset import SPLITS, PromptPair
+from benchmark.prompts.metrics import prob_diff
+from benchmark.prompts.task import Task
 from tasks._lexicon_sva import LARGE_THINGS, PEOPLE, RELATIONS, SMALL_THINGS, VERBS, Nouns
 
 SEED = 20

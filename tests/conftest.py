@@ -13,9 +13,9 @@ from platformdirs import user_cache_path
 from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
 
-from benchmark.loading import load_model, load_tokens
-from benchmark.model import Model
-from benchmark.tokens import Tokens
+from benchmark.engine.model import Model
+from benchmark.models.loading import load_model, load_tokens
+from benchmark.prompts.tokens import Tokens
 from tests.tiny import ARCHITECTURES, save, tiny_model
 
 # examples are timed nowhere: a busy machine would fail them

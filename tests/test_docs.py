@@ -7,8 +7,8 @@ import pytest
 
 from benchmark.arguments import parser
 from benchmark.cli import main
-from benchmark.plugins import discover
-from benchmark.store import Results
+from benchmark.running.plugins import discover
+from benchmark.store.folder import Results
 from tests.tiny import PAIRS
 
 ROOT = Path(__file__).parents[1]

@@ -1,10 +1,10 @@
-"""The tiny models and pairs of `benchmark.tiny`, under the names that tests use, and a model that is linear."""
+"""The tiny models and pairs of `models.tiny`, under the names that tests use, and a model that is linear."""
 
 import torch
 
-from benchmark.model import Model
-from benchmark.tiny import ARCHITECTURES, PAIRS, WORDS, hf_model, save, tiny_model, tiny_pairs, tokenizer
-from benchmark.tokens import Tokens
+from benchmark.engine.model import Model
+from benchmark.models.tiny import ARCHITECTURES, PAIRS, WORDS, hf_model, save, tiny_model, tiny_pairs, tokenizer
+from benchmark.prompts.tokens import Tokens
 
 __all__ = [
     "ARCHITECTURES", "PAIRS", "WORDS", "hf_model", "linear_model", "save", "tiny_model", "tiny_pairs", "tokenizer",

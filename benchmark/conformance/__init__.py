@@ -53,11 +53,11 @@ from benchmark.conformance.task_text import (
 )
 from benchmark.conformance.task_trial import TaskTrial
 from benchmark.conformance.trial import Trial, variants_of
+from benchmark.engine.method import Method
+from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
-from benchmark.method import Method
-from benchmark.model import Model
-from benchmark.plugins import Registry, discover
-from benchmark.task import Task
+from benchmark.prompts.task import Task
+from benchmark.running.plugins import Registry, discover
 
 METHOD_CHECKS: tuple[Callable[[Trial], None], ...] = (
     right_shapes_on_every_architecture, declared_support, refusals, works_without_corrupted_prompts, declared_cost,
@@ -122,7 +122,7 @@ def method_findings(method: Method) -> Iterator[Finding]:
 
 def task_findings(task: Task | str, model: Model | str | None = None) -> Iterator[Finding]:
     """What each check finds about a task."""
-    from benchmark.loading import load_model
+    from benchmark.models.loading import load_model
 
     found = discover().task(task) if isinstance(task, str) else task
     if found.truth is not None:

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from benchmark.conformance.findings import NotApplicable, Violation, expect
 from benchmark.conformance.trial import COUNTERFACTUAL, MEAN, PROMISE, WAYS, Trial, allowed, difference, tiny
+from benchmark.engine.means import mean_activations
+from benchmark.engine.method import DIRECTIONS, REPLACEMENTS, Request
+from benchmark.engine.model import KINDS, Model
 from benchmark.errors import BenchmarkError
-from benchmark.means import mean_activations
-from benchmark.method import DIRECTIONS, REPLACEMENTS, Request
-from benchmark.metrics import METRICS
-from benchmark.model import KINDS, Model
-from benchmark.tiny import PAIRS, tiny_pairs
+from benchmark.models.tiny import PAIRS, tiny_pairs
+from benchmark.prompts.metrics import METRICS
 
 LEAST_USED = 0.5  # of a declared cost
 _BARE = tuple(replace(row, corrupted=None) for row in PAIRS[:2])

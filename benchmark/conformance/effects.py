@@ -21,11 +21,11 @@ from benchmark.conformance.trial import (
     planted,
     tiny,
 )
-from benchmark.litmus import load_litmus
-from benchmark.litmus.litmus import slot
-from benchmark.litmus.planted import Head, Neuron
-from benchmark.model import Model
-from benchmark.tiny import PAIRS, hf_model, tiny_pairs, tokenizer
+from benchmark.engine.model import Model
+from benchmark.models.litmus import load_litmus
+from benchmark.models.litmus.litmus import slot
+from benchmark.models.litmus.planted import Head, Neuron
+from benchmark.models.tiny import PAIRS, hf_model, tiny_pairs, tokenizer
 
 SHARE = 0.2  # of its effect: the least that is left to a head that others pass on (joint IG leaves a quarter)
 _ON, _OFF = {"on": 1.0}, {"one": 1.0, "on": -1.0}

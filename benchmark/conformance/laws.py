@@ -19,13 +19,13 @@ from benchmark.conformance.trial import (
     planted,
     tiny,
 )
-from benchmark.litmus import load_litmus
-from benchmark.means import mean_activations
-from benchmark.method import Request
-from benchmark.metrics import Metric, logit_diff
-from benchmark.model import KINDS, Model, Site
-from benchmark.pairs import Pairs
-from benchmark.tiny import PAIRS, hf_model, tiny_pairs, tokenizer
+from benchmark.engine.means import mean_activations
+from benchmark.engine.method import Request
+from benchmark.engine.model import KINDS, Model, Site
+from benchmark.models.litmus import load_litmus
+from benchmark.models.tiny import PAIRS, hf_model, tiny_pairs, tokenizer
+from benchmark.prompts.metrics import Metric, logit_diff
+from benchmark.prompts.pairs import Pairs
 
 COMPLETE = 0.01  # of the total, or of a metric of 1
 

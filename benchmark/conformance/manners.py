@@ -17,7 +17,7 @@ from benchmark.conformance.process import (
     shared_functions,
 )
 from benchmark.conformance.trial import Trial, tiny
-from benchmark.metrics import Answers, Metric, prob_diff
+from benchmark.prompts.metrics import Answers, Metric, prob_diff
 
 
 def model_left_as_found(trial: Trial) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmark import intervention, metrics, model, pairs
-from benchmark.model import Model
+from benchmark.engine import intervention, model
+from benchmark.engine.model import Model
+from benchmark.prompts import metrics, pairs
 
 # where a library, or a method in a hurry, would patch a function for everybody
 _SHARED: tuple[ModuleType | type, ...] = (

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from benchmark.conformance.findings import NotApplicable, Violation, expect
 from benchmark.conformance.trial import PROMISE, Trial, allowed, difference, largest, tiny
-from benchmark.memory import Chunk
-from benchmark.model import Model
-from benchmark.pairs import Pairs
-from benchmark.tiny import ARCHITECTURES, PAIRS, tiny_model, tiny_pairs
+from benchmark.engine.memory import Chunk
+from benchmark.engine.model import Model
+from benchmark.models.tiny import ARCHITECTURES, PAIRS, tiny_model, tiny_pairs
+from benchmark.prompts.pairs import Pairs
 
 
 def right_shapes_on_every_architecture(trial: Trial) -> None:

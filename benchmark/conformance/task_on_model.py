@@ -7,8 +7,8 @@ import torch
 
 from benchmark.conformance.findings import NotApplicable, expect
 from benchmark.conformance.task_trial import TaskTrial, few
-from benchmark.method import metrics
-from benchmark.metrics import METRICS, Answers
+from benchmark.engine.method import metrics
+from benchmark.prompts.metrics import METRICS, Answers
 
 ENOUGH = 8  # evaluation pairs; the report gives no interval for fewer than 16
 CLEAR = 0.3  # a metric where one side has nearly all the mass

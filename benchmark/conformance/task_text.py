@@ -4,7 +4,7 @@ from collections import Counter
 
 from benchmark.conformance.findings import NotApplicable, expect
 from benchmark.conformance.task_trial import TaskTrial, few
-from benchmark.dataset import COLUMNS, SPLITS, PromptPair, answers, write_csv
+from benchmark.prompts.dataset import COLUMNS, SPLITS, PromptPair, answers, write_csv
 
 SUMMARY = 20  # characters: a sentence
 

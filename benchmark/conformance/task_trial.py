@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from benchmark.conformance.findings import NotApplicable
-from benchmark.dataset import PromptPair
-from benchmark.model import Model
-from benchmark.pairs import Pairs, TokenPair, tokenise
-from benchmark.task import Task
+from benchmark.engine.model import Model
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.pairs import Pairs, TokenPair, tokenise
+from benchmark.prompts.task import Task
 
 LOOKED_AT = 16  # pairs on which the metrics are computed
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from benchmark.conformance.findings import NotApplicable
+from benchmark.engine.method import REPLACEMENTS, Method, Scores
+from benchmark.engine.model import KINDS, Model, Site
 from benchmark.errors import BenchmarkError
-from benchmark.litmus.litmus import Litmus
-from benchmark.method import REPLACEMENTS, Method, Scores
-from benchmark.model import KINDS, Model, Site
-from benchmark.pairs import PairBatch, Pairs
-from benchmark.plugins import Registry
-from benchmark.tiny import PAIRS, tiny_model, tiny_pairs
+from benchmark.models.litmus.litmus import Litmus
+from benchmark.models.tiny import PAIRS, tiny_model, tiny_pairs
+from benchmark.prompts.pairs import PairBatch, Pairs
+from benchmark.running.plugins import Registry
 
 
 class Way(NamedTuple):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from benchmark.dataset import SPLITS, PromptPair, answers
-from benchmark.plugins import discover
+from benchmark.prompts.dataset import SPLITS, PromptPair, answers
+from benchmark.running.plugins import discover
 
 TASKS = ("ioi", "sva", "greater-than", "gender-bias", "capital-country", "hypernymy")
 Value = TypeVar("Value")

@@ -8,9 +8,9 @@ import random
 import re
 from collections.abc import Callable, Mapping
 
-from benchmark.dataset import answers
 from benchmark.pocket.facts import Facts, Noun
 from benchmark.pocket.lexicon import FEMALE, HYPERNYM_ENDINGS, MALE, OWN_NOUNS, REASONS, STEREOTYPE_SHARE, VERB_ENDINGS
+from benchmark.prompts.dataset import answers
 
 Lesson = Callable[[Facts, random.Random], str]
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from benchmark.loading import load_model
-from benchmark.model import Model
-from benchmark.pairs import Pairs
-from benchmark.plugins import discover
+from benchmark.engine.model import Model
+from benchmark.models.loading import load_model
 from benchmark.pocket.facts import TASKS
+from benchmark.prompts.pairs import Pairs
+from benchmark.running.plugins import discover
 
 SHIPPED = Path(__file__).parent / "model"
 TARGETS = {

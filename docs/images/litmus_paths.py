@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from reports.drawing import canvas, colour, place, style
+from reports.writing.drawing import canvas, colour, place, style
 
 
 def saturation(m: np.ndarray) -> np.ndarray:

@@ -11,13 +11,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from benchmark.analysis.comparisons import compared
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError
-from benchmark.plan import Asked, choose
-from benchmark.plugins import discover, load_method
-from benchmark.store import Results, record_run
-from reports.captions import not_resampled
-from reports.comparisons import compared
+from benchmark.running.plan import Asked, choose
+from benchmark.running.plugins import discover, load_method
+from benchmark.store.folder import Results, record_run
+from reports.writing.captions import not_resampled
 from tests.reports.test_reports import HEADS as INDEX
 from tests.reports.test_reports import LAYERS, add_cell
 from tests.tiny import PAIRS, tiny_model, tiny_pairs

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from benchmark.intervention import AT_ONE, Intervention, Quadrature
-from benchmark.means import mean_activations
-from benchmark.method import Request, Scores
-from benchmark.model import KINDS, Model
-from benchmark.pairs import Pairs
-from benchmark.plugins import load_method
+from benchmark.engine.intervention import AT_ONE, Intervention, Quadrature
+from benchmark.engine.means import mean_activations
+from benchmark.engine.method import Request, Scores
+from benchmark.engine.model import KINDS, Model
+from benchmark.prompts.pairs import Pairs
+from benchmark.running.plugins import load_method
 from tests.tiny import PAIRS, linear_model, tiny_model, tiny_pairs
 
 WAYS = [("noising", "counterfactual"), ("noising", "zero"), ("noising", "mean"), ("denoising", "counterfactual")]

@@ -11,12 +11,12 @@ name (tests/benchmark/test_agreement).
 import pytest
 import torch
 
-from benchmark.intervention import AT_ONE, Intervention
-from benchmark.means import mean_activations
-from benchmark.method import Request
-from benchmark.metrics import Answers, logit_diff, prob_diff
-from benchmark.model import KINDS, Model, Site
-from benchmark.plugins import load_method
+from benchmark.engine.intervention import AT_ONE, Intervention
+from benchmark.engine.means import mean_activations
+from benchmark.engine.method import Request
+from benchmark.engine.model import KINDS, Model, Site
+from benchmark.prompts.metrics import Answers, logit_diff, prob_diff
+from benchmark.running.plugins import load_method
 from tests.tiny import PAIRS, tiny_model, tiny_pairs
 
 

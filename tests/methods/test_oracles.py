@@ -7,10 +7,10 @@ from torch import Tensor
 from transformer_lens.patching import get_act_patch_attn_head_out_all_pos
 from transformer_lens.tools.analysis.attribution_patching import attribution_patch
 
-from benchmark.metrics import logit_diff, prob_diff
-from benchmark.model import KINDS, Model, Site
-from benchmark.pairs import PairBatch
-from benchmark.plugins import load_method
+from benchmark.engine.model import KINDS, Model, Site
+from benchmark.prompts.metrics import logit_diff, prob_diff
+from benchmark.prompts.pairs import PairBatch
+from benchmark.running.plugins import load_method
 from tests.tiny import PAIRS, tiny_model, tiny_pairs
 
 HOOKS = {"head": "blocks.{}.attn.hook_z", "neuron": "blocks.{}.mlp.hook_post"}

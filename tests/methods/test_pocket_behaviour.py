@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark.loading import load_model
-from benchmark.model import Model
-from benchmark.plugins import discover, load_task
+from benchmark.engine.model import Model
+from benchmark.models.loading import load_model
+from benchmark.running.plugins import discover, load_task
 
 
 @pytest.fixture(scope="module")

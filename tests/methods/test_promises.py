@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from benchmark.conformance import check_method, methods_to_check
+from benchmark.engine.method import Method, Request
+from benchmark.engine.model import KINDS, Model
 from benchmark.errors import BenchmarkError
-from benchmark.method import Method, Request
-from benchmark.model import KINDS, Model
-from benchmark.plugins import discover, load_method
+from benchmark.running.plugins import discover, load_method
 from tests.tiny import PAIRS, tiny_pairs
 
 METHODS = {

@@ -2,11 +2,11 @@
 
 import pytest
 
-from benchmark.dataset import PromptPair
-from benchmark.metrics import logit_diff
-from benchmark.model import Model
-from benchmark.pairs import make_pairs
-from benchmark.plugins import load_method
+from benchmark.engine.model import Model
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.metrics import logit_diff
+from benchmark.prompts.pairs import make_pairs
+from benchmark.running.plugins import load_method
 
 pytestmark = pytest.mark.smollm2
 

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.agreement import statistic
+from benchmark.engine.method import Request
+from benchmark.engine.model import KINDS, Model
 from benchmark.errors import BenchmarkError
-from benchmark.estimation import agreement_estimates, shares_above, top_k_bounds
-from benchmark.loading import load_model
-from benchmark.method import Request
-from benchmark.model import KINDS, Model
-from benchmark.plugins import discover, load_method, load_task
-from benchmark.runner import run
-from benchmark.sampling import CANDIDATE, OUTSIDE, Sample, draw, stratify
+from benchmark.models.loading import load_model
+from benchmark.running.plugins import discover, load_method, load_task
+from benchmark.running.runner import run
+from benchmark.statistics.agreement import statistic
+from benchmark.statistics.estimation import agreement_estimates, shares_above, top_k_bounds
+from benchmark.statistics.sampling import CANDIDATE, OUTSIDE, Sample, draw, stratify
 from tests.tiny import tiny_model, tiny_pairs
 
 BUDGET = 24  # of the 60 neurons of a tiny model

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from benchmark.agreement import Statistic, default_k, statistic
-from benchmark.inference import compare, halves
-from benchmark.influence import DECIDES
-from benchmark.score_rows import ScoreRows
+from benchmark.statistics.agreement import Statistic, default_k, statistic
+from benchmark.statistics.inference import compare, halves
+from benchmark.statistics.influence import DECIDES
+from benchmark.statistics.score_rows import ScoreRows
 
 SHARES = (0.2, DECIDES, 0.5)  # of a method's mean scores, held by one pair
 STUDIES, TRUTH = 200, 600  # intervals drawn; studies whose mean is the truth
@@ -151,7 +151,7 @@ def _covered(rows: pd.DataFrame, value: float) -> float:
 
 
 def main() -> None:
-    with patch("benchmark.influence.DECIDES", np.inf):  # to see what the intervals would be
+    with patch("benchmark.statistics.influence.DECIDES", np.inf):  # to see what the intervals would be
         found = pd.concat([simulate(world) for world in WORLDS], ignore_index=True)
     covered = found.pivot(index="setting", columns="statistic", values="covered")
     order = [f"{s.name} {s.version.replace('_', ' ')}" for s in SHOWN]

@@ -4,9 +4,9 @@ Prints the process's peak above what it held before, for more and more pairs and
 of GPT-2 small's shape (heads exactly, then integrated gradients of heads and neurons). Linux; no test.
 """
 
-from benchmark.memory import choose_chunk, peak_bytes, reset_peak
-from benchmark.pairs import make_pairs
-from benchmark.plugins import load_method
+from benchmark.engine.memory import choose_chunk, peak_bytes, reset_peak
+from benchmark.prompts.pairs import make_pairs
+from benchmark.running.plugins import load_method
 from tests.performance.patching import gpt2_shape
 
 if __name__ == "__main__":

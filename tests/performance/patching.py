@@ -16,15 +16,15 @@ from torch.profiler import ProfilerActivity, profile
 from transformer_lens.patching import get_act_patch_attn_head_out_all_pos
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from benchmark.dataset import PromptPair
-from benchmark.intervention import Intervention, Quadrature
-from benchmark.loading import load_model
-from benchmark.method import Request
-from benchmark.metrics import logit_diff
-from benchmark.model import Model, Site
-from benchmark.pairs import PairBatch, Pairs, make_pairs
-from benchmark.plugins import load_task
-from benchmark.replay import SHORTCUTS
+from benchmark.engine.intervention import Intervention, Quadrature
+from benchmark.engine.method import Request
+from benchmark.engine.model import Model, Site
+from benchmark.engine.replay import SHORTCUTS
+from benchmark.models.loading import load_model
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.metrics import logit_diff
+from benchmark.prompts.pairs import PairBatch, Pairs, make_pairs
+from benchmark.running.plugins import load_task
 from tests.tiny import WORDS, tokenizer
 
 LOOP = 48  # neurons that the one-by-one loop is timed on

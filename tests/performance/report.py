@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.store import Results, cell_folder, record_run, write_cell
+from benchmark.store.folder import Results, cell_folder, record_run, write_cell
 from reports.report import write_report
 
 TASKS = ("capital-country", "gender-bias", "greater-than", "hypernymy", "ioi", "sva")

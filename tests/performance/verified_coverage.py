@@ -15,11 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from benchmark.agreement import default_k
-from benchmark.estimation import agreement_estimates, effect_sizes, shares_above
-from benchmark.sampling import CANDIDATE, Sample, draw, stratify
-from benchmark.store import Results
-from reports.sections import sections
+from benchmark.analysis.sections import sections
+from benchmark.statistics.agreement import default_k
+from benchmark.statistics.estimation import agreement_estimates, effect_sizes, shares_above
+from benchmark.statistics.sampling import CANDIDATE, Sample, draw, stratify
+from benchmark.store.folder import Results
 
 BUDGETS = (128, 256, 512)
 DRAWS = 300

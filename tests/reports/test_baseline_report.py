@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.baselines import BASELINES, Estimate
-from benchmark.store import Results, record_run
-from reports.baseline_grid import Experiment, experiments
-from reports.baseline_words import side, task_words, together_words
-from reports.baselines import summary
-from reports.comparisons import compared
+from benchmark.analysis.comparisons import compared
+from benchmark.analysis.matched_baselines import Experiment, experiments
+from benchmark.statistics.matched_baselines import BASELINES, Estimate
+from benchmark.store.folder import Results, record_run
+from reports.baselines.section import summary
+from reports.baselines.words import side, task_words, together_words
 from reports.report import write_report
 from tests.reports.test_reports import HEADS, LAYERS, add_cell
 

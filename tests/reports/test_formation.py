@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.store import Results, record_run
-from reports.comparisons import compared
-from reports.formation import STRONGEST, courses, formation, formation_data
+from benchmark.analysis.comparisons import compared
+from benchmark.store.folder import Results, record_run
+from reports.agreement.formation import STRONGEST, courses, formation, formation_data
 from reports.report import write_report
 from tests.reports.test_reports import HEADS, LAYERS, add_cell
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from benchmark.cli import main
-from benchmark.litmus import LITMUS
-from benchmark.runner import run
-from benchmark.store import Results
-from reports.litmus import detections, litmus_summary, seen, untold
+from benchmark.models.litmus import LITMUS
+from benchmark.running.runner import run
+from benchmark.store.folder import Results
+from reports.litmus.section import detections, litmus_summary, seen, untold
 from reports.report import write_report
 
 PAGE = Path(__file__).parents[2] / "docs" / "litmus.md"

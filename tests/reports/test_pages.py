@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.store import Results, read_cell, record_run, write_cell
-from reports.comparisons import Comparisons, compared, primary, value_of
-from reports.cost_frontier import cost_frontier
-from reports.forest import forest, forest_data
-from reports.frontier_table import frontier_data
-from reports.overlap_curves import curves_data, curves_figure
+from benchmark.analysis.comparisons import Comparisons, compared, primary, value_of
+from benchmark.store.folder import Results, read_cell, record_run, write_cell
+from reports.agreement.cost_frontier import cost_frontier
+from reports.agreement.forest import forest, forest_data
+from reports.agreement.frontier_table import frontier_data
+from reports.agreement.overlap_curves import curves_data, curves_figure
 from reports.report import write_report
 from reports.terminal import terminal_summary
 from tests.reports.test_renderers import Cells

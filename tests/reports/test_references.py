@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from benchmark.plugins import discover
-from reports.references import known, references
+from benchmark.running.plugins import discover
+from reports.writing.references import known, references
 
 REGISTRY = discover()
 NO_SOURCE = ("random", "activation-difference", "external")  # floors, and scores from elsewhere

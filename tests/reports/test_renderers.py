@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 import pandas as pd
 import pytest
 
-from reports.blocks import Bullets, Heading, Paragraph, Table, marked, number, with_interval
-from reports.html import html
-from reports.latex import escaped, latex
-from reports.markdown import markdown
+from reports.writing.blocks import Bullets, Heading, Paragraph, Table, marked, number, with_interval
+from reports.writing.html import html
+from reports.writing.latex import escaped, latex
+from reports.writing.markdown import markdown
 
 
 def table(**columns: list[str]) -> Table:

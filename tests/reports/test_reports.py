@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.agreement import pearson
-from benchmark.store import Results, cell_folder, read_cell, record_run, write_cell
-from reports.comparisons import agreement_table, compared
-from reports.drawing import wrapped
-from reports.layer_map import layer_map
+from benchmark.analysis.comparisons import agreement_table, compared
+from benchmark.analysis.sections import reference_for, sections
+from benchmark.statistics.agreement import pearson
+from benchmark.store.folder import Results, cell_folder, read_cell, record_run, write_cell
+from reports.agreement.layer_map import layer_map
+from reports.agreement.scatter import scatter
 from reports.report import write_report
-from reports.scatter import scatter
-from reports.sections import reference_for, sections
-from reports.tables import accuracy_data, strongest_data
+from reports.run_tables import accuracy_data, strongest_data
 from reports.terminal import terminal_summary
+from reports.writing.drawing import wrapped
 
 LAYERS, HEADS = 4, 5
 METHODS = {

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.estimation import agreement_estimates, most_above
-from benchmark.sampling import OUTSIDE, Sample, draw, stratify
-from benchmark.store import Results, cell_folder, record_run, write_cell
-from reports.blocks import Block, Paragraph, Table
-from reports.sections import sections
-from reports.verified import verified_section
+from benchmark.analysis.sections import sections
+from benchmark.statistics.estimation import agreement_estimates, most_above
+from benchmark.statistics.sampling import OUTSIDE, Sample, draw, stratify
+from benchmark.store.folder import Results, cell_folder, record_run, write_cell
+from reports.agreement.verified import verified_section
+from reports.writing.blocks import Block, Paragraph, Table
 
 LAYERS, NEURONS, PAIRS = 3, 200, 2
 VERIFIED = "activation-patching:neurons=verified:budget=80"

@@ -6,17 +6,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.baselines import BASELINES
-from benchmark.sampling import draw, stratify
-from benchmark.store import Results, read_cell, record_run, write_cell
-from reports.agreement_tables import overview, reference_table
-from reports.baseline_grid import experiments
-from reports.baseline_words import together_words
-from reports.comparisons import Comparisons, compared, primary
+from benchmark.analysis.comparisons import Comparisons, compared, primary
+from benchmark.analysis.matched_baselines import experiments
+from benchmark.statistics.matched_baselines import BASELINES
+from benchmark.statistics.sampling import draw, stratify
+from benchmark.store.folder import Results, read_cell, record_run, write_cell
+from reports.agreement.figures import frontier_picture, pictures
+from reports.agreement.forest import forest, forest_data
+from reports.agreement.frontier_table import frontier_data, frontier_words
+from reports.agreement.tables import overview, reference_table
+from reports.baselines.words import together_words
 from reports.contents import contents
-from reports.figures import frontier_picture, pictures
-from reports.forest import forest, forest_data
-from reports.frontier_table import frontier_data, frontier_words
 from reports.terminal import terminal_summary
 from tests.reports import test_baseline_report as baselines
 from tests.reports.test_reports import add_cell, scores, written

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from benchmark.conformance import check_task
-from benchmark.loading import load_model
-from benchmark.metrics import METRICS, Answers, Metric
-from benchmark.model import Model
-from benchmark.pairs import Audit, TokenPair, audit, tokenise
-from benchmark.plugins import discover
-from benchmark.task import Task
-from benchmark.tokens import Tokens
+from benchmark.engine.model import Model
+from benchmark.models.loading import load_model
+from benchmark.prompts.metrics import METRICS, Answers, Metric
+from benchmark.prompts.pairs import Audit, TokenPair, audit, tokenise
+from benchmark.prompts.task import Task
+from benchmark.prompts.tokens import Tokens
+from benchmark.running.plugins import discover
 
 ROOT = Path(__file__).parents[2]
 TASKS = {task.name: task for task in discover().chosen_tasks(("all",))}

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from benchmark.dataset import PromptPair
-from benchmark.pairs import TokenPair, tokenise
-from benchmark.tokens import Tokens
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.pairs import TokenPair, tokenise
+from benchmark.prompts.tokens import Tokens
 from tasks._capitals import capitals
 from tasks.capital_country import NAMED, SHARED, answer_is_telling, capital_country, states
 

@@ -4,9 +4,9 @@ from collections import Counter
 
 import pytest
 
-from benchmark.dataset import PromptPair
-from benchmark.pairs import draw
-from benchmark.tokens import Tokens
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.pairs import draw
+from benchmark.prompts.tokens import Tokens
 from tasks.gender_bias import gender_bias
 
 

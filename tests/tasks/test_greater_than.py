@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from benchmark.dataset import PromptPair
-from benchmark.pairs import TokenPair, tokenise
-from benchmark.tokens import Tokens
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.pairs import TokenPair, tokenise
+from benchmark.prompts.tokens import Tokens
 from tasks.greater_than import NOT_SPLIT, greater_than, year_is_split
 
 

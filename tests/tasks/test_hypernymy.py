@@ -5,9 +5,9 @@ from itertools import combinations
 
 import pytest
 
-from benchmark.dataset import PromptPair
-from benchmark.pairs import draw
-from benchmark.tokens import Tokens
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.pairs import draw
+from benchmark.prompts.tokens import Tokens
 from tasks._lexicon_hypernymy import CATEGORIES
 from tasks.hypernymy import CANDIDATES, hypernymy
 

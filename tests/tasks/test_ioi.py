@@ -4,8 +4,8 @@ from collections import Counter
 
 import pytest
 
-from benchmark.dataset import PromptPair
-from benchmark.tokens import Tokens
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.tokens import Tokens
 from tasks.ioi import MEN, WOMEN, ioi
 
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.dataset import PromptPair
 from benchmark.errors import BenchmarkError
-from benchmark.task import Task
-from benchmark.tokens import Tokens
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.task import Task
+from benchmark.prompts.tokens import Tokens
 from tasks._lexicon_sva import LARGE_THINGS, PEOPLE, RELATIONS, SMALL_THINGS, VERBS
 from tasks.sva import sva
 

@@ -1,0 +1,1 @@
+"""The model adapter, patched and differentiated runs, and the contract of methods."""

@@ -1,0 +1,32 @@
+"""The mean replacement: each component's mean activation over the task's discovery split."""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from benchmark.engine.model import Model, Site
+from benchmark.prompts.pairs import Pairs
+
+
+def mean_activations(model: Model, pairs: Pairs, kinds: Sequence[str]) -> dict[Site, Float[Tensor, "component dim"]]:
+    """Mean over all positions of the clean and corrupted prompts of the discovery rows, a prepended BOS left out."""
+    totals: dict[Site, Tensor] = {}
+    count = 0
+    for batch in pairs.discovery_batches():
+        for prompts in (batch.clean, batch.corrupted):
+            if prompts is None:
+                continue
+            for site, value in model.activations(prompts, model.sites(kinds))[1].items():
+                summed = value[:, batch.bos :].sum((0, 1), dtype=torch.float64)
+                totals[site] = totals[site] + summed if site in totals else summed
+            count += prompts[:, batch.bos :].numel()
+    return {site: (total / count).to(model.dtype) for site, total in totals.items()}
+
+
+def discovery_digest(pairs: Pairs) -> str:
+    """sha256 over the tokens that a mean is taken over: what the means depend on, given the model."""
+    prompts = sorted((pair.clean, pair.corrupted or ()) for pair in pairs.discovery)
+    return hashlib.sha256(repr(prompts).encode()).hexdigest()

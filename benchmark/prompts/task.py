@@ -1,0 +1,114 @@
+"""A task is a value: what it measures, where its prompt pairs are, and how they become tokens."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isnan
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from benchmark.errors import BenchmarkError
+from benchmark.packaged import DATASETS
+from benchmark.prompts.dataset import SPLITS, PromptPair, digest, read_csv, with_answer_sets
+from benchmark.prompts.metrics import Metric
+from benchmark.prompts.tokens import Tokens
+
+if TYPE_CHECKING:
+    from benchmark.prompts.pairs import Audit, Pairs
+
+Check = Callable[[Tokens, PromptPair], str | None]
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known by construction about the components of a planted model.
+
+    `effects[kind][layer, index]` is what a component does to this metric on this model, NaN where it helps the clean
+    answer but no single number says how much. Components of these kinds that aren't named don't matter; about other
+    kinds nothing is said. `planted` describes the circuit, `lesson` says why methods part on it.
+    """
+
+    effects: Mapping[str, Mapping[tuple[int, int], float | int]]
+    model: str
+    metric: str
+    planted: str = ""
+    lesson: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        rows = {
+            kind: [[*component, None if isnan(effect) else effect] for component, effect in sorted(found.items())]
+            for kind, found in self.effects.items()
+        }
+        return {**vars(self), "effects": rows}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A behaviour to attribute.
+
+    Give either `dataset`, a CSV file beside the plugin or in the project's `datasets/`, or `prompt_pairs`.
+    `generate` rebuilds the file from a fixed seed. `answer_tokens` says what an answer stands for: its first token
+    after the prompt, or (`"one-token"`) only answers that are one token, where the i-th correct and the i-th incorrect
+    answer are two forms of one word and are kept or left out together. `answer_sets` holds the answer lists that rows
+    name (`@singular`) instead of spelling out. `check` names a reason to drop a row under a tokenizer, or returns
+    None. `truth` says what is known where the task belongs to a planted model; `on_request` leaves a task out of
+    `--tasks all`.
+    """
+
+    name: str
+    title: str
+    metric: Metric
+    summary: str
+    citation: str = ""
+    dataset: str = ""
+    prompt_pairs: Sequence[PromptPair] = ()
+    generate: Callable[[], Iterable[PromptPair]] | None = None
+    answer_tokens: Literal["first-token", "one-token"] = "first-token"
+    answer_sets: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
+    check: Check | None = None
+    truth: Truth | None = field(default=None, hash=False)
+    on_request: bool = False
+    source: Path | None = None  # the file that the plugin stands in, set on discovery
+
+    def __post_init__(self) -> None:
+        if bool(self.dataset) == bool(self.prompt_pairs):
+            raise BenchmarkError(f"Task {self.name!r}: give either dataset='FILE.csv' or prompt_pairs=[...].")
+
+    def rows(self) -> list[PromptPair]:
+        """All prompt pairs as text, both splits, with named answer sets written out."""
+        rows: Iterable[PromptPair] = (
+            (replace(row, id=row.id or f"{self.name}-{number:04d}") for number, row in enumerate(self.prompt_pairs))
+            if self.prompt_pairs
+            else read_csv(self.dataset_path())
+        )
+        return [with_answer_sets(row, self.answer_sets) for row in rows]
+
+    def digest(self) -> str:
+        return digest(self.rows())
+
+    def dataset_path(self) -> Path:
+        """Where the CSV lies: beside the plugin, in a wheel's `benchmark/_datasets`, or in a checkout's `datasets/`."""
+        beside = [self.source.parent] if self.source else []
+        places = [*beside, *DATASETS]
+        for place in places:
+            if (place / self.dataset).is_file():
+                return place / self.dataset
+        raise BenchmarkError(
+            f"Task {self.name!r} has no file {self.dataset!r} in {' or '.join(map(str, places))}. "
+            f"`attribution-bench generate --tasks {self.name}` writes it where the task has a generator."
+        )
+
+    def pairs(
+        self, model: Any, limit: int | None = 32, split: str = "evaluation", seed: int = 0, metric: Metric | None = None
+    ) -> "Pairs":
+        """Up to `limit` pairs of a split, in an order fixed by `seed`, tokenised for `model` and audited."""
+        from benchmark.prompts.pairs import draw
+
+        if split not in SPLITS:
+            raise BenchmarkError(f"split is {split!r}; choose discovery or evaluation.")
+        return draw(self, model.tokens, limit=limit, split=split, seed=seed, metric=metric or self.metric)
+
+    def audit(self, tokens: Tokens) -> "Audit":
+        """What becomes of every row under a tokenizer."""
+        from benchmark.prompts.pairs import audit
+
+        return audit(self, tokens)

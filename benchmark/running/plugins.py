@@ -1,0 +1,223 @@
+"""Finding tasks and methods: the project's folders, installed packages' entry points, and files named by the user."""
+
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import pkgutil
+import sys
+import types
+import typing
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import Field, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.engine.method import Method
+from benchmark.errors import BenchmarkError, did_you_mean
+from benchmark.models.litmus import LITMUS
+from benchmark.packaged import ROOT
+from benchmark.prompts.task import Task
+
+
+@dataclass(frozen=True)
+class Registry:
+    """All tasks and method classes that were found, by name."""
+
+    tasks: dict[str, Task]
+    methods: dict[str, type[Method]]
+
+    def task(self, name: str) -> Task:
+        task: Task = self._named(self.tasks, "task", name)
+        return task
+
+    def chosen_tasks(self, names: Sequence[str]) -> list[Task]:
+        """The tasks of these names; for `("all",)` every one but those that want to be asked for."""
+        if tuple(names) == ("all",):
+            return [task for task in self.tasks.values() if not task.on_request]
+        return [self.task(name) for name in dict.fromkeys(names)]
+
+    def variants(self) -> list[str]:
+        """Every method that needn't be asked for, with each of its variants: `name` or `name:option=value`."""
+        shown = [(name, method) for name, method in self.methods.items() if not method.on_request]
+        return [f"{name}:{options}".rstrip(":") for name, method in shown for options in method.variants]
+
+    def method_class(self, name: str) -> type[Method]:
+        found: type[Method] = self._named(self.methods, "method", name)
+        return found
+
+    def method(self, spec: str) -> Method:
+        """A method from `name:option=value:option=value`."""
+        name, *passed = spec.split(":")
+        made = self.method_class(name)
+        pairs = [option.partition("=") for option in passed]
+        for option, equals, _ in pairs:
+            if not equals:
+                raise BenchmarkError(f"Method {spec!r}: write options as name=value, not {option!r}.")
+        return build_method(made, {option: value for option, _, value in pairs})
+
+    @staticmethod
+    def _named(known: dict[str, Any], what: str, name: str) -> Any:
+        if name not in known:
+            raise BenchmarkError(
+                f"There is no {what} {name!r}.{did_you_mean(name, list(known))} Known: {', '.join(sorted(known))}."
+            )
+        return known[name]
+
+
+def discover(plugin_files: Sequence[str | Path] = ()) -> Registry:
+    """Every plugin, in the order folders, entry points, `plugin_files`. A name taken twice is an error."""
+    tasks: dict[str, tuple[Task, str]] = {}
+    methods: dict[str, tuple[type[Method], str]] = {}
+    for litmus in LITMUS.values():
+        _add(tasks, litmus.task.name, litmus.task, "benchmark/models/litmus", "task")
+    for module in _modules(plugin_files):
+        source = str(getattr(module, "__file__", module.__name__))
+        for task in _tasks_in(module):
+            _add(tasks, task.name, replace(task, source=Path(source)), source, "task")
+        for method in _methods_in(module):
+            _add(methods, method.name, method, source, "method")
+    return Registry(
+        {name: task for name, (task, _) in sorted(tasks.items())},
+        {name: method for name, (method, _) in sorted(methods.items())},
+    )
+
+
+def load_task(name: str) -> Task:
+    """A task by name, e.g. `load_task("ioi")`."""
+    return discover().task(name)
+
+
+def load_method(name: str, **options: Any) -> Method:
+    """A method by name with its options, e.g. `load_method("integrated-gradients", steps=32)`."""
+    return build_method(discover().method_class(name), options)
+
+
+def plugin_digest(file: str | Path | None) -> str | None:
+    """sha256 of a plugin's source, so that editing it makes new cells; None for the project's own."""
+    root = ROOT.resolve()
+    if file is None or Path(file).resolve().parent in (root / "tasks", root / "methods"):
+        return None
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def build_method(made: type[Method], options: dict[str, Any]) -> Method:
+    """A method with options given as values or as text; an unknown option or a bad value is an error."""
+    known = {option.name: option for option in fields(made)}
+    hints = typing.get_type_hints(made)
+    for name in options:
+        if name not in known:
+            takes = ", ".join(f"{f.name}={f.default}" for f in known.values()) or "no options"
+            raise BenchmarkError(
+                f"Method {made.name!r} has no option {name!r}.{did_you_mean(name, list(known))} It takes {takes}."
+            )
+    return made(**{name: _parsed(made, known[name], hints[name], value) for name, value in options.items()})
+
+
+def _parsed(made: type[Method], option: Field[Any], hint: Any, value: Any) -> Any:
+    kinds = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    for kind in kinds:
+        try:
+            return _as_kind(kind, value)
+        except (KeyError, ValueError, TypeError):
+            continue
+    wanted = " or ".join(map(_described, kinds))
+    raise BenchmarkError(f"Method {made.name!r}: {option.name}={value!r} is not {wanted}.")
+
+
+def _as_kind(kind: Any, value: Any) -> Any:
+    """The value as this type, or as one of a Literal's choices. Raises KeyError, ValueError or TypeError."""
+    if typing.get_origin(kind) is typing.Literal:
+        return {str(choice): choice for choice in typing.get_args(kind)}[str(value)]
+    if kind is bool:
+        return {"true": True, "false": False}[str(value).lower()]
+    if not isinstance(value, (str, int, kind) if kind is float else (str, kind)):
+        raise TypeError(f"not a {kind}")
+    return kind(value)
+
+
+def _described(kind: Any) -> str:
+    if typing.get_origin(kind) is not typing.Literal:
+        return f"a value of type {getattr(kind, '__name__', kind)}"
+    choices = typing.get_args(kind)
+    return repr(choices[0]) if len(choices) == 1 else f"one of {', '.join(map(str, choices))}"
+
+
+def _modules(plugin_files: Sequence[str | Path]) -> Iterator[types.ModuleType]:
+    for package in ("tasks", "methods"):
+        yield from _folder_modules(package)
+    for group in ("attribution_bench.tasks", "attribution_bench.methods"):
+        for entry in sorted(importlib.metadata.entry_points(group=group)):
+            try:
+                loaded = entry.load()
+                yield loaded if isinstance(loaded, types.ModuleType) else importlib.import_module(entry.module)
+            except Exception as error:  # somebody else's package: say so and go on
+                warnings.warn(f"Plugin {entry.name} = {entry.value} is skipped: {error!r}", stacklevel=2)
+    for file in plugin_files:
+        yield _file_module(Path(file))
+
+
+def refuse_shadow(package: str) -> types.ModuleType:
+    """One of our folders, imported; an error that names the file where another module took its name."""
+    ours = ROOT / package
+    found = importlib.import_module(package)
+    place = Path(found.__file__ or next(iter(found.__path__)))
+    if place.parent.resolve() != ours.resolve():
+        raise BenchmarkError(
+            f"The import name {package!r} is taken by {place}, so attribution-bench can't find its own plugins in "
+            f"{ours}. Rename or move that file, or start from another folder."
+        )
+    return found
+
+
+def _folder_modules(package: str) -> Iterator[types.ModuleType]:
+    found = refuse_shadow(package)
+    for info in pkgutil.iter_modules(found.__path__):
+        if not info.name.startswith("_"):
+            try:
+                yield importlib.import_module(f"{package}.{info.name}")
+            except BenchmarkError:
+                raise
+            except Exception as error:
+                where = f"{package}/{info.name}.py"
+                raise BenchmarkError(f"{where} can't be imported: {type(error).__name__}: {error}") from error
+
+
+def _file_module(path: Path) -> types.ModuleType:
+    if not path.is_file():
+        raise BenchmarkError(f"There is no plugin file {str(path)!r}.")
+    unique = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"plugin_{path.stem}_{unique}", path.resolve())
+    if spec is None or spec.loader is None:
+        raise BenchmarkError(f"The plugin {str(path)!r} is no Python file: give one that ends in .py.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[spec.name]
+        if isinstance(error, BenchmarkError):
+            raise
+        raise BenchmarkError(f"The plugin {str(path)!r} can't be imported: {type(error).__name__}: {error}") from error
+    if not any(True for _ in _tasks_in(module)) and not any(True for _ in _methods_in(module)):
+        raise BenchmarkError(f"The plugin {str(path)!r} defines no Task value and no Method class.")
+    return module
+
+
+def _tasks_in(module: types.ModuleType) -> Iterator[Task]:
+    yield from (value for value in vars(module).values() if isinstance(value, Task))
+
+
+def _methods_in(module: types.ModuleType) -> Iterator[type[Method]]:
+    for value in vars(module).values():
+        if not (isinstance(value, type) and issubclass(value, Method)):
+            continue
+        if value.__module__ == module.__name__ and "name" in vars(value) and "__dataclass_fields__" in vars(value):
+            yield value
+
+
+def _add(taken: dict[str, tuple[Any, str]], name: str, value: Any, source: str, what: str) -> None:
+    if name in taken:
+        raise BenchmarkError(f"Two {what}s are named {name!r}: in {taken[name][1]} and in {source}. Rename one.")
+    taken[name] = (value, source)

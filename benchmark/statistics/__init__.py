@@ -1,0 +1,1 @@
+"""Numbers from arrays: agreement, its uncertainty, nulls, samples. Knows neither torch nor a results folder."""

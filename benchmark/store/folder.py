@@ -1,0 +1,228 @@
+"""The results folder: cells as JSON and safetensors, written whole or not at all, checked when read."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from benchmark.errors import BenchmarkError, did_you_mean
+
+SCHEMA = 1
+_SCORES, _CELL, _RUN = "scores.safetensors", "cell.json", "run.json"
+
+
+class DamagedCell(BenchmarkError):
+    """A cell whose files are not what was written."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One finished or failed cell. `info` is its `cell.json`; `arrays` is empty where it failed."""
+
+    folder: Path
+    info: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def error(self) -> str | None:
+        return self.info.get("error")
+
+    @property
+    def model(self) -> str:
+        return str(self.info["key"]["model"]["name"])
+
+    @property
+    def task(self) -> str:
+        return str(self.info["key"]["task"]["name"])
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(self.info["key"]["kinds"])
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """Method label, direction and replacement: what a column of a table stands for."""
+        method = self.info["key"]["method"]
+        return method["label"], method["direction"], method["replacement"]
+
+    @property
+    def setting(self) -> str:
+        """Digest of all that two cells must share for their scores to be compared: everything but the method."""
+        key = self.info["key"]
+        return sha256({name: value for name, value in key.items() if name not in ("method", "kinds", "means")})
+
+    @property
+    def variant(self) -> str:
+        """Digest of all that can change the scores of a component: the key without the kinds asked for."""
+        return sha256({name: value for name, value in self.info["key"].items() if name != "kinds"})
+
+    def values(self, kind: str) -> Float[np.ndarray, "pair layer index"]:
+        """Every pair's scores, NaN where a component wasn't measured."""
+        return self.arrays[f"{kind}.values"]
+
+    def probability(self, kind: str) -> Float[np.ndarray, "layer index"]:
+        return self.arrays[f"{kind}.probability"]
+
+    def stratum(self, kind: str) -> Int[np.ndarray, "layer index"] | None:
+        """What the measured components were drawn from (`statistics.sampling`); None where they stand for no others."""
+        return self.arrays.get(f"{kind}.stratum")
+
+
+class Results:
+    """All cells of a results folder. Damaged ones are named in `damaged` and left out."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        if not (self.folder / _RUN).is_file():
+            raise BenchmarkError(
+                f"{self.folder} is no results folder: it holds no {_RUN}. "
+                "Give the folder that `attribution-bench run --out FOLDER` wrote."
+            )
+        self.damaged: list[DamagedCell] = []
+
+    @cached_property
+    def runs(self) -> list[dict[str, Any]]:
+        """Every plan that wrote into this folder, as asked and as resolved."""
+        return read_runs(self.folder)
+
+    @cached_property
+    def all_cells(self) -> list[Cell]:
+        cells = []
+        for path in sorted(self.folder.glob(f"cells/*/*/[!.]*/{_CELL}")):  # a dot: the remains of a killed write
+            try:
+                cells.append(read_cell(path.parent))
+            except DamagedCell as damage:
+                self.damaged.append(damage)
+        return cells
+
+    def only(self, hashes: Collection[str]) -> "Results":
+        """The same folder, but only the cells whose `hash8` is among these."""
+        chosen = Results(self.folder)
+        chosen.all_cells = [cell for cell in self.all_cells if cell.folder.name[-8:] in hashes]
+        return chosen
+
+    @property
+    def cells(self) -> list[Cell]:
+        return [cell for cell in self.all_cells if cell.error is None]
+
+    @property
+    def failures(self) -> list[Cell]:
+        return [cell for cell in self.all_cells if cell.error is not None]
+
+    def scores(
+        self, task: str, method: str, component: str, direction: str = "noising", replacement: str = "counterfactual"
+    ) -> Float[np.ndarray, "pair layer index"]:
+        """The stored scores of one method identity, e.g. `results.scores("ioi", "attribution-patching", "head")`."""
+        asked = (method, direction, replacement)
+        found = [c for c in self.cells if c.task == task and c.identity == asked and component in c.kinds]
+        if len({cell.variant for cell in found}) == 1:
+            return found[0].values(component)
+        if found:
+            raise BenchmarkError(
+                f"{self.folder} holds {len(found)} cells for {task} x {method} that differ in model, pairs, metric or "
+                "seed: choose one from `results.cells`."
+            )
+        stored = sorted({f"{cell.task} x {' '.join(cell.identity)}" for cell in self.cells})
+        hint = did_you_mean(f"{task} x {' '.join(asked)}", stored)
+        raise BenchmarkError(f"{self.folder} holds no {component} scores for {task} x {' '.join(asked)}.{hint}")
+
+
+def sha256(value: Any) -> str:
+    """Digest of bytes, or of a JSON value in canonical form."""
+    data = value if isinstance(value, bytes) else json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(data).hexdigest()
+
+
+def cell_folder(results: Path, key: Mapping[str, Any]) -> Path:
+    """`cells/<model>/<task>/<method>-<hash8>` for a cell's key."""
+    method = f"{_slug(key['method']['name'])}-{sha256(dict(key))[:8]}"
+    return results / "cells" / _slug(key["model"]["name"]) / _slug(key["task"]["name"]) / method
+
+
+def write_cell(folder: Path, info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a cell under a temporary name, then rename: a killed run leaves a whole cell or none."""
+    for remains in folder.parent.glob(f".{folder.name}.*"):  # of a killed write
+        shutil.rmtree(remains, ignore_errors=True)
+    partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    partial.mkdir(parents=True)
+    scores = save({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())})
+    (partial / _SCORES).write_bytes(scores)
+    body = {**info, "schema": SCHEMA, "scores_sha256": sha256(scores)}
+    body.pop("cell_sha256", None)
+    _write_json(partial / _CELL, {**body, "cell_sha256": sha256(body)})
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(partial, folder)
+
+
+def read_cell(folder: Path) -> Cell:
+    """A cell, its digests checked. Raises DamagedCell that names the file."""
+    path = folder / _CELL
+    try:
+        info = json.loads(path.read_text())
+        body = {name: value for name, value in info.items() if name != "cell_sha256"}
+        intact = info["cell_sha256"] == sha256(body)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedCell(f"{path} is damaged ({type(error).__name__}: {error})") from error
+    if not intact:
+        raise DamagedCell(f"{path} was changed after it was written (its digest differs)")
+    _refuse_newer(path, info.get("schema"))
+    try:
+        scores = (folder / _SCORES).read_bytes()
+        if sha256(scores) != info["scores_sha256"]:
+            raise DamagedCell(f"{folder / _SCORES} was truncated or changed after it was written (its digest differs)")
+        return Cell(folder, info, load(scores))
+    except (OSError, SafetensorError) as error:
+        raise DamagedCell(f"{folder / _SCORES} can't be read ({error})") from error
+
+
+def read_runs(results: Path) -> list[dict[str, Any]]:
+    """The plans in `run.json`. A damaged file is named; the cells beside it don't depend on it."""
+    path = results / _RUN
+    try:
+        body = json.loads(path.read_text())
+        runs = list(body["runs"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise BenchmarkError(f"{path} is damaged ({error}). Delete it and run again: the cells are kept.") from error
+    _refuse_newer(path, body.get("schema"))
+    return runs
+
+
+def _refuse_newer(path: Path, schema: Any) -> None:
+    """Every schema so far reads as this one does; what a newer one means, only a newer version knows."""
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise BenchmarkError(
+            f"{path} has schema {schema}, and this version reads schemas up to {SCHEMA}: a newer version of "
+            "attribution-bench wrote it. Upgrade, or choose another folder; nothing was changed."
+        )
+
+
+def record_run(results: Path, run: Mapping[str, Any]) -> None:
+    """Add a plan to `run.json`, once."""
+    path = results / _RUN
+    runs = read_runs(results) if path.is_file() else []
+    if run not in runs:
+        runs.append(dict(run))
+    _write_json(path, {"schema": SCHEMA, "runs": runs})
+
+
+def _write_json(path: Path, value: Any) -> None:
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    partial.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    os.replace(partial, path)
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._@-]+", "-", name.removeprefix("/"))

@@ -1,0 +1,1 @@
+"""How far methods agree: tables and pictures."""

@@ -1,0 +1,128 @@
+"""Which pictures a report has, their captions, and the numbers that they show. To add one, add it to `pictures`."""
+
+from functools import partial
+
+import pandas as pd
+
+from benchmark.analysis.comparisons import Comparisons
+from benchmark.analysis.sections import slug
+from reports.agreement.agreement_map import agreement_map, shows_intervals
+from reports.agreement.cost_frontier import cost_frontier
+from reports.agreement.forest import forest, forest_data
+from reports.agreement.formation import courses, formation, formation_data
+from reports.agreement.frontier_table import frontier_words
+from reports.agreement.layer_map import layer_bars, layer_map, layer_shares
+from reports.agreement.overlap_curves import curves_data, curves_figure
+from reports.agreement.scatter import scatter
+from reports.writing import captions
+from reports.writing.blocks import Picture
+
+
+def pictures(part: Comparisons, stem: str) -> list[Picture]:
+    """The pictures of one section and kind, in reading order."""
+    found = []
+    if len(part.methods) > 1:
+        found.append(_agreement(part, f"{stem}-agreement"))
+    found.append(_maps(part, f"{stem}-maps") if part.kind == "head" else _layers(part, f"{stem}-layers"))
+    if part.references:
+        found += [_scatter(part, f"{stem}-scatter"), _curves(part, f"{stem}-curves")]
+    return found
+
+
+def _agreement(part: Comparisons, stem: str) -> Picture:
+    shown = part.rows.query(
+        "(statistic == 'pearson' and version == 'signed') or (statistic == 'top_k_overlap' and version == 'by_size')"
+    )
+    data = shown[["method_a", "method_b", "statistic", "version", "k", "value", "low", "high", "n_components", "note"]]
+    caption = (
+        f"Agreement of every two methods on {part.kind}s of {part.section.title}: Pearson of signed scores, top-k "
+        "overlap by size; the numbers on the diagonal name the columns."
+    )
+    facts = captions.intervals([part])
+    if not shows_intervals(part):
+        caption += " The cells of so many methods have no room for their intervals: see `agreement.csv`."
+        facts = " ".join(captions.one_pair_decides([part]))
+    return Picture(stem, caption, captions.about([part], facts), partial(agreement_map, part), data)
+
+
+def _maps(part: Comparisons, stem: str) -> Picture:
+    caption = (
+        f"Mean score of every head of {part.section.title}, on one scale; methods in units of their own say so in "
+        "their titles."
+    )
+    draw = partial(layer_map, part.section, part.methods)
+    return Picture(stem, caption, captions.about([part]), draw, _mean_scores(part))
+
+
+def _layers(part: Comparisons, stem: str) -> Picture:
+    data = pd.DataFrame({method.label: layer_shares(method) for method in part.methods}).rename_axis("layer")
+    caption = (
+        f"How each method's summed sizes of {part.kind} scores of {part.section.title} are spread over the layers."
+    )
+    return Picture(stem, caption, captions.about([part]), partial(layer_bars, part.methods), data.reset_index())
+
+
+def _scatter(part: Comparisons, stem: str) -> Picture:
+    caption = (
+        f"Mean {part.kind} scores of {part.section.title} against the reference, the strongest named; dashed: y = x."
+    )
+    return Picture(stem, caption, captions.about([part]), partial(scatter, part.methods), _mean_scores(part))
+
+
+def _curves(part: Comparisons, stem: str) -> Picture:
+    data = curves_data(part)
+    caption = (
+        f"Agreement with the reference in the top k {part.kind}s by size of {part.section.title}, over k. Grey: "
+        "chance, its expectation and its central 95% under free permutations."
+    )
+    if not part.halves.refusal:
+        caption += (
+            " Shaded: overlap of the reference on one half of the pairs with itself on the other half, central 95% "
+            "over the splits."
+        )
+    return Picture(stem, caption, captions.about([part]), partial(curves_figure, data), data)
+
+
+def forest_picture(parts: list[Comparisons], stem: str) -> Picture:
+    """Every task's agreement with the reference beside the ceiling that noise sets to it."""
+    data = forest_data(parts)
+    caption = (
+        f"Agreement with the reference on {parts[0].kind}s: Pearson of mean scores (by size where a method is "
+        "unsigned) on the same pairs and on different ones, and the noise ceiling of the latter."
+    )
+    return Picture(stem, caption, captions.about(parts, captions.intervals(parts)), partial(forest, data), data)
+
+
+def frontier_picture(data: pd.DataFrame, parts: list[Comparisons], stem: str) -> Picture:
+    """Every task's agreement with the reference against its cost."""
+    caption = (
+        f"Agreement with the reference on {parts[0].kind}s against cost in passes, forward and backward, a pair. The "
+        f"line joins the methods on the frontier. {frontier_words(data)}"
+    )
+    draw = partial(cost_frontier, data[data.passes.notna()])
+    return Picture(stem, caption, captions.about(parts, captions.intervals(parts)), draw, data)
+
+
+def formations(parts: list[Comparisons]) -> list[Picture]:
+    """One picture for each task that was run on several training checkpoints of a model."""
+    found = courses(parts)
+    drawn = []
+    for (model, task, metric), course in found.items():
+        data = formation_data(course)
+        caption = (
+            f"{model} on {task} over training: agreement of each method with activation patching on heads, and the "
+            f"mean effect ({metric}) of the heads that are strongest at the end."
+        )
+        metrics = [metric] if sum(name[:2] == (model, task) for name in found) > 1 else []
+        stem = slug(model, task, *metrics, "formation")
+        drawn.append(Picture(stem, caption, captions.about(course.values()), partial(formation, data, metric), data))
+    return drawn
+
+
+def _mean_scores(part: Comparisons) -> pd.DataFrame:
+    """Heads: every mean score. Thousands of neurons: the cells that hold them."""
+    if part.kind == "neuron":
+        rows = [{"method": method.label, "scores_in": method.cell.folder.name} for method in part.methods]
+        return pd.DataFrame(rows)
+    names = [part.methods[0].component(number) for number in range(part.methods[0].vector.size)]
+    return pd.DataFrame({"component": names} | {method.label: method.vector for method in part.methods})

@@ -1,0 +1,1 @@
+"""Do matched baselines agree? Tables and words."""

@@ -1,0 +1,1 @@
+"""What methods find on planted models: section and picture."""

@@ -1,0 +1,247 @@
+"""The tables that say what was run, whether the model can do it, what it found, and what it cost."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmark.analysis.sections import Scored, Section
+from benchmark.store.folder import Cell, Results
+from reports.writing import captions
+from reports.writing.blocks import Table, number
+from reports.writing.captions import distinct
+from reports.writing.references import Reference, references
+
+_STATISTICS = {  # sources of what a report computes, beside those of what was run
+    "agreement of tops": "krishna2022",
+    "rank-biased overlap": "webber2010",
+    "weighted tau": "vigna2015",
+    "disattenuation": "spearman1904",
+    "adjusted p": "holm1979",
+}
+_FINDING = {"AUROC": "hanley1982"}  # of planted models alone
+CONVERGED = 0.05  # the largest mean completeness error, as a share of the gap, that goes without a warning
+
+
+def what_was_run(results: Results, found: list[Section]) -> Table:
+    """Everything that a reader needs to repeat the run, each line with all values that the folder's cells have."""
+    keys = [cell.info["key"] for cell in results.all_cells]
+    origins = [cell.info.get("provenance", {}) for cell in results.cells]
+    versions: dict[str, list[str]] = {}
+    for origin in origins:
+        for package, version in origin.get("versions", {}).items():
+            versions.setdefault(package, []).append(version)
+    facts = {
+        "model": distinct(_model(key["model"]) for key in keys),
+        "tasks": distinct(key["task"]["name"] for key in keys),
+        "pairs": distinct(f"{section.n_pairs} ({section.key['task']['name']})" for section in found),
+        "split": distinct(key["task"].get("split") for key in keys),
+        "metric": distinct(key["task"]["metric"] for key in keys),
+        "methods": distinct(key["method"]["label"] for key in keys),
+        "quadrature": distinct(origin.get("quadrature") for origin in origins),
+        "direction": distinct(key["method"]["direction"] for key in keys),
+        "replacement": distinct(key["method"]["replacement"] for key in keys),
+        "components": distinct(kind for key in keys for kind in key["kinds"]),
+        "seed": distinct(key["method"].get("seed") for key in keys),
+        "dtype": distinct(key["dtype"] for key in keys),
+        "weight processing": distinct(key["processing"] for key in keys),
+        "device": distinct(origin.get("device") for origin in origins),
+        "threads": distinct(origin.get("threads") for origin in origins),
+        "commit": distinct(_commit(origin) for origin in origins),
+        "python": distinct(origin.get("python") for origin in origins),
+        "versions": ", ".join(f"{package} {distinct(versions[package], ' / ')}" for package in sorted(versions)),
+    }
+    data = pd.DataFrame([{"what": name, "value": value} for name, value in facts.items() if value])
+    return Table("run", "What was run, and with what.", "", data, data)
+
+
+def _model(model: dict[str, Any]) -> str:
+    bos = "with" if model.get("prepend_bos") else "without"
+    return f"{captions.model_name(model).removesuffix(')')}, {bos} a prepended BOS)"
+
+
+def _commit(origin: dict[str, Any]) -> str | None:
+    return f"{origin['commit']}{' (with changes)' if origin.get('dirty') else ''}" if origin.get("commit") else None
+
+
+def accuracy_data(found: list[Section]) -> pd.DataFrame:
+    """Share of pairs that the model gets right, with Wilson's 95% interval (Wilson 1927, doi:10.2307/2276774)."""
+    rows = []
+    for section in found:
+        right, of = (section.noted("accuracy").get(name, 0) for name in ("right", "of"))
+        low = high = share = np.nan
+        if of:
+            interval = stats.binomtest(right, of).proportion_ci(0.95, method="wilson")
+            low, high, share = interval.low, interval.high, right / of
+        filtered = section.noted("filter")
+        rows.append(
+            {"task": section.title, "right": right, "n": of, "accuracy": share, "low": low, "high": high}
+            | {"min_metric": filtered.get("min_metric"), "left_out": filtered.get("left_out", 0)}
+            | {"pairs": section.n_pairs}
+        )
+    return pd.DataFrame(rows)
+
+
+def accuracy_table(found: list[Section]) -> Table:
+    data = accuracy_data(found)
+    shown = pd.DataFrame(
+        {
+            "task": row.task,
+            "right": f"{row.right} of {row.n}" if row.n else "-",
+            "accuracy": number(row.accuracy, ".3f"),
+            "95% interval": f"{row.low:.3f} to {row.high:.3f}" if row.n else "-",
+            "min. metric asked": number(row.min_metric, "g"),
+            "left out by it": str(row.left_out),
+            "pairs scored": str(row.pairs),
+        }
+        for row in data.itertuples()
+    )
+    caption = (
+        "Accuracy: the share of pairs with a clean metric above 0 and above the corrupted one, before any filter; "
+        "Wilson's 95% intervals."
+    )
+    return Table("accuracy", caption, captions.made_by(found), shown, data)
+
+
+def audit_table(found: list[Section]) -> Table:
+    rows = []
+    for section in found:
+        audit = section.noted("audit")
+        dropped = "; ".join(f"{reason}: {count}" for reason, count in sorted(audit.get("dropped", {}).items()))
+        counts = [audit.get(name) for name in ("rows", "kept")]
+        rows.append({"task": section.title, "rows": counts[0], "kept": counts[1], "dropped": dropped or "none"})
+    data = pd.DataFrame(rows)
+    shown = data.assign(rows=data["rows"].map(_whole), kept=data.kept.map(_whole))
+    caption = "Rows of each dataset that became pairs under the model's tokenizer."
+    return Table("audit", caption, captions.made_by(found), shown.rename(columns={"rows": "rows looked at"}), data)
+
+
+def _whole(value: float) -> str:
+    return number(value, ".0f")
+
+
+def missing_share(section: Section, cell: Cell) -> float:
+    """Mean completeness error as a share of the gap; NaN where the method claims no completeness."""
+    error = cell.arrays.get("completeness_error")
+    return np.nan if error is None or not section.gap else float(error.mean()) / abs(section.gap)
+
+
+def incomplete(section: Section) -> list[str]:
+    """A warning for each method whose integral hasn't converged: its scores miss the sum that they must have."""
+    shares = {section.label(cell): missing_share(section, cell) for cell in section.cells}
+    return [
+        f"{label} has not converged: its completeness error is {share:.0%} of the gap; give it more steps."
+        for label, share in sorted(shares.items())
+        if share > CONVERGED
+    ]
+
+
+def strongest_data(section: Section, methods: list[Scored], count: int = 5) -> pd.DataFrame:
+    """The strongest components of every method: rank, name, mean score, and share of the gap f(clean)-f(corrupted)."""
+    return pd.DataFrame(
+        {
+            "method": method.label,
+            "rank": rank,
+            "component": method.component(number),
+            "score": method.vector[number],
+            "share": method.vector[number] / section.gap if method.metric_units and section.gap else np.nan,
+        }
+        for method in methods
+        for rank, number in enumerate(method.strongest(count), 1)
+    )
+
+
+def strongest_table(section: Section, methods: list[Scored], stem: str) -> Table:
+    """One row a method, its components from the strongest on."""
+    data = strongest_data(section, methods)
+    rows = []
+    for method, group in data.groupby("method", sort=False):
+        row: dict[str, str] = {"method": str(method)}
+        for rank, name, score, share in zip(group["rank"], group.component, group.score, group.share, strict=True):
+            row[str(rank)] = f"{name} {score:.3g}" + ("" if np.isnan(share) else f" ({share:.0%})")
+        rows.append(row)
+    caption = (
+        f"Strongest {methods[0].kind}s of {section.title}: mean score over {section.n_pairs} pairs, and its share of "
+        f"the mean gap f(clean) - f(corrupted)."
+    )
+    return Table(stem, caption, sampled(methods) + captions.made_by([section]), pd.DataFrame(rows).fillna("-"), data)
+
+
+def sampled(methods: list[Scored]) -> str:
+    """Which methods measured only a part of the components; empty where all measured all."""
+    lines = []
+    for method in methods:
+        measured, total = int((~np.isnan(method.vector)).sum()), len(method.vector)
+        if measured < total:
+            lines.append(
+                f"{method.label} measured {measured} of {total} {method.kind}s: its strongest are those of a sample. "
+            )
+    return "".join(lines)
+
+
+def cost_table(section: Section, stem: str) -> Table:
+    """What each cell took, and how far its scores are from complete where that is claimed."""
+    rows = []
+    for cell in sorted(section.cells, key=lambda cell: (section.label(cell), cell.kinds)):
+        provenance = cell.info.get("provenance", {})
+        passes, declared = (provenance.get(name) or {} for name in ("passes", "declared_cost_per_pair"))
+        error = cell.arrays.get("completeness_error", np.array([]))
+        rows.append(
+            {
+                "method": section.label(cell),
+                "kinds": ", ".join(cell.kinds),
+                "forward": passes.get("forward"),
+                "backward": passes.get("backward"),
+                "declared_forward": declared.get("forward"),
+                "declared_backward": declared.get("backward"),
+                "seconds": provenance.get("seconds"),
+                "peak_bytes": provenance.get("peak_memory_bytes"),
+                "completeness_mean": float(error.mean()) if error.size else np.nan,
+                "completeness_max": float(error.max()) if error.size else np.nan,
+            }
+        )
+    data = pd.DataFrame(rows)
+    shown = pd.DataFrame(
+        {
+            "method": row.method,
+            "components": row.kinds,
+            "forward rows": number(row.forward, ".0f"),
+            "backward rows": number(row.backward, ".0f"),
+            "declared a pair": " + ".join(number(n, ".0f") for n in (row.declared_forward, row.declared_backward)),
+            "seconds": number(row.seconds, ".1f"),
+            "process peak so far, MB": number(None if pd.isna(row.peak_bytes) else row.peak_bytes / 1e6, ".0f"),
+            "completeness error, mean": number(row.completeness_mean, ".2g"),
+            "largest": number(row.completeness_max, ".2g"),
+        }
+        for row in data.itertuples()
+    )
+    caption = (
+        f"Cost of {section.n_pairs} pairs of {section.title}, and completeness error: a pair's largest difference "
+        "between the sum of scores and what they must sum to; a dash where the method claims no completeness."
+    )
+    return Table(stem, caption, captions.made_by([section]), shown, data)
+
+
+def sources(results: Results, compared: bool, planted: bool) -> tuple[Table, dict[str, Reference]]:
+    """Who is to be cited for every task, method and statistic of the report, and these sources by key.
+
+    `compared`: methods were held against each other; `planted`: against what is known of planted models.
+    """
+    statistics = (_STATISTICS if compared else {}) | (_FINDING if planted else {})
+    used: dict[tuple[str, str], str | None] = {("statistic", name): key for name, key in statistics.items()}
+    for cell in results.all_cells:
+        for what in ("task", "method"):
+            plugin = (what, str(cell.info["key"][what]["name"]))
+            used[plugin] = used.get(plugin) or cell.info.get("citations", {}).get(what)
+    found: dict[str, Reference] = {}
+    rows = []
+    for (what, name), citation in sorted(used.items(), key=lambda one: (one[0][0] == "statistic", one[0])):
+        named = references(citation or "")
+        found |= {source.key: source for source in named}
+        nothing = "none given" if citation is not None else "not stored by the version that scored it"
+        rows += [{"what": what, "name": name, "key": source.key, "source": source.line} for source in named]
+        rows += [{"what": what, "name": name, "key": "-", "source": nothing}] * (not named)
+    data = pd.DataFrame(rows)
+    caption = "Sources of tasks, methods and statistics; their entries are in `references.bib`."
+    return Table("sources", caption, "", data, data), found

@@ -1,0 +1,1 @@
+"""The forms of a report: blocks, HTML, Markdown, LaTeX, captions, references, drawing."""

@@ -1,0 +1,33 @@
+"""A report as one HTML file that needs no network: pictures, style and script stand in it."""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from reports.writing.blocks import Block, marked
+
+PIXELS_AN_INCH = 115  # of the page; the fonts of pictures are made for print and small
+
+
+def html(blocks: list[Block], pictures: Mapping[str, tuple[Path, float]]) -> str:
+    """The page; `pictures` says for every stem where its PNG lies and how wide it is in inches."""
+    environment = Environment(
+        loader=PackageLoader("reports", "writing"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+        keep_trailing_newline=True, undefined=StrictUndefined,
+    )  # fmt: skip
+    environment.filters |= {"inline": _inline, "kind": lambda block: type(block).__name__}
+    sources = {stem: _embedded(path) for stem, (path, _) in pictures.items()}
+    widths = {stem: round(inches * PIXELS_AN_INCH) for stem, (_, inches) in pictures.items()}
+    return environment.get_template("page.html").render(blocks=blocks, sources=sources, widths=widths)
+
+
+def _embedded(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def _inline(text: str) -> Markup:
+    tags = {"plain": "{}", "strong": "<strong>{}</strong>", "code": "<code>{}</code>"}
+    return Markup("").join(Markup(tags[mark]).format(escape(words)) for mark, words in marked(text))

@@ -1,0 +1,131 @@
+"""Chunks from a memory budget, and what happens where memory runs out."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+
+from benchmark.engine.intervention import AT_ONE, Intervention
+from benchmark.engine.memory import Chunk, choose_chunk, free_bytes, parse_bytes, peak_bytes, reset_peak, within_memory
+from benchmark.engine.method import Cost, Method
+from benchmark.engine.model import Model
+from benchmark.errors import BenchmarkError
+from benchmark.prompts.pairs import Pairs
+from benchmark.running.plugins import load_method
+from tests.tiny import PAIRS, tiny_pairs
+
+
+def repeated(model: Model, times: int) -> Pairs:
+    return tiny_pairs(model, tuple(replace(pair, id=f"{pair.clean}-{n}") for n in range(times) for pair in PAIRS))
+
+
+@pytest.mark.parametrize(("text", "size"), [("4GiB", 2**32), ("512 MB", 2**29), ("1.5k", 1536), ("100", 100)])
+def test_sizes_are_read(text: str, size: int) -> None:
+    assert parse_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "0", "-1GiB", "4 GiB please"])
+def test_other_words_are_errors(text: str) -> None:
+    with pytest.raises(BenchmarkError, match="such as 4GiB"):
+        parse_bytes(text)
+
+
+def test_a_larger_budget_never_gives_a_smaller_chunk(llama: Model) -> None:
+    budgets = [2**power for power in range(21, 40)]
+    for gradients in (False, True):
+        chunks = [choose_chunk(llama, 8, budget, gradients) for budget in budgets]
+        assert chunks == sorted(chunks)
+        assert chunks[0] < chunks[-1]
+        assert chunks[-1].pairs == Chunk().pairs
+    assert choose_chunk(llama, 8, 2**21, True).tokens < choose_chunk(llama, 8, 2**21, False).tokens
+    with pytest.raises(BenchmarkError, match="too small for one prompt of 8 tokens"):
+        choose_chunk(llama, 8, 1000, False)
+
+
+def test_rows_pay_for_keys_and_logits(llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = choose_chunk(llama, 8, 2**26, False).rows
+    assert choose_chunk(llama, 32, 2**26, False).rows < rows
+    monkeypatch.setattr(llama, "d_vocab", 150_000)
+    assert choose_chunk(llama, 8, 2**26, False).rows < rows / 2
+
+
+def test_what_is_free_and_what_was_held(llama: Model) -> None:
+    assert free_bytes(llama.device) > 2**20
+    reset_peak(llama)
+    before = peak_bytes(llama)
+    assert before is not None
+    held = torch.ones(2**26)
+    assert peak_bytes(llama) >= before + 2**27
+    del held
+
+
+def test_forwards_and_batches_do_not_grow_with_the_pairs(llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    largest: dict[str, int] = {}
+    logits = Model.logits
+
+    def watched(self: Model, tokens: torch.Tensor, hooks: Any, cache: Any = None, rows: Any = (), share: float = 1.0):
+        size = max(rows or [len(tokens)]) * tokens.shape[1]
+        largest["tokens"] = max(largest.get("tokens", 0), size)
+        return logits(self, tokens, hooks, cache, rows, share)
+
+    monkeypatch.setattr(Model, "logits", watched)
+    for name in ("activation-patching", "integrated-gradients", "attribution-patching"):
+        seen = []
+        for times in (4, 12):
+            largest.clear()
+            load_method(name).scores(llama, repeated(llama, times), chunk=Chunk(60, 8))
+            seen.append(largest["tokens"])
+        assert seen[0] == seen[1] <= 60
+
+
+@dataclass(frozen=True)
+class Greedy(Method):
+    """Asks the system for more than there is, unless a forward is small."""
+
+    name = "greedy"
+    summary = "runs out of memory"
+    tokens: int = 12
+    pairs: int = 2
+
+    def attribute(self, model, batch, request):  # type: ignore[no-untyped-def]
+        if request.tokens_per_forward > self.tokens or len(batch) > self.pairs:
+            torch.empty(2**60)
+        run = Intervention(model, batch, request)
+        return run.stacked(run.integrate([run.sites], AT_ONE))
+
+    def cost(self, model, request):  # type: ignore[no-untyped-def]
+        return Cost(5, 1)
+
+
+def test_an_allocation_that_fails_halves_the_chunk_and_loses_nothing(llama: Model) -> None:
+    pairs, said = repeated(llama, 3), []
+    scores = Greedy().scores(llama, pairs, ("head",), chunk=Chunk(64, 32), say=said.append)["head"]
+    want = load_method("attribution-patching").scores(llama, pairs, ("head",))["head"]
+    torch.testing.assert_close(scores.values, want.values, atol=1e-5, rtol=0)
+    assert scores.pair_ids == want.pair_ids
+    assert "Memory ran out: trying again with at most 32 tokens" in said[0]
+    chunk = scores.provenance["chunk"]
+    assert chunk["tokens"] <= 12
+    assert chunk["pairs"] <= 2
+    assert len(said) < 6, "the smaller chunk stays"
+
+
+def test_batches_that_wait_shrink_with_the_chunk(llama: Model) -> None:
+    said: list[str] = []
+    scores = Greedy(tokens=10**9, pairs=8).scores(llama, repeated(llama, 16), chunk=Chunk(512, 16), say=said.append)
+    assert len(said) == 1
+    assert scores["head"].provenance["chunk"] == {"tokens": 256, "pairs": 8, "rows": 256}
+
+
+def test_where_one_prompt_is_too_much_the_error_says_so(llama: Model) -> None:
+    with pytest.raises(BenchmarkError, match="Memory ran out on a single prompt of 5 tokens"):
+        Greedy(tokens=0).scores(llama, tiny_pairs(llama), ("head",), say=lambda message: None)
+
+
+def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
+    def fails() -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        within_memory(fails)

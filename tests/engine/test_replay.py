@@ -1,0 +1,172 @@
+"""Runs that start in the middle of another one equal whole runs."""
+
+from functools import partial
+from itertools import combinations
+from typing import Any
+
+import pytest
+import torch
+
+from benchmark.engine import replay
+from benchmark.engine.model import KINDS, Model, Site
+from benchmark.engine.replay import SHORTCUTS, resume, trace
+from benchmark.prompts.metrics import Metric, logit_diff, prob_diff
+from benchmark.running.plugins import load_method
+from tests.tiny import PAIRS, linear_model, tiny_model, tiny_pairs
+
+WAYS = [(), ("layers",), ("layers", "prefix"), ("layers", "site"), ("last position",), tuple(SHORTCUTS)]
+
+
+@pytest.mark.parametrize("ways", WAYS, ids=lambda ways: "+".join(ways) or "whole")
+def test_resuming_equals_running_from_the_start(model: Model, ways: tuple[str, ...]) -> None:
+    """From any layer, behind any prefix, rows picked at will, with edits of one site and of several."""
+    batch = next(tiny_pairs(model).batches())
+    traced = trace(model, batch.clean, model.sites(KINDS))
+    rows, vocabulary = torch.tensor([1, 0, 1]), torch.tensor([3, 7, 12])
+    last = model.n_layers - 1
+    sets = [[site] for site in model.sites(KINDS)]
+    sets += [[one, other] for one, other in combinations(model.sites(KINDS), 2) if last in (one.layer, other.layer)]
+    for sites in sets:
+        for prefix in (0, 1, batch.clean.shape[1] - 1):
+            edits, whole = {}, {}
+            for site in sites:
+                noise = torch.randn_like(traced.activations[site][rows])
+                noise[:, :prefix] = 0
+                edits[site] = lambda value, noise=noise: value + noise[:, -value.shape[1] :]
+                whole[site] = lambda value, noise=noise: value + noise
+            starts = [min(site.layer for site in sites)] * 3
+            resumed = resume(model, traced, rows, starts, prefix, edits, None, vocabulary, ways)
+            want = model.run(batch.clean[rows], whole)[:, vocabulary]
+            torch.testing.assert_close(resumed, want, atol=1e-6, rtol=1e-6)
+            assert (resumed - traced.logits[rows][:, vocabulary]).abs().max() > 1e-4
+
+
+def test_rows_of_higher_layers_join_in_there(model: Model) -> None:
+    batch = next(tiny_pairs(model).batches())
+    traced = trace(model, batch.clean, model.sites(KINDS))
+    rows, starts = torch.tensor([1, 0, 1, 0]), [0, 1, 1, 2]
+    noise = {layer: torch.randn_like(traced.activations[Site("neuron", layer)][:1]) for layer in range(model.n_layers)}
+    for prefix in (0, 2):
+        seen = {}
+
+        def edit(live: torch.Tensor, layer: int, prefix: int = prefix, seen: dict = seen) -> torch.Tensor:
+            seen[layer] = len(live)
+            own = torch.tensor([start == layer for start in starts[: len(live)]])
+            return live + own[:, None, None, None] * noise[layer][:, prefix:][:, -live.shape[1] :]
+
+        edits = {Site("neuron", layer): partial(edit, layer=layer) for layer in range(model.n_layers)}
+        together = resume(model, traced, rows, starts, prefix, edits)
+        assert seen == {0: 1, 1: 3, 2: 4}
+        for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
+
+            def alone(live: torch.Tensor, start: int = start, prefix: int = prefix) -> torch.Tensor:
+                return live + torch.cat([0 * noise[start][:, :prefix], noise[start][:, prefix:]], dim=1)
+
+            want = model.run(batch.clean[row][None], {Site("neuron", start): alone})[0]
+            torch.testing.assert_close(together[number], want, atol=1e-6, rtol=1e-6)
+
+
+def test_every_shortcut_works_on_every_architecture(model: Model) -> None:
+    assert model.shortcuts == tuple(SHORTCUTS)
+
+
+def test_trying_shortcuts_counts_as_no_pass() -> None:
+    model = tiny_model("llama")
+    assert model.shortcuts
+    assert model.passes.forward == 0
+
+
+def test_edits_that_only_round_cost_no_shortcut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last MLP is silent: its edit moves logits by 0, or by a rounding where sums have another order."""
+
+    def rounded_otherwise(*arguments: Any) -> torch.Tensor:
+        logits = resume(*arguments)
+        return logits + 4 * torch.finfo(logits.dtype).eps * logits.abs().max()
+
+    monkeypatch.setattr(replay, "resume", rounded_otherwise)
+    assert linear_model().shortcuts == tuple(SHORTCUTS)
+
+
+def test_a_native_model_has_no_cache_and_takes_the_other_shortcuts() -> None:
+    model = linear_model()
+    assert model.shortcuts == tuple(SHORTCUTS)
+    batch = next(tiny_pairs(model).batches())
+    traced = trace(model, batch.clean, model.sites(KINDS))
+    resume(model, traced, torch.tensor([0]), [1], 2, {Site("head", 1): lambda live: live / 2})
+    assert "prefix" not in model.passes.shortcuts
+
+
+def test_a_shortcut_that_changes_the_logits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a model whose attention adds the residual stream itself: handing its traced output on would lose that."""
+    model = tiny_model("llama")
+    attention = model.blocks[2].attn
+    plain = attention.forward
+    vars(attention)["forward"] = lambda *a, **k: (plain(*a, **k)[0] + k["hidden_states"], None)
+    assert "site" not in model.shortcuts
+    assert {"layers", "prefix", "answers"} <= set(model.shortcuts)
+
+
+def test_a_shortcut_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object) -> None:
+        raise TypeError
+
+    monkeypatch.setattr(replay, "_at_last_position", fails)
+    assert tiny_model("llama").shortcuts == tuple(way for way in SHORTCUTS if way != "last position")
+
+
+def test_nothing_is_left_on_the_model(model: Model) -> None:
+    batch = next(tiny_pairs(model).batches())
+    before = model.run(batch.clean)
+    traced = trace(model, batch.clean, model.sites(KINDS))
+    with pytest.raises(ZeroDivisionError):
+        resume(model, traced, torch.tensor([0]), [1], 1, {Site("head", 1): lambda live: 1 / 0})
+    assert torch.equal(model.run(batch.clean), before)
+    assert not [module for module in model.bridge.modules() if "forward" in vars(module)]
+
+
+def test_passes_say_which_shortcuts_rows_took(llama: Model) -> None:
+    batch = next(tiny_pairs(llama).batches())
+    length = batch.clean.shape[1]
+    traced = trace(llama, batch.clean, llama.sites(KINDS))
+    llama.passes.shortcuts.clear()
+    before = llama.passes.whole_forward
+    resume(llama, traced, torch.tensor([0, 1]), [1, 1], 2, {Site("head", 1): lambda live: live / 2})
+    assert llama.passes.shortcuts == {"layers": 2, "site": 2, "prefix": 2, "last position": 2}
+    assert llama.passes.whole_forward - before == pytest.approx(2 * (2 / 3) * (length - 2) / length)
+
+
+SETTINGS = [
+    ("noising", "counterfactual", logit_diff),
+    ("noising", "zero", prob_diff),
+    ("noising", "mean", logit_diff),
+    ("denoising", "counterfactual", prob_diff),
+]
+
+
+@pytest.mark.parametrize(("direction", "replacement", "metric"), SETTINGS)
+def test_no_score_depends_on_the_shortcuts(model: Model, direction: str, replacement: str, metric: Metric) -> None:
+    pairs = tiny_pairs(model, PAIRS, metric)
+    for name, options in (("activation-patching", {"neurons": 5}), ("integrated-gradients", {"steps": 3})):
+        method = load_method(name, **options)
+        vars(model)["shortcuts"] = ()
+        whole = method.scores(model, pairs, KINDS, replacement, direction)
+        vars(model)["shortcuts"] = tuple(SHORTCUTS)
+        for kind, scores in method.scores(model, pairs, KINDS, replacement, direction).items():
+            torch.testing.assert_close(scores.values, whole[kind].values, atol=1e-5, rtol=0, equal_nan=True)
+            taken = scores.provenance["shortcuts"]
+            assert ("answers" in taken) == (metric is logit_diff)
+            assert {"layers", "last position", "prefix"} <= set(taken)
+            assert whole[kind].provenance["shortcuts"] == {}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_trying_shortcuts_sees_lost_edits_in_every_precision(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    assert tiny_model("llama", dtype=dtype).shortcuts == tuple(SHORTCUTS)
+
+    def without_edits(model: Model, traced: Any, rows: Any, starts: Any, prefix: Any, edits: Any, *rest: Any) -> Any:
+        return resume(model, traced, rows, starts, prefix, dict.fromkeys(edits, lambda live: None), *rest)
+
+    monkeypatch.setattr(replay, "resume", without_edits)
+    assert tiny_model("llama", dtype=dtype).shortcuts == ()

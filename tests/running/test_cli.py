@@ -1,0 +1,253 @@
+"""What a person at the keyboard sees: exit codes, messages, tables. Nothing ends in a traceback."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmark.cli import main
+from benchmark.prompts.dataset import write_csv
+from benchmark.prompts.tokens import Tokens
+from benchmark.store.folder import Results
+from tests.tiny import PAIRS
+
+HOUSE = "from benchmark import PromptPair, Task, logit_diff\n"
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> str:
+    pairs = [f"PromptPair({p.clean!r}, {p.corrupted!r}, {p.correct!r}, {p.incorrect!r})" for p in PAIRS]
+    path = tmp_path / "plugin.py"
+    path.write_text(f"{HOUSE}t = Task('tiny', 'Tiny', logit_diff, 'A tiny task.', prompt_pairs=[{', '.join(pairs)}])\n")
+    return str(path)
+
+
+def words(folder: Path, plugin: str, out: Path, /, **options: str) -> list[str]:
+    given = {
+        "model": str(folder),
+        "task": "tiny",
+        "plugin": plugin,
+        "out": str(out),
+        "device": "cpu",
+        "methods": "random",
+    }
+    return [
+        "run",
+        *(word for name, value in (given | options).items() for word in (f"--{name.replace('_', '-')}", value)),
+    ]
+
+
+def test_run_prints_the_table_and_where_the_report_lies(
+    folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r"
+    methods = "activation-patching,attribution-patching,random"
+    assert main(words(folder, plugin, out, methods=methods, components="head,neuron")) == 0
+    printed = capsys.readouterr()
+    assert "heads against activation-patching" in printed.out
+    assert "neurons against activation-patching" in printed.out
+    assert f"Report: {out / 'report' / 'report.html'}" in printed.out
+    assert "accuracy" in printed.out
+    text = (out / "report" / "report.md").read_text()
+    assert all(
+        (out / "report" / line.split("](")[1].split(")")[0]).is_file()
+        for line in text.splitlines()
+        if line.startswith("![")
+    )
+    before = (out / "report" / "report.md").read_bytes()
+    assert main(["report", str(out)]) == 0
+    assert (out / "report" / "report.md").read_bytes() == before
+
+
+def test_several_models_share_a_folder(plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "r"
+    asked = ["run", "--model", "pocket@step-0,pocket", "--task", "ioi", "--pairs", "3", "--out", str(out)]
+    assert main([*asked, "--methods", "activation-patching,random", "--device", "cpu"]) == 0
+    assert {cell.model for cell in Results(out).cells} == {"pocket@step-0", "pocket"}
+    assert "4 cells in" in capsys.readouterr().out
+    assert main(["run", "--model", ","]) == 2
+    assert "--model names no model" in capsys.readouterr().err
+
+
+def test_dry_run_shows_plan_and_cost_and_writes_nothing(
+    folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "r"
+    methods = "activation-patching,attribution-patching"
+    assert main([*words(folder, plugin, out, methods=methods, pairs="3"), "--dry-run"]) == 0
+    assert "tiny: 3 pairs x 2 methods, at most 207 forward and 3 backward passes" in capsys.readouterr().err
+    assert not out.exists()
+
+
+BAD = {
+    "unknown task": ({"task": "tinny"}, "There is no task 'tinny'. Did you mean 'tiny'?"),
+    "unknown method": ({"methods": "randon"}, "There is no method 'randon'. Did you mean 'random'?"),
+    "unknown option of a method": ({"methods": "integrated-gradients:step=2"}, "no option 'step'. Did you mean"),
+    "a method named twice": ({"methods": "random,random"}, "names random twice"),
+    "unknown component": ({"components": "heads"}, "--components heads: choose from head, neuron"),
+    "unknown replacement": ({"replacement": "noise"}, "can't do replacement 'noise'; it can do counterfactual, zero"),
+    "unknown direction": ({"direction": "sideways"}, "can't do direction 'sideways'"),
+    "unknown metric": ({"metric": "loss"}, "There is no metric 'loss'; choose default, logit_diff, prob_diff"),
+    "unknown split": ({"split": "test"}, "split is 'test'; choose discovery or evaluation"),
+    "no pairs": ({"pairs": "0"}, "--pairs 0: at least 1 pair is needed"),
+    "denoising by zero": ({"direction": "denoising", "replacement": "zero"}, "Use --direction noising with 'zero'"),
+    "what a method can't do": (
+        {"methods": "captum-integrated-gradients", "replacement": "zero"}, "can't do replacement 'zero'",
+    ),
+    "input path by mean": (
+        {"methods": "integrated-gradients:path=input", "replacement": "mean"}, "Choose another path",
+    ),
+    "mean without a discovery split": ({"replacement": "mean"}, "takes means over the discovery split"),
+    "no method": ({"methods": ","}, "--methods names no method"),
+    "layers out of range": (
+        {"methods": "activation-patching:layers=7", "components": "neuron"}, "has layers 0-2",
+    ),
+    "a plugin that isn't there": ({"plugin": "nowhere.py"}, "There is no plugin file 'nowhere.py'"),
+    "a model that isn't there": ({"model": "./nowhere"}, "There is no model folder './nowhere'"),
+    "a device that isn't there": ({"device": "gpu"}, "Device 'gpu' can't be used"),
+    "an empty split": ({"split": "discovery"}, "No discovery pair of task 'tiny' survives the audit"),
+    "an output folder that can't be written": ({"out": "/dev/null/r"}, "Give another: --out FOLDER"),
+    "a dataset that isn't there": ({"dataset": "nowhere.csv"}, "The dataset 'nowhere.csv' can't be read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_exits_with_2_and_says_what_to_do(
+    case: str, folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options, message = BAD[case]
+    assert main(words(folder, plugin, tmp_path / "r", **options)) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("attribution-bench: ")
+    assert message in printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_dataset_with_a_missing_column_or_unequal_lengths(
+    folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from dataclasses import replace
+
+    path = tmp_path / "own.csv"
+    row = replace(PAIRS[0], id="r1", split="evaluation")
+    path.write_text(write_csv([row]).replace("incorrect", "wrong"))
+    assert main(words(folder, plugin, tmp_path / "r", dataset=str(path))) == 2
+    assert "own.csv has no column 'incorrect'" in capsys.readouterr().err
+    path.write_bytes(write_csv([row]).encode() + b"caf\xe9")
+    assert main(words(folder, plugin, tmp_path / "r", dataset=str(path))) == 2
+    assert "It must be a CSV file in UTF-8" in capsys.readouterr().err
+    path.write_text("\ufeff" + write_csv([row]))  # as spreadsheets save it
+    assert main(words(folder, plugin, tmp_path / "bom", dataset=str(path))) == 0
+    path.write_text(write_csv([replace(row, corrupted="Ann gave milk to")]))
+    assert main(words(folder, plugin, tmp_path / "r", dataset=str(path))) == 2
+    assert "1 x clean and corrupted differ in length" in capsys.readouterr().err
+    path.write_text(write_csv([row]))
+    assert main(words(folder, plugin, tmp_path / "r", dataset=str(path))) == 0
+
+
+@pytest.mark.smollm2
+def test_a_public_file_runs_on_the_real_model(tmp_path: Path, smollm2_tokens: Tokens) -> None:
+    mary, john = (smollm2_tokens.answer(name)[0] for name in (" Mary", " John"))
+    path = tmp_path / "ioi.csv"
+    prompts = [f"When Mary and John sat down{mark} John gave tea to" for mark in (",", "")]
+    rows = [f'"{prompt}","{prompt.replace("John gave", "Mary gave")}",{mary},{john}' for prompt in prompts]
+    path.write_text("clean,corrupted,correct_idx,incorrect_idx\n" + "\n".join(rows) + "\n")
+    out = tmp_path / "r"
+    asked = ["run", "--model", "smollm2-135m", "--task", "ioi", "--dataset", str(path), "--out", str(out)]
+    asked += ["--dataset-tokenizer", "smollm2-135m"]
+    assert main([*asked, "--methods", "attribution-patching", "--device", "cpu"]) == 0
+    cell = Results(out).cells[0]
+    assert (cell.arrays["clean_metric"] > 1).all()
+    assert (cell.arrays["corrupted_metric"] < -1).all()
+
+
+def test_ids_that_are_no_starts_of_words_are_refused(
+    folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    path = tmp_path / "ioi.csv"
+    path.write_text(
+        "clean,corrupted,correct_idx,incorrect_idx\n"
+        f"Mary and John gave milk to,Ann and John gave milk to,{tokenizer['Mary']},{tokenizer['John']}\n"
+    )
+    # a word-level vocabulary has no spaces in its words, so its ids are no starts of words: said, not guessed
+    assert main(words(folder, plugin, tmp_path / "r", dataset=str(path), dataset_tokenizer=str(folder))) == 2
+    assert "--dataset-tokenizer MODEL" in capsys.readouterr().err
+
+
+def test_a_failed_cell_exits_with_1(
+    folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text(
+        "from dataclasses import dataclass\nfrom benchmark import Cost, Method\n"
+        "@dataclass(frozen=True)\nclass Broken(Method):\n    name = 'broken'\n    summary = 's'\n"
+        "    def attribute(self, model, batch, request):\n        return {}\n"
+        "    def cost(self, model, request):\n        return Cost(1, 0)\n"
+    )
+    asked = words(folder, plugin, tmp_path / "r", methods="broken,random")
+    assert main([*asked, "--plugin", str(broken)]) == 1
+    printed = capsys.readouterr()
+    assert "Traceback" not in printed.err
+    assert main([*asked, "--plugin", str(broken), "--debug"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+    assert "FAILED tiny x broken: Method 'broken' returned nothing for kind 'head'" in printed.err
+    assert "1 of 2 cells failed" in printed.err
+    assert "random" in printed.out
+
+
+def test_lists_and_audit(folder: Path, plugin: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "tasks", "--plugin", plugin]) == 0
+    assert "A tiny task. [logit_diff]" in capsys.readouterr().out
+    assert main(["list", "methods"]) == 0
+    assert "(options: steps=16, path=site)" in capsys.readouterr().out
+    assert main(["list", "models"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("pocket", "pocket@step-0", "smollm2-135m"))
+    assert main(["audit", "--model", str(folder), "--task", "tiny", "--plugin", plugin]) == 0
+    assert "| tiny | 5 | 5 | - |" in capsys.readouterr().out
+
+
+def test_generate_writes_what_the_repository_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--task", "ioi", "--out", str(tmp_path)]) == 0
+    root = Path(__file__).parents[2]
+    assert (tmp_path / "ioi.csv").read_bytes() == (root / "datasets" / "ioi.csv").read_bytes()
+
+
+def test_unknown_flags_get_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "--metods", "random"])
+    assert caught.value.code == 2
+    assert "--methods" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["report", "generate"])
+def test_other_commands_refuse_an_unwritable_folder_too(
+    command: str, folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(folder, plugin, tmp_path / "r")) == 0
+    capsys.readouterr()
+    asked = ["report", str(tmp_path / "r")] if command == "report" else ["generate", "--task", "ioi"]
+    assert main([*asked, "--out", "/dev/null/x"]) == 2
+    assert "/dev/null is no folder" in capsys.readouterr().err
+
+
+def test_a_damaged_run_json_is_named(
+    folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words(folder, plugin, tmp_path / "r")) == 0
+    (tmp_path / "r" / "run.json").write_text("{")
+    capsys.readouterr()
+    assert main(words(folder, plugin, tmp_path / "r")) == 2
+    assert "run.json is damaged" in capsys.readouterr().err
+
+
+def test_a_folder_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path)]) == 2
+    assert "is no results folder: it holds no run.json" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "/nowhere", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err

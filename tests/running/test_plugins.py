@@ -1,0 +1,145 @@
+"""How tasks and methods are found, and what goes wrong when they can't be."""
+
+import importlib.metadata
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from benchmark.engine.method import Method
+from benchmark.errors import BenchmarkError
+from benchmark.models.litmus import LITMUS
+from benchmark.running.plugins import build_method, discover, load_method, load_task
+
+TASK = """
+from benchmark import PromptPair, Task, logit_diff
+mine = Task(name={name!r}, title="T", metric=logit_diff, summary="s", prompt_pairs=[PromptPair("a", "b", " c", " d")])
+"""
+
+
+def plugin(folder: Path, name: str = "mine", file: str = "plugin.py") -> Path:
+    (folder / file).write_text(TASK.format(name=name))
+    return folder / file
+
+
+def test_the_built_in_plugins_are_found() -> None:
+    registry = discover()
+    tasks = {task.name for task in registry.chosen_tasks(("all",))}
+    assert tasks == {"ioi", "gender-bias", "greater-than", "capital-country", "sva", "hypernymy"}
+    assert set(registry.tasks) - tasks == {f"litmus/{name}" for name in LITMUS}
+    assert {"activation-patching", "attribution-patching", "integrated-gradients"} <= set(registry.methods)
+    assert [name for name, method in registry.methods.items() if method.reference] == ["activation-patching"]
+
+
+def test_a_plugin_file_adds_to_them(tmp_path: Path) -> None:
+    assert discover([plugin(tmp_path)]).task("mine").source == tmp_path / "plugin.py"
+
+
+def test_a_name_taken_twice_names_both_files(tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match=r"Two tasks are named 'ioi': in .*tasks/ioi.py and in .*plugin.py"):
+        discover([plugin(tmp_path, "ioi")])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = 1", "defines no Task value and no Method class"),
+        ("import nowhere_at_all", "can't be imported: ModuleNotFoundError"),
+        ("def broken(:", "can't be imported: SyntaxError"),
+    ],
+)
+def test_bad_plugin_files(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "p.py").write_text(text)
+    with pytest.raises(BenchmarkError, match=message):
+        discover([tmp_path / "p.py"])
+    with pytest.raises(BenchmarkError, match="There is no plugin file"):
+        discover([tmp_path / "none.py"])
+    (tmp_path / "p.txt").write_text("x")
+    with pytest.raises(BenchmarkError, match="no Python file"):
+        discover([tmp_path / "p.txt"])
+
+
+def test_a_method_in_a_file_with_postponed_annotations_works(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nfrom benchmark import Method\n"
+        "@dataclass(frozen=True)\nclass Mine(Method):\n    name = 'mine'\n    summary = 's'\n    power: float = 1.0\n"
+    )
+    assert discover([tmp_path / "p.py"]).method("mine:power=2").power == 2.0
+
+
+def test_unknown_names_get_suggestions() -> None:
+    with pytest.raises(BenchmarkError, match=r"There is no task 'greaterthan'. Did you mean 'greater-than'\?"):
+        load_task("greaterthan")
+    with pytest.raises(BenchmarkError, match=r"no method 'integrated-gradient'. Did you mean 'integrated-gradients'"):
+        load_method("integrated-gradient")
+
+
+@dataclass(frozen=True)
+class Optional(Method):
+    name = "with-options"
+    number: int = 1
+    share: float = 0.5
+    exact: bool = False
+    way: Literal["one", "other"] = "one"
+
+
+def test_options_are_parsed_by_their_types() -> None:
+    made = build_method(Optional, {"number": "3", "share": "0.25", "exact": "true", "way": "other"})
+    assert made == Optional(3, 0.25, True, "other")
+    assert made.label == "with-options:number=3:share=0.25:exact=True:way=other"
+    assert Optional().label == "with-options"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"nummber": "3"}, r"no option 'nummber'. Did you mean 'number'\? It takes number=1"),
+        ({"number": "three"}, r"number='three' is not a value of type int"),
+        ({"exact": "maybe"}, r"exact='maybe' is not a value of type bool"),
+        ({"number": 3.7}, r"number=3.7 is not a value of type int"),
+        ({"way": "third"}, r"way='third' is not one of one, other"),
+    ],
+)
+def test_bad_options_say_what_is_taken(options: dict[str, object], message: str) -> None:
+    with pytest.raises(BenchmarkError, match=message):
+        build_method(Optional, options)
+
+
+@pytest.mark.parametrize("spec", ["integrated-gradients:steps=0", "activation-patching:neurons=-1"])
+def test_options_out_of_range_are_refused(spec: str) -> None:
+    with pytest.raises(BenchmarkError, match=r"steps=0|neurons=-1"):
+        discover().method(spec)
+
+
+def test_entry_points_are_found_and_a_broken_one_is_skipped_with_a_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plugin(tmp_path, "from-a-package", "packaged_tasks.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    group = "attribution_bench.tasks"
+    found = [
+        importlib.metadata.EntryPoint("good", "packaged_tasks", group),
+        importlib.metadata.EntryPoint("bad", "not_installed_anywhere", group),
+    ]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found if group.endswith("tasks") else [])
+    with pytest.warns(UserWarning, match="Plugin bad = not_installed_anywhere is skipped"):
+        assert "from-a-package" in discover().tasks
+
+
+@pytest.mark.parametrize("name", ["tasks", "methods", "reports"])
+def test_a_module_that_shadows_ours_is_named(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.py").write_text("")
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "run.json").write_text('{"runs": []}')
+    run = subprocess.run(
+        [sys.executable, "-m", "benchmark.cli", *(["report", "r"] if name == "reports" else ["list", "tasks"])],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 2
+    assert f"The import name '{name}' is taken by {tmp_path / name}.py" in run.stderr

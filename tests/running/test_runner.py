@@ -1,0 +1,327 @@
+"""The runner and its results folder: resumable, bit-equal, honest about failures."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from benchmark.engine.memory import Chunk
+from benchmark.errors import BenchmarkError
+from benchmark.running.plan import Asked
+from benchmark.running.runner import execute, prepare, run
+from benchmark.store.folder import Results
+
+PLUGIN = """
+import time
+from dataclasses import dataclass
+from benchmark import Cost, Method, PromptPair, Task, logit_diff
+from methods.attribution_patching import AttributionPatching
+
+PAIRS = [
+    PromptPair("Mary and John gave milk to", "Ann and John gave milk to", " Mary", " John", cluster="a"),
+    PromptPair("the cat near a dog", "the bird near a dog", " is", " are", cluster="b"),
+    PromptPair("John likes the fish and", "John sees the fish and", " Mary", " Tom", cluster="c"),
+    PromptPair("the dog likes a fish", "the cat likes a fish", " is", " are", split="discovery"),
+]
+one = Task(name="one", title="One", metric=logit_diff, summary="s", prompt_pairs=PAIRS)
+two = Task(name="two", title="Two", metric=logit_diff, summary="s", prompt_pairs=PAIRS[:2] + PAIRS[3:])
+empty = Task(name="empty", title="Empty", metric=logit_diff, summary="s", prompt_pairs=[PAIRS[3]])
+
+
+@dataclass(frozen=True)
+class Slow(AttributionPatching):
+    name = "slow"
+
+    def attribute(self, model, batch, request):
+        time.sleep(0.3)
+        return super().attribute(model, batch, request)
+
+
+@dataclass(frozen=True)
+class Broken(Method):
+    name = "broken"
+    summary = "fails"
+
+    def attribute(self, model, batch, request):
+        raise ZeroDivisionError("on purpose")
+
+    def cost(self, model, request):
+        return Cost(1, 0)
+"""
+METHODS = ("activation-patching", "attribution-patching", "slow", "random")
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("plugin") / "plugin.py"
+    path.write_text(PLUGIN)
+    return str(path)
+
+
+@pytest.fixture
+def options(folder: Path, plugin: str) -> dict[str, object]:
+    return {"model": str(folder), "tasks": ("one", "two"), "methods": METHODS, "plugins": (plugin,), "device": "cpu"}
+
+
+def command(folder: Path, plugin: str, out: Path, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "benchmark.cli", "run", "--model", str(folder), "--tasks", "one,two", "--plugin", plugin,
+        "--methods", ",".join(METHODS), "--out", str(out), "--device", "cpu", *more,
+    ]  # fmt: skip
+
+
+def arrays(out: Path) -> dict[str, bytes]:
+    files = sorted(out.glob("cells/*/*/*/scores.safetensors"))
+    return {str(file.relative_to(out)): file.read_bytes() for file in files}
+
+
+def times(out: Path) -> dict[str, int]:
+    return {str(file.relative_to(out)): file.stat().st_mtime_ns for file in out.glob("cells/*/*/*/cell.json")}
+
+
+def test_a_run_stores_every_cell_with_scores_that_the_method_gives(options: dict, tmp_path: Path) -> None:
+    results = run(out=tmp_path / "r", **options)
+    assert len(results.cells) == 2 * len(METHODS)
+    plan = prepare(Asked(**options), tmp_path / "r")
+    cell = next(c for c in plan.cells if c.key["task"]["name"] == "one" and c.method.name == "activation-patching")
+    want = cell.method.scores(plan.model, cell.task_pairs.pairs, chunk=plan.chunk)["head"]
+    got = results.scores("one", "activation-patching", "head")
+    np.testing.assert_array_equal(got, want.values.numpy())
+    stored = next(c for c in results.cells if c.task == "one" and c.identity[0] == "activation-patching")
+    assert stored.info["key"]["pair_ids"] == list(want.pair_ids)
+    assert [pair["cluster"] for pair in stored.info["pairs"]] == [p.prompt.cluster for p in cell.task_pairs.pairs.pairs]
+    np.testing.assert_array_equal(stored.arrays["clean_metric"], want.clean_metric.float().numpy())
+    provenance = stored.info["provenance"]
+    assert provenance["versions"]["torch"]
+    assert {"commit", "dirty", "device", "seconds", "passes", "peak_memory_bytes", "seed"} <= set(provenance)
+    right = int(((want.clean_metric > 0) & (want.clean_metric > want.corrupted_metric)).sum())
+    assert stored.info["accuracy"] == {"right": right, "of": len(want.pair_ids)}
+
+
+def test_killed_in_the_middle_and_run_again_nothing_is_lost_and_the_bits_are_the_same(
+    folder: Path, plugin: str, tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    subprocess.run(command(folder, plugin, whole), check=True, capture_output=True)
+    process = subprocess.Popen(command(folder, plugin, broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while len(times(broken)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = times(broken)
+    assert 2 <= len(finished) < 2 * len(METHODS)
+    again = subprocess.run(command(folder, plugin, broken), check=True, capture_output=True, text=True)
+    assert f"{len(finished)} of {2 * len(METHODS)} cells are stored already" in again.stderr
+    after = times(broken)
+    assert all(after[name] == stamp for name, stamp in finished.items())
+    assert arrays(broken) == arrays(whole)
+    assert len(json.loads((broken / "run.json").read_text())["runs"]) == 1
+
+
+def test_an_interrupt_keeps_finished_cells_and_exits_with_130(folder: Path, plugin: str, tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    process = subprocess.Popen(
+        command(folder, plugin, out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background starts without it
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not times(out) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate()
+    assert process.returncode == 130
+    assert "finished cells are kept" in stderr
+    assert "Traceback" not in stderr
+    assert 1 <= len(Results(out).cells) < 2 * len(METHODS)
+
+
+def test_two_plans_in_one_folder_keep_their_cells_apart(options: dict, tmp_path: Path) -> None:
+    few = run(out=tmp_path / "r", **{**options, "methods": ("random",), "pairs": 2}).cells
+    first = times(tmp_path / "r")
+    both = run(out=tmp_path / "r", **{**options, "methods": ("random",), "pairs": 3})
+    assert len(few) == 2
+    assert all(times(tmp_path / "r")[name] == stamp for name, stamp in first.items())
+    assert {(cell.task, len(cell.info["key"]["pair_ids"])) for cell in both.cells} == {
+        ("one", 2),
+        ("one", 3),
+        ("two", 2),
+    }
+    assert len(both.runs) == 2
+    with pytest.raises(BenchmarkError, match="that differ in model, pairs, metric or seed"):
+        both.scores("one", "random", "head")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"seed": 1}, {"replacement": "mean"}, {"direction": "denoising"}, {"metric": "prob_diff"}, {"prepend_bos": True}],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_changed_configuration_is_never_served_from_an_old_cell(options: dict, tmp_path: Path, change: dict) -> None:
+    asked = {**options, "methods": ("attribution-patching",), "tasks": ("one",)}
+    run(out=tmp_path / "r", **asked)
+    assert len(run(out=tmp_path / "r", **asked, **change).cells) == 2
+
+
+def test_another_tokenizer_or_an_edited_plugin_makes_new_cells(
+    options: dict, tmp_path: Path, folder: Path, plugin: str
+) -> None:
+    """The weights are the same, the tokens or the code are not: an old cell would be a wrong answer."""
+    asked = {**options, "methods": ("slow",), "tasks": ("one",)}
+    run(out=tmp_path / "r", **asked)
+    other = shutil.copytree(folder, tmp_path / folder.name)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = tokenizer["model"]["vocab"]
+    vocabulary["cat"], vocabulary["dog"] = vocabulary["dog"], vocabulary["cat"]
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert len(run(out=tmp_path / "r", **{**asked, "model": str(other)}).cells) == 2
+    edited = tmp_path / "edited.py"
+    edited.write_text(Path(plugin).read_text() + "\n# another version\n")
+    assert len(run(out=tmp_path / "r", **{**asked, "plugins": (str(edited),)}).cells) == 3
+
+
+@pytest.mark.parametrize("damage", ["truncated scores", "edited scores", "edited cell", "no scores", "half a cell"])
+def test_a_damaged_cell_is_named_and_computed_again(options: dict, tmp_path: Path, damage: str) -> None:
+    asked = {**options, "methods": ("random",)}
+    out = tmp_path / "r"
+    run(out=out, **asked)
+    before = arrays(out)
+    victim = sorted(out.glob("cells/*/*/*"))[0]
+    scores, cell = victim / "scores.safetensors", victim / "cell.json"
+    if damage == "truncated scores":
+        scores.write_bytes(scores.read_bytes()[:-4])
+    elif damage == "edited scores":
+        scores.write_bytes(scores.read_bytes()[:-4] + b"\0\0\0\1")
+    elif damage == "edited cell":
+        cell.write_text(cell.read_text().replace('"right": ', '"right": 1'))
+    elif damage == "no scores":
+        scores.unlink()
+    else:
+        cell.write_text(cell.read_text()[:100])
+    results = Results(out)
+    assert len(results.cells) == 1
+    assert victim.name in str(results.damaged[0])
+    said: list[str] = []
+    mended = execute(prepare(Asked(**asked), out), out, said.append)
+    assert victim.name in said[0]
+    assert "computed again" in said[0]
+    assert not mended.damaged
+    assert arrays(out) == before
+
+
+def test_a_failed_cell_stops_no_other_and_is_tried_again(options: dict, tmp_path: Path, plugin: str) -> None:
+    asked = {**options, "methods": ("broken", "random"), "tasks": ("one", "empty")}
+    results = run(out=tmp_path / "r", **asked)
+    assert [(cell.task, cell.identity[0]) for cell in results.cells] == [("one", "random")]
+    errors = {(cell.task, cell.identity[0]): cell.error for cell in results.failures}
+    assert errors["one", "broken"] == "ZeroDivisionError: on purpose"
+    assert "No evaluation pair of task 'empty' survives" in str(errors["empty", "random"])
+    before = times(tmp_path / "r")
+    run(out=tmp_path / "r", **asked)
+    changed = [name for name, stamp in times(tmp_path / "r").items() if stamp != before[name]]
+    assert len(changed) == 3
+
+
+def test_force_computes_stored_cells_again(options: dict, tmp_path: Path) -> None:
+    asked = {**options, "methods": ("random",)}
+    run(out=tmp_path / "r", **asked)
+    before, stamps = arrays(tmp_path / "r"), times(tmp_path / "r")
+    execute(prepare(Asked(**asked), tmp_path / "r"), tmp_path / "r", lambda message: None, force=True)
+    assert arrays(tmp_path / "r") == before
+    assert all(times(tmp_path / "r")[name] != stamp for name, stamp in stamps.items())
+
+
+def test_the_chunk_size_of_an_interrupted_run_is_used_again(options: dict, tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    plan = prepare(Asked(**options), out)
+    execute(replace(plan, chunk=Chunk(33, 2)), out, lambda message: None)
+    assert prepare(Asked(**options), out).chunk == Chunk(33, 2)
+    assert prepare(Asked(**{**options, "pairs": 1}), out).chunk == plan.chunk
+    assert {cell.info["provenance"]["chunk"]["tokens"] for cell in Results(out).cells} == {33}
+
+
+def test_the_chunk_of_another_device_is_not_used_again(options: dict, tmp_path: Path) -> None:
+    plan = prepare(Asked(**options), tmp_path / "r")
+    execute(replace(plan, chunk=Chunk(33, 2)), tmp_path / "r", lambda message: None)
+    file = tmp_path / "r" / "run.json"
+    file.write_text(file.read_text().replace('"device": "cpu"', '"device": "cuda"'))
+    assert '"cuda"' in file.read_text()
+    assert prepare(Asked(**options), tmp_path / "r").chunk != Chunk(33, 2)
+
+
+def test_the_memory_budget_sets_the_chunk(options: dict, tmp_path: Path) -> None:
+    small = prepare(Asked(**options, memory="3MiB"), tmp_path / "r").chunk
+    assert small < prepare(Asked(**options, memory="1GiB"), tmp_path / "r").chunk
+    with pytest.raises(BenchmarkError, match="--memory lots: write a size such as"):
+        prepare(Asked(**options, memory="lots"), tmp_path / "r")
+
+
+def test_min_metric_leaves_pairs_out_and_counts_them(options: dict, tmp_path: Path) -> None:
+    asked = {**options, "methods": ("random",), "tasks": ("one",)}
+    everything = run(out=tmp_path / "a", **asked)
+    clean = everything.cells[0].arrays["clean_metric"]
+    threshold = float(np.sort(clean)[1])
+    filtered = run(out=tmp_path / "b", min_metric=threshold, **asked)
+    cell = filtered.cells[0]
+    assert (cell.arrays["clean_metric"] >= threshold).all()
+    assert cell.info["filter"] == {"min_metric": threshold, "left_out": 1}
+    assert cell.info["accuracy"] == everything.cells[0].info["accuracy"]  # over all pairs, before the filter
+    with pytest.raises(BenchmarkError, match=r"none of the 3 evaluation pairs of task 'one' has a metric of 1000000.0"):
+        run(out=tmp_path / "c", min_metric=1e6, **asked)
+
+
+def test_an_unfinished_write_is_no_cell(options: dict, tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    run(out=out, **{**options, "methods": ("random",)})
+    cell = sorted(out.glob("cells/*/*/*"))[0]
+    shutil.copytree(cell, cell.with_name(f".{cell.name}.abcd1234"))
+    assert len(Results(out).cells) == 2
+
+
+def test_a_sample_of_neurons_is_stored_with_its_probability(options: dict, tmp_path: Path) -> None:
+    asked = {**options, "methods": ("activation-patching:neurons=5:layers=1-2",), "components": ("neuron",)}
+    cell = run(out=tmp_path / "r", **asked).cells[0]
+    measured = ~np.isnan(cell.values("neuron")).any(0)
+    assert measured.sum(1).tolist() == [0, 5, 5]
+    probability = cell.probability("neuron")
+    assert np.unique(probability[measured]).tolist() == [np.float32(5 / 20)]
+    assert not probability[~measured].any()
+    again = run(out=tmp_path / "again", **asked).cells[0]
+    np.testing.assert_array_equal(cell.values("neuron"), again.values("neuron"))
+    assert load_file(cell.folder / "scores.safetensors")["neuron.values"].dtype == np.float32
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_before_any_work(options: dict, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    with pytest.raises(BenchmarkError, match=r"is no folder. Give another: --out FOLDER"):
+        run(out=blocked / "r", **options)
+    if os.geteuid() != 0:  # root may write anywhere
+        tmp_path.chmod(0o500)
+        with pytest.raises(BenchmarkError, match="may not be written to"):
+            run(out=tmp_path / "r", **options)
+
+
+@pytest.mark.parametrize("place", ["run.json", "cell.json"])
+def test_a_folder_of_a_newer_version_is_refused_and_left_alone(options: dict, tmp_path: Path, place: str) -> None:
+    from benchmark.store.folder import sha256
+
+    asked = {**options, "methods": ("random",)}
+    run(out=tmp_path / "r", **asked)
+    path = next((tmp_path / "r").rglob(place))
+    body = json.loads(path.read_text()) | {"schema": 99}
+    body.pop("cell_sha256", None)
+    path.write_text(json.dumps({**body, "cell_sha256": sha256(body)}))
+    before = path.read_bytes()
+    with pytest.raises(BenchmarkError, match=f"{place} has schema 99, .* a newer version"):
+        run(out=tmp_path / "r", **asked)
+    assert path.read_bytes() == before
