@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.store import SCHEMA, Results
-from reports.comparisons import compared, primary
+from benchmark.analysis.comparisons import compared, primary
+from benchmark.store.folder import SCHEMA, Results
 from reports.report import write_report
 from reports.terminal import terminal_summary
 
