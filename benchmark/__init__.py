@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from benchmark.conformance import ConformanceError as ConformanceError
     from benchmark.conformance import check_method as check_method
     from benchmark.conformance import check_task as check_task
-    from benchmark.engine.method import Cost as Cost
     from benchmark.engine.method import Method as Method
-    from benchmark.engine.method import Request as Request
-    from benchmark.engine.method import Scores as Scores
+    from benchmark.engine.request import Cost as Cost
+    from benchmark.engine.request import Request as Request
+    from benchmark.engine.scores import Scores as Scores
     from benchmark.errors import BenchmarkError as BenchmarkError
     from benchmark.models.loading import load_model as load_model
     from benchmark.models.loading import load_tokens as load_tokens
@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 _HOME = {
     "BenchmarkError": "errors",
     "ConformanceError": "conformance",
-    "Cost": "engine.method",
+    "Cost": "engine.request",
     "Method": "engine.method",
     "PromptPair": "prompts.dataset",
-    "Request": "engine.method",
+    "Request": "engine.request",
     "Results": "store.folder",
-    "Scores": "engine.method",
+    "Scores": "engine.scores",
     "Task": "prompts.task",
     "check_method": "conformance",
     "check_task": "conformance",

@@ -56,14 +56,14 @@ def run(asked: argparse.Namespace) -> int:
 
 def baselines(asked: argparse.Namespace) -> int:
     """The founding experiment: the same methods with every replacement, in one results folder."""
-    from benchmark.statistics.matched_baselines import BASELINES
+    from benchmark.components import REPLACEMENTS
 
     methods = (
         f"activation-patching{_all_neurons(asked)}", f"integrated-gradients:steps={asked.steps}",
         "attribution-patching",
     )  # fmt: skip
     out = Path(asked.out or Path("results") / f"baselines-{Path(asked.model).name}")
-    return _carry_out(asked, [{"methods": methods, "replacement": baseline} for baseline in BASELINES], out)
+    return _carry_out(asked, [{"methods": methods, "replacement": baseline} for baseline in REPLACEMENTS], out)
 
 
 def litmus(asked: argparse.Namespace) -> int:
@@ -237,19 +237,15 @@ def generate(asked: argparse.Namespace) -> int:
 
 def _describe(plan: Any) -> str:
     """The plan and its cost, a line a task."""
-    model = plan.model
-    lines = [
-        f"{model.name}: {model.n_layers} layers x {model.n_heads} heads, {model.n_layers * model.d_mlp} neurons, "
-        f"{str(model.dtype).removeprefix('torch.')} on {model.device}"
-    ]
-    for task_pairs in plan.tasks:
-        cells = [cell for cell in plan.cells if cell.task_pairs is task_pairs]
-        if task_pairs.pairs is None:
-            lines.append(f"  {task_pairs.task.name}: {task_pairs.error}")
+    lines = [repr(plan.model)]
+    for found in plan.behaviours:
+        cells = [cell for cell in plan.cells if cell.behaviour is found]
+        if found.pairs is None:
+            lines.append(f"  {found.task.name}: {found.error}")
             continue
         forward, backward = (sum(cell.cost[place] for cell in cells) for place in (0, 1))
         lines.append(
-            f"  {task_pairs.task.name}: {len(task_pairs.pairs)} pairs x {len(cells)} methods, "
+            f"  {found.task.name}: {len(found.pairs)} pairs x {len(cells)} methods, "
             f"at most {forward} forward and {backward} backward passes"
         )
     lines.append(_estimate(plan))
@@ -258,7 +254,7 @@ def _describe(plan: Any) -> str:
 
 def _estimate(plan: Any) -> str:
     """Seconds for the whole plan, from one timed forward of full size."""
-    batch = next(next(p.pairs.batches()) for p in plan.tasks if p.pairs is not None)
+    batch = next(next(found.pairs.batches()) for found in plan.behaviours if found.pairs is not None)
     rows = max(1, plan.chunk.tokens // batch.clean.shape[1])
     tokens = batch.clean[:1].expand(rows, -1)
     plan.model.activations(tokens, [])
@@ -267,9 +263,9 @@ def _estimate(plan: Any) -> str:
     token_seconds = (time.perf_counter() - started) / tokens.numel()
     total = 0.0
     for cell in plan.cells:
-        if (pairs := cell.task_pairs.pairs) is not None:
+        if (pairs := cell.behaviour.pairs) is not None:
             length = sum(len(pair.clean) for pair in pairs.pairs) / len(pairs)
-            total += cell.work * length * token_seconds
+            total += cell.rows * length * token_seconds
     return f"  {len(plan.cells)} cells, at most about {max(1, round(total / 60))} min if none is stored yet"
 
 

@@ -1,1 +1,42 @@
-"""The words of a request: kinds of component, directions, replacements, and which go together. Imports nothing."""
+"""The words of a request: kinds of component, directions, replacements, and which go together. Imports nothing heavy.
+
+Where a kind's activation is read and written stands in `engine.model`.
+"""
+
+from typing import NamedTuple
+
+KINDS = ("head", "neuron")
+DIRECTIONS = ("noising", "denoising")
+REPLACEMENTS = ("counterfactual", "zero", "mean")  # what integrated gradients call the baseline
+
+_LETTERS = {"head": "H", "neuron": "N"}
+_MANY = ("neuron",)
+
+
+class Way(NamedTuple):
+    """What is done to a prompt: its direction, and what replaces an activation."""
+
+    direction: str
+    replacement: str
+
+    def __str__(self) -> str:
+        return f"{self.direction} with {self.replacement}"
+
+
+COUNTERFACTUAL = Way("noising", "counterfactual")
+DENOISING = Way("denoising", "counterfactual")  # it restores clean activations: nothing else makes sense
+MEAN = Way("noising", "mean")
+WAYS = (*(Way("noising", replacement) for replacement in REPLACEMENTS), DENOISING)
+
+
+def component_name(kind: str, layer: int, index: int) -> str:
+    """
+    >>> component_name("head", 23, 3), component_name("neuron", 0, 1024)
+    ('L23H3', 'L0N1024')
+    """
+    return f"L{layer}{_LETTERS[kind]}{index}"
+
+
+def many(kind: str) -> bool:
+    """Whether a layer has so many of this kind that a map of them, or a full panel with intervals, is out of reach."""
+    return kind in _MANY

@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 
-from benchmark.engine.model import KINDS
+from benchmark.components import KINDS
 from benchmark.errors import BenchmarkError, did_you_mean
 
 _NEEDED, _OPTIONAL = ("layer", "index", "score"), ("component", "task", "pair")

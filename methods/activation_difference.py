@@ -6,8 +6,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from benchmark.engine.intervention import Intervention
-from benchmark.engine.method import Cost, Method, Request
+from benchmark.engine.method import Method
 from benchmark.engine.model import Model
+from benchmark.engine.request import Cost, Request
 from benchmark.prompts.pairs import PairBatch
 
 
@@ -25,4 +26,4 @@ class ActivationDifference(Method):
         return run.stacked({site: (run.live[site] - run.replacement[site]).norm(dim=(1, 3)) for site in run.sites})
 
     def cost(self, model: Model, request: Request) -> Cost:
-        return Cost(forward=4, backward=0)
+        return Cost(forward=2, backward=0)

@@ -8,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmark.engine.intervention import AT_ONE, Intervention, mean_share
-from benchmark.engine.method import Cost, Design, Method, Request
+from benchmark.engine.method import Method
 from benchmark.engine.model import Model, Site
+from benchmark.engine.request import Cost, Design, Request
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch, Pairs
 from benchmark.statistics.sampling import SMALLEST_BUDGET, draw, stratify
@@ -111,11 +112,11 @@ class ActivationPatching(Method):
     def cost(self, model: Model, request: Request) -> Cost:
         patches = model.n_layers * model.size("head") if "head" in request.kinds else 0
         if "neuron" not in request.kinds:
-            return Cost(forward=4 + patches, backward=0)
+            return Cost(forward=2 + patches, backward=0)
         size, layers = model.size("neuron"), len(self._layers(model))
         if self.neurons == "verified":  # attribution patching comes first: 3 forward, 1 backward
-            return Cost(forward=7 + patches + min(self.budget, layers * size), backward=1)
-        return Cost(forward=4 + patches + layers * min(int(self.neurons) or size, size), backward=0)
+            return Cost(forward=5 + patches + min(self.budget, layers * size), backward=1)
+        return Cost(forward=2 + patches + layers * min(int(self.neurons) or size, size), backward=0)
 
 
 def _attribution_patching(model: Model, pairs: Pairs, request: Request) -> Float[Tensor, "layer neuron"]:

@@ -6,8 +6,9 @@ from typing import ClassVar
 from torch import Tensor
 
 from benchmark.engine.intervention import AT_ONE, Intervention
-from benchmark.engine.method import Cost, Method, Request
+from benchmark.engine.method import Method
 from benchmark.engine.model import Model
+from benchmark.engine.request import Cost, Request
 from benchmark.prompts.pairs import PairBatch
 
 
@@ -24,4 +25,4 @@ class AttributionPatching(Method):
         return intervention.stacked(intervention.integrate([intervention.sites], AT_ONE))
 
     def cost(self, model: Model, request: Request) -> Cost:
-        return Cost(forward=5, backward=1)
+        return Cost(forward=3, backward=1)

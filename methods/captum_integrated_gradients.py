@@ -7,8 +7,9 @@ import torch
 from captum.attr import LayerIntegratedGradients
 from torch import Tensor
 
-from benchmark.engine.method import Cost, Method, Request
+from benchmark.engine.method import Method
 from benchmark.engine.model import Model, Site
+from benchmark.engine.request import Cost, Request
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch
 
@@ -57,4 +58,4 @@ class CaptumIntegratedGradients(Method):
 
     def cost(self, model: Model, request: Request) -> Cost:
         sites = len(model.sites(request.kinds))
-        return Cost(forward=2 + sites * (self.steps + 2), backward=sites * self.steps)
+        return Cost(forward=sites * (self.steps + 2), backward=sites * self.steps)

@@ -5,21 +5,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.engine.method import Cost, Design, Method, Request
+from benchmark.engine.method import Method
 from benchmark.engine.model import Model
+from benchmark.engine.request import Cost, Design, Request
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch, Pairs
 from methods._score_file import ScoreFile, read_scores
-
-
-class FileDesign(Design):
-    """A design that carries the scores: a batch knows neither its task nor the other pairs."""
-
-    scores: Tensor  # [pair, layer, index], the pairs in the order in which they were drawn
 
 
 @dataclass(frozen=True)
@@ -27,12 +21,13 @@ class External(Method):
     """The scores of a file, whatever direction and replacement they are compared under.
 
     A component that the file doesn't name is unmeasured. Where it names no pairs, every pair has the same scores of
-    that kind; the cell's option `per_pair` says so by kind, and no statistic over pairs says anything of these scores.
+    that kind; `per_pair` says so by kind, and no statistic over pairs says anything of these scores.
     """
 
     name: ClassVar[str] = "external"
     summary: ClassVar[str] = "scores made by other code, from a .csv or .safetensors file"
     on_request: ClassVar[bool] = True
+    elsewhere: ClassVar[bool] = True
     variants: ClassVar[tuple[str, ...]] = ()  # what a file says can't be checked on another model
     file: str = ""
     signed: bool = True  # type: ignore[misc]
@@ -50,8 +45,11 @@ class External(Method):
     @property
     def options(self) -> dict[str, Any]:
         """The file by name and content, so that it may lie anywhere and a change to it makes a new cell."""
-        file = {"file": Path(self.file).name, "sha256": self.content.sha256, "per_pair": self.content.per_pair}
-        return super().options | file
+        return super().options | {"file": Path(self.file).name, "sha256": self.content.sha256}
+
+    @property
+    def per_pair(self) -> dict[str, bool]:
+        return self.content.per_pair
 
     @property
     def label(self) -> str:
@@ -59,23 +57,22 @@ class External(Method):
         return ":".join([self.name, Path(self.file).stem, *rest])
 
     def cost(self, model: Model, request: Request) -> Cost:
-        """Two rows for the metrics. The plan asks for it, and a file that doesn't fit the model is refused there."""
+        """Nothing. The plan asks for it, and a file that doesn't fit the model is refused there."""
         for kind in request.kinds:
             self.content.refuse_unknown(kind, model.n_layers, model.size(kind), model.name)
-        return Cost(forward=2, backward=0)
+        return Cost(forward=0, backward=0)
 
-    def design(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Design]:
-        designs: dict[str, Design] = {}
+    def prepare(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Tensor]:
+        """Scores `[pair, layer, index]` by kind, the pairs in the order in which they were drawn."""
+        found = {}
         for kind in request.kinds:
             self.content.refuse_unknown(kind, model.n_layers, model.size(kind), model.name)
             scores = self.content.scores(kind, model.n_layers, model.size(kind), pairs.task, pairs.ids)
-            designs[kind] = design = FileDesign(torch.from_numpy(~np.isnan(scores).any(axis=0)).float())
-            design.scores = torch.from_numpy(scores)
-        return designs
+            found[kind] = torch.from_numpy(scores)
+        return found
+
+    def design(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Design]:
+        return {kind: Design((~scores.isnan().any(0)).float()) for kind, scores in request.prepared.items()}
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
-        scores = {}
-        for kind, design in request.design.items():
-            assert isinstance(design, FileDesign)
-            scores[kind] = design.scores[list(batch.index)]
-        return scores
+        return {kind: scores[list(batch.index)] for kind, scores in request.prepared.items()}

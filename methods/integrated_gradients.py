@@ -6,9 +6,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from benchmark.components import KINDS
 from benchmark.engine.intervention import Intervention, Quadrature, mean_share
-from benchmark.engine.method import Cost, Method, Request
-from benchmark.engine.model import KINDS, Model
+from benchmark.engine.method import Method
+from benchmark.engine.model import Model
+from benchmark.engine.request import Cost, Request
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch
 
@@ -45,7 +47,7 @@ class IntegratedGradients(Method):
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         rule = Quadrature.gauss_legendre(self.steps)
-        intervention = Intervention(model, batch, request, KINDS if self.path == "joint" else None)
+        intervention = self._run(model, batch, request)
         sites = intervention.sites
         if self.path == "component":
             scores = intervention.integrate_alone({s: torch.arange(model.size(s.kind)) for s in sites}, rule)
@@ -59,13 +61,17 @@ class IntegratedGradients(Method):
 
     def totals(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         if self.path == "site":
-            intervention = Intervention(model, batch, request)
+            intervention = self._run(model, batch, request)
             totals = intervention.patch_sites([[site] for site in intervention.sites])
             return intervention.stacked(dict(zip(intervention.sites, totals, strict=True)))
         if self.path == "joint":
-            intervention = Intervention(model, batch, request, KINDS)
+            intervention = self._run(model, batch, request)
             return {"all": intervention.patch_sites([intervention.sites])[0]}
         return {}
+
+    def _run(self, model: Model, batch: PairBatch, request: Request) -> Intervention:
+        """The batch's run, one for scores and totals; on the joint path all kinds move, whatever was asked for."""
+        return Intervention.of(model, batch, request, KINDS if self.path == "joint" else None)
 
     def work(self, model: Model, batch: PairBatch, request: Request) -> float:
         by_site = self.path in ("component", "site")
@@ -75,9 +81,9 @@ class IntegratedGradients(Method):
         sites = len(model.sites(request.kinds))
         components = sum(model.n_layers * model.size(kind) for kind in request.kinds)
         forward, backward = {
-            "component": (4, components * self.steps),
-            "site": (6 + sites, sites * self.steps),
-            "joint": (7, self.steps),
-            "input": (6, self.steps),
+            "component": (2, components * self.steps),
+            "site": (2 + sites, sites * self.steps),
+            "joint": (3, self.steps),
+            "input": (4, self.steps),
         }[self.path]
         return Cost(forward + backward, backward)

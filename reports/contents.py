@@ -101,7 +101,7 @@ def _frontier(parts: list[Comparisons], stem: str) -> list[Block]:
 
 def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
     gap = number(section.gap, ".3f")
-    metric = section.key["task"]["metric"]
+    metric = section.metric
     line = f"{section.n_pairs} pairs; mean f(clean) - f(corrupted) = {gap} ({metric})."
     if parts and (refusal := parts[0].halves.refusal):
         line += f" **{refusal.capitalize()}. Take every number below as a first look.**"

@@ -1,13 +1,12 @@
 """The tables that say what was run, whether the model can do it, what it found, and what it cost."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy import stats
 
 from benchmark.analysis.sections import Scored, Section
-from benchmark.store.folder import Cell, Results
+from benchmark.store.cell import Cell, ModelKey, Provenance
+from benchmark.store.folder import Results
 from reports.writing import captions
 from reports.writing.blocks import Table, number
 from reports.writing.captions import distinct
@@ -26,58 +25,57 @@ CONVERGED = 0.05  # the largest mean completeness error, as a share of the gap, 
 
 def what_was_run(results: Results, found: list[Section]) -> Table:
     """Everything that a reader needs to repeat the run, each line with all values that the folder's cells have."""
-    keys = [cell.info["key"] for cell in results.all_cells]
-    origins = [cell.info.get("provenance", {}) for cell in results.cells]
-    versions: dict[str, list[str]] = {}
+    keys = [cell.key for cell in results.all_cells]
+    origins = [cell.provenance for cell in results.cells]
+    versions: dict[str, list[str | None]] = {}
     for origin in origins:
-        for package, version in origin.get("versions", {}).items():
+        for package, version in origin.versions.items():
             versions.setdefault(package, []).append(version)
     facts = {
-        "model": distinct(_model(key["model"]) for key in keys),
-        "tasks": distinct(key["task"]["name"] for key in keys),
-        "pairs": distinct(f"{section.n_pairs} ({section.key['task']['name']})" for section in found),
-        "split": distinct(key["task"].get("split") for key in keys),
-        "metric": distinct(key["task"]["metric"] for key in keys),
-        "methods": distinct(key["method"]["label"] for key in keys),
-        "quadrature": distinct(origin.get("quadrature") for origin in origins),
-        "direction": distinct(key["method"]["direction"] for key in keys),
-        "replacement": distinct(key["method"]["replacement"] for key in keys),
-        "components": distinct(kind for key in keys for kind in key["kinds"]),
-        "seed": distinct(key["method"].get("seed") for key in keys),
-        "dtype": distinct(key["dtype"] for key in keys),
-        "weight processing": distinct(key["processing"] for key in keys),
-        "device": distinct(origin.get("device") for origin in origins),
-        "threads": distinct(origin.get("threads") for origin in origins),
+        "model": distinct(_model(key.model) for key in keys),
+        "tasks": distinct(key.task.name for key in keys),
+        "pairs": distinct(f"{section.n_pairs} ({section.key.task.name})" for section in found),
+        "split": distinct(key.task.split for key in keys),
+        "metric": distinct(key.task.metric for key in keys),
+        "methods": distinct(key.method.label for key in keys),
+        "quadrature": distinct(origin.quadrature for origin in origins),
+        "direction": distinct(key.method.direction for key in keys),
+        "replacement": distinct(key.method.replacement for key in keys),
+        "components": distinct(kind for key in keys for kind in key.kinds),
+        "seed": distinct(key.method.seed for key in keys),
+        "dtype": distinct(key.dtype for key in keys),
+        "weight processing": distinct(key.processing for key in keys),
+        "device": distinct(origin.device for origin in origins),
+        "threads": distinct(origin.threads for origin in origins),
         "commit": distinct(_commit(origin) for origin in origins),
-        "python": distinct(origin.get("python") for origin in origins),
+        "python": distinct(origin.python for origin in origins),
         "versions": ", ".join(f"{package} {distinct(versions[package], ' / ')}" for package in sorted(versions)),
     }
     data = pd.DataFrame([{"what": name, "value": value} for name, value in facts.items() if value])
     return Table("run", "What was run, and with what.", "", data, data)
 
 
-def _model(model: dict[str, Any]) -> str:
-    bos = "with" if model.get("prepend_bos") else "without"
+def _model(model: ModelKey) -> str:
+    bos = "with" if model.prepend_bos else "without"
     return f"{captions.model_name(model).removesuffix(')')}, {bos} a prepended BOS)"
 
 
-def _commit(origin: dict[str, Any]) -> str | None:
-    return f"{origin['commit']}{' (with changes)' if origin.get('dirty') else ''}" if origin.get("commit") else None
+def _commit(origin: Provenance) -> str | None:
+    return f"{origin.commit}{' (with changes)' if origin.dirty else ''}" if origin.commit else None
 
 
 def accuracy_data(found: list[Section]) -> pd.DataFrame:
     """Share of pairs that the model gets right, with Wilson's 95% interval (Wilson 1927, doi:10.2307/2276774)."""
     rows = []
     for section in found:
-        right, of = (section.noted("accuracy").get(name, 0) for name in ("right", "of"))
+        right, of = section.accuracy.right, section.accuracy.of
         low = high = share = np.nan
         if of:
             interval = stats.binomtest(right, of).proportion_ci(0.95, method="wilson")
             low, high, share = interval.low, interval.high, right / of
-        filtered = section.noted("filter")
         rows.append(
             {"task": section.title, "right": right, "n": of, "accuracy": share, "low": low, "high": high}
-            | {"min_metric": filtered.get("min_metric"), "left_out": filtered.get("left_out", 0)}
+            | {"min_metric": section.filter.min_metric, "left_out": section.filter.left_out}
             | {"pairs": section.n_pairs}
         )
     return pd.DataFrame(rows)
@@ -107,9 +105,10 @@ def accuracy_table(found: list[Section]) -> Table:
 def audit_table(found: list[Section]) -> Table:
     rows = []
     for section in found:
-        audit = section.noted("audit")
-        dropped = "; ".join(f"{reason}: {count}" for reason, count in sorted(audit.get("dropped", {}).items()))
-        counts = [audit.get(name) for name in ("rows", "kept")]
+        audit = section.audit
+        reasons = sorted(audit.dropped.items()) if audit else []
+        dropped = "; ".join(f"{reason}: {count}" for reason, count in reasons)
+        counts = (audit.rows, audit.kept) if audit else (None, None)
         rows.append({"task": section.title, "rows": counts[0], "kept": counts[1], "dropped": dropped or "none"})
     data = pd.DataFrame(rows)
     shown = data.assign(rows=data["rows"].map(_whole), kept=data.kept.map(_whole))
@@ -123,7 +122,7 @@ def _whole(value: float) -> str:
 
 def missing_share(section: Section, cell: Cell) -> float:
     """Mean completeness error as a share of the gap; NaN where the method claims no completeness."""
-    error = cell.arrays.get("completeness_error")
+    error = cell.completeness_error
     return np.nan if error is None or not section.gap else float(error.mean()) / abs(section.gap)
 
 
@@ -184,19 +183,18 @@ def cost_table(section: Section, stem: str) -> Table:
     """What each cell took, and how far its scores are from complete where that is claimed."""
     rows = []
     for cell in sorted(section.cells, key=lambda cell: (section.label(cell), cell.kinds)):
-        provenance = cell.info.get("provenance", {})
-        passes, declared = (provenance.get(name) or {} for name in ("passes", "declared_cost_per_pair"))
-        error = cell.arrays.get("completeness_error", np.array([]))
+        spent, declared = cell.provenance.passes, cell.provenance.declared_cost_per_pair
+        error = np.array([]) if cell.completeness_error is None else cell.completeness_error
         rows.append(
             {
                 "method": section.label(cell),
                 "kinds": ", ".join(cell.kinds),
-                "forward": passes.get("forward"),
-                "backward": passes.get("backward"),
-                "declared_forward": declared.get("forward"),
-                "declared_backward": declared.get("backward"),
-                "seconds": provenance.get("seconds"),
-                "peak_bytes": provenance.get("peak_memory_bytes"),
+                "forward": spent and spent.forward,
+                "backward": spent and spent.backward,
+                "declared_forward": declared and declared.forward,
+                "declared_backward": declared and declared.backward,
+                "seconds": cell.provenance.seconds,
+                "peak_bytes": cell.provenance.peak_memory_bytes,
                 "completeness_mean": float(error.mean()) if error.size else np.nan,
                 "completeness_max": float(error.max()) if error.size else np.nan,
             }
@@ -231,9 +229,8 @@ def sources(results: Results, compared: bool, planted: bool) -> tuple[Table, dic
     statistics = (_STATISTICS if compared else {}) | (_FINDING if planted else {})
     used: dict[tuple[str, str], str | None] = {("statistic", name): key for name, key in statistics.items()}
     for cell in results.all_cells:
-        for what in ("task", "method"):
-            plugin = (what, str(cell.info["key"][what]["name"]))
-            used[plugin] = used.get(plugin) or cell.info.get("citations", {}).get(what)
+        for plugin in (("task", cell.key.task.name), ("method", cell.key.method.name)):
+            used[plugin] = used.get(plugin) or cell.citations.get(plugin[0])
     found: dict[str, Reference] = {}
     rows = []
     for (what, name), citation in sorted(used.items(), key=lambda one: (one[0][0] == "statistic", one[0])):

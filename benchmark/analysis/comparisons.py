@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.sections import Scored, Section, reference_for, sections, slug
+from benchmark.components import many
 from benchmark.statistics.agreement import SHORT_PANEL, STATISTICS, Statistic, default_k, primary_version
 from benchmark.statistics.floors import Floor, layer_floor
 from benchmark.statistics.inference import Comparison, Concordance, Halves, compare, concordance, halves
 from benchmark.statistics.influence import DECIDES, Influence, influence
 from benchmark.statistics.nulls import holm, permutation_tests
 from benchmark.statistics.score_rows import Version
-from benchmark.store.folder import Cell, Results
+from benchmark.store.cell import Cell
+from benchmark.store.folder import Results
 
 T = TypeVar("T")
 _OWN = ("half_self", "reliability")  # what a method's own noise is known by
@@ -166,7 +168,7 @@ def _compared(
     tested: bool, statistics: tuple[Statistic, ...],
 ) -> Comparisons:  # fmt: skip
     k = top_k or _common_k(methods)
-    split = halves(section.n_pairs, section.per_pair("cluster"), section.per_pair("template"))
+    split = halves(section.n_pairs, section.clusters, section.templates)
     signed = [method.signed for method in methods]
     panel = [statistic for statistic in _panel_of(kind) if statistic in statistics]
     found = compare([method.scores for method in methods], signed, split, k, methods[0].layers, tuple(panel))
@@ -197,8 +199,8 @@ def _without_noise(one: Comparison, methods: list[Scored]) -> Comparison:
 
 
 def _panel_of(kind: str) -> tuple[Statistic, ...]:
-    """All statistics for heads; few for the thousands of neurons, whose intervals would take minutes."""
-    return STATISTICS if kind == "head" else SHORT_PANEL
+    """All statistics; few for a kind with thousands of components, whose intervals would take minutes."""
+    return SHORT_PANEL if many(kind) else STATISTICS
 
 
 def _common_k(methods: list[Scored]) -> int:
@@ -241,9 +243,9 @@ def _adjust(frames: list[pd.DataFrame]) -> int:
 def _shared(section: Section, kind: str) -> dict[str, Any]:
     key = section.key
     return {
-        "model": key["model"]["name"],
-        "task": key["task"]["name"],
-        "metric": key["task"]["metric"],
+        "model": key.model.name,
+        "task": key.task.name,
+        "metric": key.task.metric,
         "component": kind,
         "n_pairs": section.n_pairs,
         "setting": section.cells[0].setting[:8],
@@ -259,4 +261,4 @@ def _names(results: Results, scored: Scored) -> dict[str, dict[str, str]]:
 
 def place(results: Results, cell: Cell) -> str:
     """A cell's folder inside its results folder: its name in every table."""
-    return cell.folder.relative_to(results.folder).as_posix()
+    return str(cell.folder.relative_to(results.folder).as_posix())

@@ -8,9 +8,10 @@ import pandas as pd
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import Scored, Section
+from benchmark.components import COUNTERFACTUAL, REPLACEMENTS
 from benchmark.statistics.agreement import FEWEST, statistic
 from benchmark.statistics.inference import compare
-from benchmark.statistics.matched_baselines import BASELINES, Estimate, Parting, contrasts, parting
+from benchmark.statistics.matched_baselines import Estimate, Parting, contrasts, parting
 
 SHOWN = (statistic("pearson", "signed"), statistic("top_k_overlap", "by_size"))  # the first in all words
 
@@ -57,7 +58,7 @@ def _experiment(part: Comparisons) -> Experiment | None:
         {one.name: contrasts(grid, part.halves, one, part.k) for one in SHOWN},
         {
             baseline: parting(exact.scores, first_order.scores, path.scores, part.halves)
-            for baseline, exact, path, first_order in zip(BASELINES, patching, integrated, gradients, strict=False)
+            for baseline, exact, path, first_order in zip(REPLACEMENTS, patching, integrated, gradients, strict=False)
         },
         bool(replace(part, methods=[*six, *gradients]).deciding),
     )
@@ -68,10 +69,10 @@ def _with_every_baseline(part: Comparisons, name: str, better: Callable[[Scored]
     found: dict[str, dict[str, Scored]] = {}
     for method in part.methods:
         label, direction, baseline = method.cell.identity
-        key = method.cell.info["key"]["method"]
-        if key["name"] == name and direction == "noising" and key["options"].get("path", "site") == "site":
+        key = method.cell.key.method
+        if key.name == name and direction == COUNTERFACTUAL.direction and key.options.get("path", "site") == "site":
             found.setdefault(label, {})[baseline] = method
-    whole = [[one[baseline] for baseline in BASELINES] for one in found.values() if one.keys() >= set(BASELINES)]
+    whole = [[one[baseline] for baseline in REPLACEMENTS] for one in found.values() if one.keys() >= set(REPLACEMENTS)]
     return max(whole, key=lambda three: better(three[0]), default=[])
 
 
@@ -80,4 +81,4 @@ def _measured(method: Scored) -> float:
 
 
 def _steps(method: Scored) -> float:
-    return float(method.cell.info["key"]["method"]["options"].get("steps", 0))
+    return float(method.cell.key.method.options.get("steps", 0))

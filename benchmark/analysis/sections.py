@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from benchmark.components import component_name
 from benchmark.statistics.sampling import CANDIDATE
-from benchmark.store.folder import Cell, Results
+from benchmark.store.cell import Accuracy, AuditCounts, Cell, CellKey, Filter, PairFacts
+from benchmark.store.folder import Results
 
 
 @dataclass(frozen=True)
@@ -28,27 +30,26 @@ class Scored:
 
     @property
     def signed(self) -> bool:
-        return bool(self.cell.info["key"]["method"]["signed"])
+        return self.cell.key.method.signed
 
     @property
     def reference(self) -> bool:
-        return bool(self.cell.info["key"]["method"]["reference"])
+        return self.cell.key.method.reference
 
     @property
     def metric_units(self) -> bool:
         """Whether a score is an amount of the metric, so that it may share a scale with others."""
-        return bool(self.cell.info["key"]["method"]["metric_units"])
+        return self.cell.key.method.metric_units
 
     @property
     def per_pair(self) -> bool:
         """Whether every pair was scored by itself; scores from elsewhere may be the same for all pairs."""
-        said = self.cell.info["key"]["method"].get("options", {}).get("per_pair", True)
-        return bool(said.get(self.kind, True) if isinstance(said, dict) else said)  # once it was one flag for all kinds
+        return self.cell.key.method.per_pair.get(self.kind, True)
 
     @property
     def elsewhere(self) -> bool:
         """Whether the scores were read from a file: what they cost is not known."""
-        return "sha256" in self.cell.info["key"]["method"].get("options", {})
+        return self.cell.key.method.elsewhere
 
     @property
     def sampled(self) -> bool:
@@ -73,8 +74,7 @@ class Scored:
 
     def component(self, number: int) -> str:
         """The name of a place in `vector`: L23H3, L4N1024."""
-        layer, index = divmod(number, self.mean.shape[1])
-        return f"L{layer}{self.kind[0].upper()}{index}"
+        return component_name(self.kind, *divmod(number, self.mean.shape[1]))
 
     def strongest(self, count: int) -> list[int]:
         """Places in `vector` of the largest sizes, the first component first among equals."""
@@ -94,8 +94,13 @@ class Section:
     labels: dict[str, str]  # by the cell's `variant`
 
     @property
-    def key(self) -> dict[str, Any]:
-        return dict(self.cells[0].info["key"])
+    def key(self) -> CellKey:
+        """That of the first cell: all but the method is the same for all."""
+        return self.cells[0].key
+
+    @property
+    def metric(self) -> str:
+        return self.key.task.metric
 
     @property
     def model(self) -> str:
@@ -103,7 +108,7 @@ class Section:
 
     @property
     def n_pairs(self) -> int:
-        return len(self.key["pair_ids"])
+        return len(self.key.pair_ids)
 
     @property
     def kinds(self) -> list[str]:
@@ -112,17 +117,35 @@ class Section:
     @property
     def gap(self) -> float:
         """Mean of f(clean) - f(corrupted) over the pairs; NaN where there are no corrupted prompts."""
-        arrays = self.cells[0].arrays
-        return float(np.mean(arrays["clean_metric"].astype(np.float64) - arrays["corrupted_metric"]))
+        return float(np.mean(self.cells[0].gap()))
 
-    def noted(self, name: str) -> Any:
-        """What the first cell that holds it says under `name` (accuracy, audit, filter, pairs); {} where none does."""
-        return next((cell.info[name] for cell in self.cells if cell.info.get(name)), {})
+    @property
+    def accuracy(self) -> Accuracy:
+        """Of the first cell that says it; of 0 pairs where none does."""
+        return next((cell.accuracy for cell in self.cells if cell.accuracy), Accuracy(0, 0))
 
-    def per_pair(self, name: str) -> list[str] | None:
-        """The `cluster` or `template` of every pair; None where the cells don't say."""
-        pairs = self.noted("pairs")
-        return [str(pair[name]) for pair in pairs] if pairs else None
+    @property
+    def audit(self) -> AuditCounts | None:
+        return next((cell.audit for cell in self.cells if cell.audit), None)
+
+    @property
+    def filter(self) -> Filter:
+        return next((cell.filter for cell in self.cells if cell.filter != Filter()), Filter())
+
+    @property
+    def pairs(self) -> tuple[PairFacts, ...]:
+        """What is said of each pair; empty where no cell says anything."""
+        return next((cell.pairs for cell in self.cells if cell.pairs), ())
+
+    @property
+    def clusters(self) -> list[str] | None:
+        """The cluster of every pair; None where the cells don't say."""
+        return [pair.cluster for pair in self.pairs] or None
+
+    @property
+    def templates(self) -> list[str] | None:
+        """The template of every pair; None where the cells don't say."""
+        return [pair.template for pair in self.pairs] or None
 
     def label(self, cell: Cell) -> str:
         return self.labels[cell.variant]
@@ -152,7 +175,7 @@ def sections(results: Results) -> list[Section]:
     found = []
     for cells in groups:
         suffix = _suffix(cells[0], [g[0] for g in groups if (g[0].model, g[0].task) == (cells[0].model, cells[0].task)])
-        title = cells[0].info.get("task_title") or cells[0].task
+        title = cells[0].task_title or cells[0].task
         place = f"{cells[0].model}-{cells[0].task}" if several_models else cells[0].task
         found.append(
             Section(
@@ -172,7 +195,7 @@ def slug(*words: str) -> str:
 
 
 def _order(cell: Cell) -> tuple[Any, ...]:
-    return cell.model, cell.task, len(cell.info["key"]["pair_ids"]), cell.setting, cell.folder.name
+    return cell.model, cell.task, len(cell.key.pair_ids), cell.setting, cell.folder.name
 
 
 def _labels(cells: list[Cell]) -> dict[str, str]:
@@ -184,7 +207,7 @@ def _labels(cells: list[Cell]) -> dict[str, str]:
     for digest, cell in one_each.items():
         extra = [word for word, shown in zip(cell.identity[1:], mixed, strict=True) if shown]
         if twins[cell.setting, cell.identity] > 1:
-            extra += [f"seed {cell.info['key']['method'].get('seed')}", digest[:4]]
+            extra += [f"seed {cell.key.method.seed}", digest[:4]]
         labels[digest] = cell.identity[0] + (f" [{', '.join(extra)}]" if extra else "")
     return labels
 
@@ -193,10 +216,9 @@ def _suffix(cell: Cell, rivals: list[Cell]) -> list[str]:
     """What tells this setting from the others of its model and task; a digest only where nothing readable does."""
 
     def traits(other: Cell) -> list[str]:
-        key = other.info["key"]
-        bos = "BOS" if key["model"].get("prepend_bos") else "no BOS"
-        task = key["task"]
-        return [f"{len(key['pair_ids'])} pairs", str(task["metric"]), str(task.get("split")), str(key["dtype"]), bos]
+        key = other.key
+        bos = "BOS" if key.model.prepend_bos else "no BOS"
+        return [f"{len(key.pair_ids)} pairs", key.task.metric, key.task.split, key.dtype, bos]
 
     tables = [traits(other) for other in rivals]
     suffix = [own for place, own in enumerate(traits(cell)) if len({table[place] for table in tables}) > 1]

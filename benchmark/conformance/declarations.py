@@ -7,11 +7,13 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from benchmark.components import COUNTERFACTUAL, DIRECTIONS, KINDS, MEAN, REPLACEMENTS, WAYS
 from benchmark.conformance.findings import NotApplicable, Violation, expect
-from benchmark.conformance.trial import COUNTERFACTUAL, MEAN, PROMISE, WAYS, Trial, allowed, difference, tiny
+from benchmark.conformance.trial import PROMISE, Trial, allowed, difference, tiny
 from benchmark.engine.means import mean_activations
-from benchmark.engine.method import DIRECTIONS, REPLACEMENTS, Request
-from benchmark.engine.model import KINDS, Model
+from benchmark.engine.model import Model
+from benchmark.engine.replay import shortcuts
+from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError
 from benchmark.models.tiny import PAIRS, tiny_pairs
 from benchmark.prompts.metrics import METRICS
@@ -111,7 +113,7 @@ def declared_cost(trial: Trial) -> None:
 
 def rows_through(model: Model, call: Callable[[], object]) -> Counter[str]:
     """Rows that go forward and backward through the unembedding while `call` runs, whoever runs them."""
-    model.shortcuts  # noqa: B018 (tried on the model once, before anything is counted)
+    shortcuts(model)  # tried on the model once, before anything is counted
     rows: Counter[str] = Counter()
 
     def backward(gradient: Tensor) -> None:

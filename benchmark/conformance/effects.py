@@ -5,15 +5,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from benchmark.components import COUNTERFACTUAL, DENOISING, MEAN, Way
 from benchmark.conformance.findings import NotApplicable, expect
 from benchmark.conformance.trial import (
-    COUNTERFACTUAL,
-    DENOISING,
     EXACT,
-    MEAN,
     PROMISE,
     Trial,
-    Way,
     allowed,
     difference,
     largest,

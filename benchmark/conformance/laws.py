@@ -6,10 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from benchmark.components import KINDS, MEAN
 from benchmark.conformance.findings import NotApplicable, expect
 from benchmark.conformance.trial import (
     EXACT,
-    MEAN,
     Trial,
     allowed,
     base_and_replacement,
@@ -20,8 +20,8 @@ from benchmark.conformance.trial import (
     tiny,
 )
 from benchmark.engine.means import mean_activations
-from benchmark.engine.method import Request
-from benchmark.engine.model import KINDS, Model, Site
+from benchmark.engine.model import Model, Site
+from benchmark.engine.request import Request
 from benchmark.models.litmus import load_litmus
 from benchmark.models.tiny import PAIRS, hf_model, tiny_pairs, tokenizer
 from benchmark.prompts.metrics import Metric, logit_diff
@@ -67,7 +67,7 @@ def completeness(trial: Trial) -> None:
         for way in trial.ways:
             means = mean_activations(model, pairs, KINDS) if way == MEAN else {}
             request = Request(trial.kinds, way.replacement, way.direction, means=means)
-            request = replace(request, design=trial.method.design(model, pairs, request))
+            request = trial.method.ready(model, pairs, request)
             for batch in pairs.batches():
                 totals = trial.method.totals(model, batch, request)
                 if not totals:

@@ -75,8 +75,8 @@ def metrics_are_not_degenerate(trial: TaskTrial) -> None:
     if any(pair.corrupted is None for pair in pairs.pairs):
         raise NotApplicable("its pairs have no corrupted prompts")
     for metric in dict.fromkeys((*METRICS.values(), trial.task.metric)):
-        found = [metrics(trial.model, batch) for batch in replace(pairs, metric=metric).batches()]
-        clean, corrupted = (torch.cat([one[name] for one in found]).double() for name in ("clean", "corrupted"))
+        found = metrics(trial.model, replace(pairs, metric=metric))
+        clean, corrupted = found["clean"], found["corrupted"]
         expect(bool(clean.isfinite().all()), f"{metric.name} is not finite", "a number a pair", "an empty answer set")
         expect(
             len(clean) < 2 or bool((clean != clean[0]).any()),

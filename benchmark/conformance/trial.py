@@ -3,35 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmark.components import KINDS, WAYS, Way
 from benchmark.conformance.findings import NotApplicable
-from benchmark.engine.method import REPLACEMENTS, Method, Scores
-from benchmark.engine.model import KINDS, Model, Site
+from benchmark.engine.method import Method
+from benchmark.engine.model import Model, Site
+from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
 from benchmark.models.litmus.litmus import Litmus
 from benchmark.models.tiny import PAIRS, tiny_model, tiny_pairs
 from benchmark.prompts.pairs import PairBatch, Pairs
 from benchmark.running.plugins import Registry
 
-
-class Way(NamedTuple):
-    """What is done to a prompt."""
-
-    direction: str
-    replacement: str
-
-    def __str__(self) -> str:
-        return f"{self.direction} with {self.replacement}"
-
-
-COUNTERFACTUAL = Way("noising", "counterfactual")
-DENOISING = Way("denoising", "counterfactual")
-MEAN = Way("noising", "mean")
-WAYS = (*(Way("noising", replacement) for replacement in REPLACEMENTS), DENOISING)
 PROMISE = 1e-5  # of the largest score: the numerical promise of docs/definitions.md
 EXACT = 1e-4  # of the largest effect, or of a metric of 1
 LEAST = 0.1  # scores below which a share of the largest is no tolerance: where all are 0, rounding is all there is

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from benchmark.engine.method import Request
 from benchmark.engine.model import Edit, Leaf, Model, Site
-from benchmark.engine.replay import resume, trace
+from benchmark.engine.replay import resume, shortcuts, trace
+from benchmark.engine.request import Request
 from benchmark.prompts.pairs import PairBatch
 
 
@@ -39,10 +39,10 @@ AT_ONE = Quadrature((1.0,), (1.0,))  # the derivative at m = 1: attribution patc
 def mean_share(model: Model, batch: PairBatch, request: Request, layers: Collection[int] | None = None) -> float:
     """What share of a whole row one takes that starts at its site, on average over the layers (by default all)."""
     positions = 1.0
-    if request.replacement == "counterfactual" and "prefix" in model.shortcuts:
+    if request.replacement == "counterfactual" and "prefix" in shortcuts(model):
         length = batch.clean.shape[1]
         positions = 1 - min(batch.first_difference, model.longest_prefix(length)) / length
-    if "layers" not in model.shortcuts:
+    if "layers" not in shortcuts(model):
         return positions
     chosen = range(model.n_layers) if layers is None else layers
     return positions * sum(1 - layer / model.n_layers for layer in chosen) / len(chosen)
@@ -86,9 +86,20 @@ class Intervention:
     m = 0 puts there. A prepended BOS keeps its live activation.
     """
 
+    @classmethod
+    def of(cls, model: Model, batch: PairBatch, request: Request, kinds: Sequence[str] | None = None) -> "Intervention":
+        """The one that was last made for this very request, if it is for the same batch and kinds; else a new one."""
+        asked = request.kinds if kinds is None else tuple(kinds)
+        for kept in request.kept:
+            if kept.model is model and kept.batch is batch and kept.kinds == asked:
+                return kept  # type: ignore[no-any-return]
+        request.kept[:] = [cls(model, batch, request, asked)]
+        return request.kept[0]  # type: ignore[no-any-return]
+
     def __init__(self, model: Model, batch: PairBatch, request: Request, kinds: Sequence[str] | None = None) -> None:
         self.model, self.batch, self.request = model, batch, request
-        self.sites = model.sites(request.kinds if kinds is None else kinds)
+        self.kinds = request.kinds if kinds is None else tuple(kinds)
+        self.sites = model.sites(self.kinds)
         noising = request.direction == "noising"
         self.sign = 1 if noising else -1
         self.tokens, other = (batch.clean, None) if request.replacement != "counterfactual" else batch.both()

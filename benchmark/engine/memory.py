@@ -80,6 +80,14 @@ def choose_chunk(model: Model, length: int, budget: int, gradients: bool) -> Chu
     return Chunk(min(tokens, enough), min(pairs, Chunk().pairs), min(rows, enough))
 
 
+def fitting_chunk(model: Model, length: int, gradients: bool) -> Chunk:
+    """The chunk for half of what is free on the model's device now, rounded down to a power of two.
+
+    Rounded, because a chunk decides the last bits of a score: a little more or less free memory must not.
+    """
+    return choose_chunk(model, length, 2 ** (max(free_bytes(model.device), 2).bit_length() - 2), gradients)
+
+
 def within_memory(attempt: Callable[[], Result]) -> Result | None:
     """What the attempt gives; None where memory ran out, on a GPU or where the system refuses more."""
     try:

@@ -1,98 +1,24 @@
-"""The contract of a method plugin, and the scores it gives."""
+"""The contract of a method plugin."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from benchmark.components import COUNTERFACTUAL, DENOISING, DIRECTIONS, KINDS, MEAN, REPLACEMENTS
 from benchmark.engine.means import mean_activations
-from benchmark.engine.memory import Chunk, smaller, within_memory
-from benchmark.engine.model import KINDS, Model, Site
+from benchmark.engine.memory import Chunk, fitting_chunk, smaller, within_memory
+from benchmark.engine.model import Model, Site
+from benchmark.engine.request import Cost, Design, Request
+from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
+from benchmark.progress import bar
 from benchmark.prompts.pairs import PairBatch, Pairs
-
-REPLACEMENTS = ("counterfactual", "zero", "mean")
-DIRECTIONS = ("noising", "denoising")
-
-
-def _ignore(_: float | int) -> None:
-    """No progress wanted."""
-
-
-class Design(NamedTuple):
-    """Which components of one kind are measured.
-
-    `probability` is the chance with which a component came to be measured: 1 where all are, 0 where it isn't. Where
-    the sample is meant to stand for the rest, `stratum` says what it was drawn from (see `statistics.sampling`).
-    """
-
-    probability: Float[Tensor, "layer index"]
-    stratum: Int[Tensor, "layer index"] | None = None
-
-    @property
-    def measured(self) -> Bool[Tensor, "layer index"]:
-        return self.probability > 0
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is asked of a method for one batch.
-
-    `means` holds `[component, dim]` a site where the replacement is `mean`; `progress` is told how many rows went
-    through the model, forward and backward, in whole rows; `tokens_per_forward` and `rows_per_forward` bound what
-    shares a forward wherever many rows stand for one pair, `pairs_per_batch` how many pairs do; `design`
-    says by kind which components are to be measured.
-    """
-
-    kinds: tuple[str, ...] = ("head",)
-    replacement: str = "counterfactual"
-    direction: str = "noising"
-    seed: int = 0
-    means: Mapping[Site, Tensor] = field(default_factory=dict)
-    tokens_per_forward: int = Chunk().tokens
-    rows_per_forward: int = Chunk().rows
-    pairs_per_batch: int = Chunk().pairs
-    progress: Callable[[float], None] = _ignore
-    design: Mapping[str, Design] = field(default_factory=dict)
-
-
-class Cost(NamedTuple):
-    """Rows through the model for one pair, at most. A row that starts above the first layer counts as a whole one."""
-
-    forward: int
-    backward: int
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One method's scores of one kind of component.
-
-    `values` is NaN where a component wasn't measured. The metrics are those of the unpatched prompts, NaN where a pair
-    has no corrupted prompt. `completeness_error` is the largest difference, a pair, between the sum of scores and what
-    a complete method's scores must sum to; None where the method claims no completeness.
-    """
-
-    kind: str
-    values: Float[Tensor, "pair layer index"]
-    design: Design
-    pair_ids: tuple[str, ...]
-    clean_metric: Float[Tensor, " pair"]
-    corrupted_metric: Float[Tensor, " pair"]
-    completeness_error: Float[Tensor, " pair"] | None
-    provenance: dict[str, Any]
-
-    @property
-    def measured(self) -> Bool[Tensor, "layer index"]:
-        return self.design.measured
-
-    def mean(self) -> Float[Tensor, "layer index"]:
-        """Mean score over the pairs."""
-        return self.values.mean(0)
 
 
 @dataclass(frozen=True)
@@ -113,6 +39,7 @@ class Method:
     reference: ClassVar[bool] = False  # what the other methods are held against
     quadrature: ClassVar[str | None] = None  # of integrals, where there are any
     on_request: ClassVar[bool] = False  # left out of `--methods all`: a second implementation, or one that needs a file
+    elsewhere: ClassVar[bool] = False  # whether the scores were made by other code, so that their cost isn't known
     variants: ClassVar[tuple[str, ...]] = ("",)  # options under which it behaves differently: each is checked
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
@@ -134,17 +61,27 @@ class Method:
         """Which components of every kind asked for are measured, the same for all pairs. By default all are."""
         return {kind: Design(torch.ones(model.n_layers, model.size(kind))) for kind in request.kinds}
 
+    def prepare(self, model: Model, pairs: Pairs, request: Request) -> Any:
+        """What is worked out once, from all pairs: `design`, `attribute` and `totals` find it in `request.prepared`."""
+        return None
+
     def totals(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         """What the scores must sum to, where the method claims completeness.
 
         By kind `[pair, layer]` for a claim about each site, or under `"all"` `[pair]` for one about all components
-        that `attribute` returns. Empty: no claim.
+        that `attribute` returns. Empty: no claim. `request` is the one that `attribute` got, so that `Intervention.of`
+        gives the run that was made there.
         """
         return {}
 
     @property
     def options(self) -> dict[str, Any]:
         return {option.name: getattr(self, option.name) for option in fields(self)}
+
+    @property
+    def per_pair(self) -> dict[str, bool]:
+        """Kinds for which it is False have the same scores for every pair; True goes without saying."""
+        return {}
 
     @property
     def label(self) -> str:
@@ -154,7 +91,7 @@ class Method:
 
     def check(self, kinds: Sequence[str], replacement: str, direction: str) -> None:
         """Refuse, with a reason, what this method can't do or nothing can."""
-        if direction == "denoising" and replacement != "counterfactual":
+        if direction == DENOISING.direction and replacement != DENOISING.replacement:
             raise BenchmarkError(
                 f"Denoising restores the clean activations, so its replacement is 'counterfactual', not "
                 f"{replacement!r}. Use --direction noising with {replacement!r}."
@@ -172,39 +109,84 @@ class Method:
         model: Model,
         pairs: Pairs,
         components: Sequence[str] = KINDS,
-        replacement: str = "counterfactual",
-        direction: str = "noising",
+        replacement: str = COUNTERFACTUAL.replacement,
+        direction: str = COUNTERFACTUAL.direction,
         seed: int = 0,
-        chunk: Chunk = Chunk(),  # noqa: B008 (immutable)
-        progress: Callable[[float], None] = _ignore,
+        chunk: Chunk | None = None,
+        progress: Callable[[float], None] | None = None,
         means: Mapping[Site, Tensor] | None = None,
+        known: Mapping[str, Tensor] | None = None,
         say: Callable[[str], None] = warnings.warn,
     ) -> dict[str, Scores]:
         """This method's scores of every pair, by kind of component, in the order of `pairs`.
 
-        `means` saves taking them again where several methods share them (`engine.means.mean_activations`). Where
-        memory runs out, the chunk is halved and the batch tried again, which `say` is told.
+        `chunk`, how much shares a forward, is chosen from the device's free memory where it isn't given; where memory
+        runs out all the same it is halved and the batch tried again, which `say` is told. `progress` is told of rows
+        that are done; without it, long work shows a bar. `means` (`engine.means.mean_activations`) and `known`, the
+        metrics `clean` and `corrupted` `[pair]` of the unpatched prompts, save computing them again.
         """
+        self._refuse_wrong_types(model, pairs, components)
         self.check(components, replacement, direction)
         pairs.refuse_replacement(replacement)
+        request = Request(tuple(components), replacement, direction, seed)
         if means is None:
-            means = mean_activations(model, pairs, KINDS) if replacement == "mean" else {}
-        request = Request(tuple(components), replacement, direction, seed, means, progress=progress)
+            means = mean_activations(model, pairs, KINDS) if replacement == MEAN.replacement else {}
+        if chunk is None:
+            chunk = fitting_chunk(model, pairs.longest, gradients=self.cost(model, request).backward > 0)
+        if progress is None:
+            length = sum(self.work(model, batch, request) for batch in pairs.batches())
+            with bar(length, f"{pairs.task} x {self.label}", "pass") as shown:
+                return self.scores(
+                    model, pairs, components, replacement, direction, seed, chunk, shown.advance, means, known, say
+                )
+        request = replace(request, means=means, progress=progress)
         before = replace(model.passes, shortcuts=model.passes.shortcuts.copy())
-        longest = max(len(pair.clean) for pair in pairs.pairs)
+        request, chunk, parts = self._scored(model, pairs, request, chunk, say)
+        order = torch.tensor([place for batch, _ in parts for place in batch.index]).argsort()
+
+        def joined(name: str) -> Tensor:
+            return torch.cat([part[name] for _, part in parts])[order]
+
+        passes = model.passes
+        counted = {"forward": passes.forward - before.forward, "backward": passes.backward - before.backward}
+        provenance = {
+            "method": self.name, "label": self.label, "options": self.options, "direction": direction,
+            "replacement": replacement, "model": model.name, "seed": seed, "passes": counted, "chunk": chunk._asdict(),
+            "whole_forwards": round(passes.whole_forward - before.whole_forward, 2),
+            "shortcuts": dict(sorted((passes.shortcuts - before.shortcuts).items())),
+        }  # fmt: skip
+        behaviour = known or metrics(model, pairs, chunk.pairs)
+        return {
+            kind: Scores(
+                kind=kind,
+                values=joined(kind),
+                design=request.design[kind],
+                pair_ids=pairs.ids,
+                clean_metric=behaviour["clean"],
+                corrupted_metric=behaviour["corrupted"],
+                completeness_error=joined("completeness") if "completeness" in parts[0][1] else None,
+                provenance=provenance,
+            )
+            for kind in components
+        }
+
+    def _scored(
+        self, model: Model, pairs: Pairs, request: Request, chunk: Chunk, say: Callable[[str], None]
+    ) -> tuple[Request, Chunk, list[tuple[PairBatch, dict[str, Tensor]]]]:
+        """Every batch with its scores, the request with what was prepared, and the chunk that it came to."""
 
         def fitted(request: Request) -> Request:
             tokens, most, rows = chunk
-            return replace(request, tokens_per_forward=tokens, rows_per_forward=rows, pairs_per_batch=most)
+            return replace(request, tokens_per_forward=tokens, rows_per_forward=rows, pairs_per_batch=most, kept=[])
 
         def shrink(length: int, count: int) -> Chunk:
             fits = smaller(chunk, model, length, count)
             say(f"Memory ran out: trying again with at most {fits.tokens} tokens in a forward and {fits.pairs} pairs.")
             return fits
 
-        while (design := within_memory(partial(self.design, model, pairs, fitted(request)))) is None:
-            chunk = shrink(longest, chunk.pairs)
-        request = replace(request, design=design)
+        while (ready := within_memory(partial(self.ready, model, pairs, fitted(request)))) is None:
+            chunk = shrink(pairs.longest, chunk.pairs)
+        request = ready
         parts: list[tuple[PairBatch, dict[str, Tensor]]] = []
         waiting = list(pairs.batches(chunk.pairs))[::-1]
         while waiting:
@@ -218,43 +200,36 @@ class Method:
                 waiting.append(batch)
             else:
                 parts.append((batch, scored))
-        order = torch.tensor([place for batch, _ in parts for place in batch.index]).argsort()
+        return request, chunk, parts
 
-        def joined(name: str) -> Tensor:
-            return torch.cat([part[name] for _, part in parts])[order]
-
-        passes = model.passes
-        counted = {"forward": passes.forward - before.forward, "backward": passes.backward - before.backward}
-        provenance = {
-            "method": self.name, "options": self.options, "direction": direction, "replacement": replacement,
-            "model": model.name, "seed": seed, "passes": counted, "chunk": chunk._asdict(),
-            "whole_forwards": round(passes.whole_forward - before.whole_forward, 2),
-            "shortcuts": dict(sorted((passes.shortcuts - before.shortcuts).items())),
-        }  # fmt: skip
-        return {
-            kind: Scores(
-                kind=kind,
-                values=joined(kind),
-                design=request.design[kind],
-                pair_ids=pairs.ids,
-                clean_metric=joined("clean"),
-                corrupted_metric=joined("corrupted"),
-                completeness_error=joined("completeness") if "completeness" in parts[0][1] else None,
-                provenance=provenance,
-            )
-            for kind in components
-        }
+    def ready(self, model: Model, pairs: Pairs, request: Request) -> Request:
+        """The request with what `prepare` and `design` make of all pairs: what `attribute` gets."""
+        request = replace(request, prepared=self.prepare(model, pairs, request))
+        return replace(request, design=self.design(model, pairs, request))
 
     def _batch_scores(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         scores = {kind: values.detach() for kind, values in self.attribute(model, batch, request).items()}
         for kind in request.kinds:
             self._refuse_bad(scores.get(kind), model, kind, request.design[kind], batch)
         result = {kind: scores[kind].float().cpu() for kind in request.kinds}
-        result |= {name: values.cpu() for name, values in metrics(model, batch).items()}
         totals = self.totals(model, batch, request)
         if totals:
             result["completeness"] = _completeness_error(scores, totals).cpu()
         return result
+
+    def _refuse_wrong_types(self, model: Any, pairs: Any, components: Any) -> None:
+        """A sentence for what is easily handed over in place of what is needed."""
+        if not isinstance(model, Model):
+            raise BenchmarkError(f"scores() needs a model from `load_model`, not {type(model).__name__}.")
+        if not isinstance(pairs, Pairs):
+            raise BenchmarkError(
+                f"scores() needs pairs that were tokenised for the model, not {type(pairs).__name__}: use "
+                "`task.pairs(model)`, or `make_pairs(model, [PromptPair(...)], logit_diff)`."
+            )
+        if isinstance(components, str) or not components:
+            raise BenchmarkError(
+                f"components is {components!r}; give a tuple of kinds, such as ({components or KINDS[0]!r},)."
+            )
 
     def _refuse_bad(self, scores: Tensor | None, model: Model, kind: str, design: Design, batch: PairBatch) -> None:
         shape = (len(batch), model.n_layers, model.size(kind))
@@ -268,13 +243,15 @@ class Method:
 
 
 @torch.no_grad()
-def metrics(model: Model, batch: PairBatch) -> dict[str, Float[Tensor, " pair"]]:
+def metrics(model: Model, pairs: Pairs, at_once: int = 32) -> dict[str, Float[Tensor, " pair"]]:
     """The metric on the clean and on the corrupted prompts; NaN where there is no corrupted prompt."""
-    rows = torch.arange(len(batch))
-    clean = batch.metric(model.run(batch.clean), rows)
-    if batch.corrupted is None:
-        return {"clean": clean, "corrupted": torch.full_like(clean, torch.nan)}
-    return {"clean": clean, "corrupted": batch.metric(model.run(batch.corrupted), rows)}
+    found = {name: torch.full((len(pairs),), torch.nan, dtype=torch.float64) for name in ("clean", "corrupted")}
+    for batch in pairs.batches(at_once):
+        rows = torch.arange(len(batch))
+        for name, prompts in (("clean", batch.clean), ("corrupted", batch.corrupted)):
+            if prompts is not None:
+                found[name][list(batch.index)] = batch.metric(model.run(prompts), rows).cpu().double()
+    return found
 
 
 def _completeness_error(scores: Mapping[str, Tensor], totals: Mapping[str, Tensor]) -> Float[Tensor, " pair"]:

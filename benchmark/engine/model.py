@@ -8,7 +8,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -16,10 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from benchmark.components import KINDS
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.tokens import Tokens
 
-KINDS = ("head", "neuron")
 _HOOKS = {"head": "blocks.{}.attn.hook_z", "neuron": "blocks.{}.mlp.hook_post"}
 _EMBEDDING = "embed.hook_out"
 
@@ -49,18 +49,50 @@ class Passes:
     shortcuts: Counter[str] = field(default_factory=Counter)
 
 
+@dataclass(frozen=True)
+class Block:
+    """One layer's modules, under the names of what they compute, whatever the architecture calls them."""
+
+    module: nn.Module
+
+    @property
+    def attention(self) -> nn.Module:
+        return self.module.attn  # type: ignore[return-value]
+
+    @property
+    def queries(self) -> nn.Module:
+        return self.module.attn.q  # type: ignore[union-attr, return-value]
+
+    @property
+    def attention_output(self) -> nn.Module:
+        """From all heads' `hook_z` to the residual stream."""
+        return self.module.attn.o  # type: ignore[union-attr, return-value]
+
+    @property
+    def mlp(self) -> nn.Module:
+        return self.module.mlp  # type: ignore[return-value]
+
+    @property
+    def mlp_output(self) -> nn.Module:
+        """From `mlp.hook_post` to the residual stream."""
+        return self.module.mlp.out  # type: ignore[union-attr, return-value]
+
+
 class Model:
     """A frozen language model in eval mode, with its tokenizer, ready to be patched and differentiated."""
 
-    def __init__(self, bridge: Any, tokens: Tokens, name: str, digest: str, revision: str | None = None) -> None:
+    def __init__(
+        self, bridge: Any, tokens: Tokens, name: str, digest: str, revision: str | None = None, processing: str = "none"
+    ) -> None:
         self.bridge, self.tokens, self.name, self.digest, self.revision = bridge, tokens, name, digest, revision
+        self.processing = processing  # what was done to the weights before they were loaded
         self.tokenizer = tokens.tokenizer
         config = bridge.cfg
         sizes = (config.n_layers, config.n_heads, config.d_model, config.d_head, config.d_mlp, config.d_vocab)
         self.n_layers, self.n_heads, self.d_model, self.d_head, self.d_mlp, self.d_vocab = map(int, sizes)
         self._config = getattr(bridge.original_model, "config", None)  # native models have none, and no cache
         self.passes = Passes()
-        self.blocks, self.blocks_return_tuples = bridge.blocks, _probe(bridge, name)
+        self.blocks, self.blocks_return_tuples = tuple(map(Block, bridge.blocks)), _probe(bridge, name)
         parameter = next(bridge.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         self._modules: dict[str, nn.Module] = dict(bridge.hook_dict)
@@ -73,7 +105,13 @@ class Model:
 
     @classmethod
     def from_hf(
-        cls, hf_model: Any, tokenizer: Any, name: str, prepend_bos: bool | None = None, revision: str | None = None
+        cls,
+        hf_model: Any,
+        tokenizer: Any,
+        name: str,
+        prepend_bos: bool | None = None,
+        revision: str | None = None,
+        processing: str = "none",
     ) -> "Model":
         """Take over a Hugging Face causal language model (it is modified: deepcopy it if you need the original)."""
         # a private path, but the only one that leaves tokenizers (and the hub) alone
@@ -91,7 +129,7 @@ class Model:
             ) from error
         bridge.eval()
         bridge.requires_grad_(False)
-        return cls(bridge, tokens, name, digest, revision)
+        return cls(bridge, tokens, name, digest, revision, processing)
 
     @classmethod
     def native(
@@ -120,6 +158,14 @@ class Model:
         bridge.eval().requires_grad_(False)
         return cls(bridge, Tokens(tokenizer, False), name, digest)
 
+    def __repr__(self) -> str:
+        processed = "" if self.processing == "none" else f"\n  weights: {self.processing}"
+        return (
+            f"Model {self.name}: {self.n_layers} layers x {self.n_heads} heads, {self.n_layers * self.d_mlp} neurons, "
+            f"d_model {self.d_model}, {str(self.dtype).removeprefix('torch.')} on {self.device}, "
+            f"{'with' if self.tokens.prepend_bos else 'no'} BOS{processed}"
+        )
+
     def size(self, kind: str) -> int:
         """How many components of a kind one layer has."""
         return self.n_heads if kind == "head" else self.d_mlp
@@ -136,12 +182,9 @@ class Model:
     def has_cache(self) -> bool:
         return self._config is not None
 
-    @cached_property
-    def shortcuts(self) -> tuple[str, ...]:
-        """Those of `engine.replay.SHORTCUTS` that give the logits of a whole run on this model."""
-        from benchmark.engine.replay import working_shortcuts
-
-        return working_shortcuts(self)
+    @property
+    def unembedding_module(self) -> nn.Module:
+        return self.bridge.unembed  # type: ignore[no-any-return]
 
     def unembedding(self) -> tuple[Float[Tensor, "vocab d_model"], Float[Tensor, " vocab"]]:
         """Weight and bias of the unembedding."""

@@ -1,15 +1,15 @@
 """Runs that start in the middle of a traced one: what no edit reaches isn't computed again.
 
 The model's own modules are replayed, whatever its architecture. Each shortcut is tried on a model before it is taken
-(`working_shortcuts`): one that doesn't give the logits of a whole run there is left out, and the provenance says which
-ones were taken.
+(`shortcuts`). One that doesn't give the logits of a whole run there is left out. The provenance says which were taken.
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import DynamicCache
 
-from benchmark.engine.model import KINDS, Edit, Model, Passes, Site, keeping
+from benchmark.components import KINDS
+from benchmark.engine.model import Edit, Model, Passes, Site, keeping
 
 SHORTCUTS = {
     "layers": "each patched row starts from the traced residual stream, at the layer of its edit",
@@ -28,6 +29,7 @@ SHORTCUTS = {
 }
 
 
+KNOWN: MutableMapping[Model, tuple[str, ...]] = WeakKeyDictionary()  # the shortcuts of each model that was tried
 ROUNDING = 16  # steps of the number format, at the logits' own scale, that two orders of the same sums may be apart
 
 
@@ -74,15 +76,15 @@ def resume(
     edits: Mapping[Site, Edit],
     embedding: Edit | None = None,
     vocabulary: Int[Tensor, " token"] | None = None,
-    shortcuts: Collection[str] | None = None,
+    taking: Collection[str] | None = None,
 ) -> Float[Tensor, "row token"]:
     """Last-position logits of rows of a traced run, edited; of the tokens in `vocabulary` only, where it is given.
 
-    Exact where no edit of a row lies below its layer in `starts` (ascending) or before position `prefix`. Row by row
-    joins in at its layer, so an edit sees the rows that are there by then, at as many last positions as are computed.
-    `shortcuts` are those that work on the model, unless others are given.
+    Row i enters at layer `starts[i]` (ascending). An edit at layer l receives only rows with start <= l, and only
+    positions from `prefix` on. The result is exact where no edit of a row lies below its start or before `prefix`.
+    `taking` are the shortcuts that work on the model, unless others are given.
     """
-    ways = set(model.shortcuts if shortcuts is None else shortcuts)
+    ways = set(shortcuts(model) if taking is None else taking)
     length, last = trace.tokens.shape[1], model.n_layers - 1
     joining = "layers" in ways and embedding is None
     counts = [bisect_right(starts, layer) if joining else len(rows) for layer in range(model.n_layers)]
@@ -103,29 +105,30 @@ def resume(
 
         if joining:
             for below in model.blocks[:lowest]:
-                swap(below, lambda hidden, *_, **__: (hidden,) if model.blocks_return_tuples else hidden)
+                swap(below.module, lambda hidden, *_, **__: (hidden,) if model.blocks_return_tuples else hidden)
             for layer in range(lowest, model.n_layers):
                 before = counts[layer - 1] if layer > lowest else 0
                 if counts[layer] > before:
                     joined = trace.residuals[layer][rows[before : counts[layer]], prefix:]
-                    swap(model.blocks[layer], _with_rows(model.blocks[layer], joined, before))
+                    module = model.blocks[layer].module
+                    swap(module, _with_rows(module, joined, before))
         if "last position" in ways and length - prefix > 1:
             taken.add("last position")
-            for module in (final.attn.q, final.attn.o, final.mlp):
+            for module in (final.queries, final.attention_output, final.mlp):
                 swap(module, _at_last_position(module))
         if standing_in:
             taken.add("site")
             output = trace.attention[lowest][rows, prefix:]
             activation = trace.activations[Site(next(iter(kinds)), lowest)][rows, prefix:].flatten(2)
             if kinds == {"head"}:
-                swap(block.attn, lambda *_, **__: (block.attn.o(activation), None))
+                swap(block.attention, lambda *_, **__: (block.attention_output(activation), None))
             else:
-                swap(block.attn, lambda *_, **__: (output, None))
-                swap(block.mlp, lambda *_, **__: block.mlp.out(activation))
+                swap(block.attention, lambda *_, **__: (output, None))
+                swap(block.mlp, lambda *_, **__: block.mlp_output(activation))
         if "answers" in ways and vocabulary is not None:
             taken.add("answers")
             weight, bias = (part[vocabulary] for part in model.unembedding())
-            swap(model.bridge.unembed, lambda hidden, **_: functional.linear(hidden, weight, bias))
+            swap(model.unembedding_module, lambda hidden, **_: functional.linear(hidden, weight, bias))
         cache = _prefilled(trace, rows, counts, lowest, prefix) if prefix else None
         fed = trace.tokens[rows[:1] if joining else rows, prefix:]  # a single row shows the model the positions
         logits = model.logits(fed, model.hooks(edits, embedding), cache, counts, (length - prefix) / length)
@@ -134,9 +137,16 @@ def resume(
     return logits if vocabulary is None or "answers" in taken else logits[:, vocabulary]
 
 
+def shortcuts(model: Model) -> tuple[str, ...]:
+    """Those of `SHORTCUTS` that give a whole run's logits on this model; they are tried once."""
+    if model not in KNOWN:
+        KNOWN[model] = _working(model)
+    return KNOWN[model]
+
+
 @torch.no_grad()
-def working_shortcuts(model: Model) -> tuple[str, ...]:
-    """The shortcuts that give a whole run's logits on this model, tried on random tokens and every kind of edit."""
+def _working(model: Model) -> tuple[str, ...]:
+    """The shortcuts that hold, on random tokens and every kind of edit."""
     generator = torch.Generator().manual_seed(0)
     vocabulary = torch.arange(min(64, model.d_vocab), device=model.device)
     tokens = torch.randint(len(model.unembedding()[0]), (2, 5), generator=generator).to(model.device)
@@ -154,7 +164,7 @@ def working_shortcuts(model: Model) -> tuple[str, ...]:
     return tuple(working)
 
 
-def _exact(model: Model, traced: Trace, vocabulary: Tensor, shortcuts: Collection[str]) -> bool:
+def _exact(model: Model, traced: Trace, vocabulary: Tensor, taking: Collection[str]) -> bool:
     rows, prefix = torch.tensor([1, 0], device=model.device), 2
     step = torch.finfo(model.dtype).eps
     tolerance = max(step**0.5, 1e-4)  # of what the edit does
@@ -169,7 +179,7 @@ def _exact(model: Model, traced: Trace, vocabulary: Tensor, shortcuts: Collectio
         want = model.run(traced.tokens[rows], {site: turn})[:, vocabulary]
         effect = (want - traced.logits[rows][:, vocabulary]).abs().max()
         try:
-            got = resume(model, traced, rows, [site.layer] * 2, prefix, {site: turn}, None, vocabulary, shortcuts)
+            got = resume(model, traced, rows, [site.layer] * 2, prefix, {site: turn}, None, vocabulary, taking)
             # the edit of a silent MLP does nothing but round: what it does is no measure of what may differ
             if not (got - want).abs().max() <= tolerance * effect + ROUNDING * step * want.abs().max():
                 return False

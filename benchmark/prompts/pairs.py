@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -14,10 +14,18 @@ from torch import Tensor
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.dataset import PromptPair, answers
 from benchmark.prompts.metrics import Answers, Metric
-from benchmark.prompts.task import Check, Task
-from benchmark.prompts.tokens import AnswerTokens, Tokens
+from benchmark.prompts.tokens import AnswerTokens, Check, Tokens
 
 MEAN_ROWS = 64  # discovery rows behind a mean replacement, drawn with seed 0
+
+
+class Source(NamedTuple):
+    """Where pairs come from: a task's name and rows, and how its rows become tokens."""
+
+    name: str
+    rows: Sequence[PromptPair]
+    answer_tokens: AnswerTokens = "first-token"
+    check: Check | None = None
 
 
 @dataclass(frozen=True)
@@ -96,7 +104,7 @@ class PairBatch:
         return self.metric_function(logits, answers.to(logits.device)[pairs.to(logits.device)])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Pairs:
     """Tokenised, audited pairs of one task; `discovery` are the rows behind a mean replacement."""
 
@@ -110,9 +118,21 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def __repr__(self) -> str:
+        lengths = sorted({len(pair.clean) for pair in self.pairs})
+        tokens = f"{lengths[0]} to {lengths[-1]}" if len(lengths) > 1 else f"{lengths[0] if lengths else 0}"
+        first = f"\n  first: {self.pairs[0].prompt.clean!r} -> {self.pairs[0].prompt.correct!r}" if self.pairs else ""
+        dropped = f", {sum(self.audit.dropped.values())} rows dropped" if self.audit.dropped else ""
+        return f"Pairs of {self.task}: {len(self)} pairs of {tokens} tokens, {self.metric.name}{dropped}{first}"
+
     @property
     def ids(self) -> tuple[str, ...]:
         return tuple(pair.prompt.id for pair in self.pairs)
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt."""
+        return max(len(pair.clean) for pair in self.pairs)
 
     def digest(self) -> str:
         """sha256 over all tokens that reach the model or the metric, in order."""
@@ -163,6 +183,7 @@ class Pairs:
 
 def make_pairs(model: Any, pairs: Sequence[PromptPair], metric: Metric) -> Pairs:
     """Prompt pairs written by hand, for `model`. A pair that the audit would drop is an error that says why."""
+    _refuse_wrong_types(model, pairs, metric)
     made = []
     for number, row in enumerate(pairs):
         row = replace(row, id=row.id or f"pair-{number}")
@@ -173,23 +194,39 @@ def make_pairs(model: Any, pairs: Sequence[PromptPair], metric: Metric) -> Pairs
     return Pairs("by hand", kept, metric, int(model.tokens.prepend_bos), Audit(len(kept), len(kept), {}))
 
 
-def draw(task: Task, tokens: Tokens, limit: int | None, split: str, seed: int, metric: Metric) -> Pairs:
+def draw(source: Source, tokens: Tokens, limit: int | None, split: str, seed: int, metric: Metric) -> Pairs:
     """Up to `limit` surviving rows of a split, in an order that `seed` fixes; the audit counts the rows looked at."""
-    rows = task.rows()
-    kept, audit = _survivors(task, tokens, _shuffled(rows, split, seed), limit)
-    discovery, _ = _survivors(task, tokens, _shuffled(rows, "discovery", 0), MEAN_ROWS)
+    kept, audit = _survivors(source, tokens, _shuffled(source.rows, split, seed), limit)
     if not kept:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in audit.dropped.items()) or "the split is empty"
         raise BenchmarkError(
-            f"No {split} pair of task {task.name!r} survives the audit under this tokenizer ({reasons}). "
+            f"No {split} pair of task {source.name!r} survives the audit under this tokenizer ({reasons}). "
             "`attribution-bench audit` shows the table; use another task, dataset or model."
         )
-    return Pairs(task.name, tuple(kept), metric, int(tokens.prepend_bos), audit, tuple(discovery))
+    return Pairs(source.name, tuple(kept), metric, int(tokens.prepend_bos), audit, _discovery(source, tokens))
 
 
-def audit(task: Task, tokens: Tokens) -> Audit:
-    """Every row of a task under a tokenizer: kept, or dropped for a counted reason."""
-    return _survivors(task, tokens, task.rows(), None)[1]
+def named(source: Source, tokens: Tokens, ids: Sequence[str], metric: Metric) -> Pairs:
+    """The pairs of these ids, in this order. An id without a row, or whose row can't be used, is an error."""
+    rows = {row.id: row for row in source.rows}
+    made = []
+    for name in ids:
+        outcome = tokenise(rows[name], tokens, *source[2:]) if name in rows else "there is no such row"
+        if isinstance(outcome, str):
+            raise BenchmarkError(f"Pair {name!r} of task {source.name!r} can't be used: {outcome}.")
+        made.append(outcome)
+    audit = Audit(len(made), len(made), {})
+    return Pairs(source.name, tuple(made), metric, int(tokens.prepend_bos), audit, _discovery(source, tokens))
+
+
+def _discovery(source: Source, tokens: Tokens) -> tuple[TokenPair, ...]:
+    """The rows behind a mean replacement, the same for every seed."""
+    return tuple(_survivors(source, tokens, _shuffled(source.rows, "discovery", 0), MEAN_ROWS)[0])
+
+
+def audit(source: Source, tokens: Tokens) -> Audit:
+    """Every row under a tokenizer: kept, or dropped for a counted reason."""
+    return _survivors(source, tokens, source.rows, None)[1]
 
 
 def tokenise(
@@ -230,7 +267,7 @@ def _candidate(
 
 
 def _survivors(
-    task: Task, tokens: Tokens, rows: Iterable[PromptPair], limit: int | None
+    source: Source, tokens: Tokens, rows: Iterable[PromptPair], limit: int | None
 ) -> tuple[list[TokenPair], Audit]:
     kept: list[TokenPair] = []
     seen: set[tuple[object, ...]] = set()
@@ -240,7 +277,7 @@ def _survivors(
         if limit is not None and len(kept) == limit:
             break
         count += 1
-        outcome = tokenise(row, tokens, task.answer_tokens, task.check)
+        outcome = tokenise(row, tokens, source.answer_tokens, source.check)
         if isinstance(outcome, TokenPair) and (outcome.clean, outcome.corrupted) in seen:
             outcome = "the same tokens as an earlier row"
         if isinstance(outcome, TokenPair):
@@ -255,6 +292,18 @@ def _shuffled(rows: Sequence[PromptPair], split: str, seed: int) -> list[PromptP
     chosen = [row for row in rows if row.split == split]
     random.Random(seed).shuffle(chosen)
     return chosen
+
+
+def _refuse_wrong_types(model: Any, pairs: Any, metric: Any) -> None:
+    """A sentence for what is easily handed over in place of what is needed."""
+    if not isinstance(getattr(model, "tokens", None), Tokens):
+        raise BenchmarkError(f"make_pairs() needs a model from `load_model`, not {type(model).__name__}.")
+    if isinstance(pairs, PromptPair | str) or not all(isinstance(pair, PromptPair) for pair in pairs):
+        raise BenchmarkError(
+            "make_pairs() needs a list of PromptPair: make_pairs(model, [PromptPair(...)], logit_diff)."
+        )
+    if not isinstance(metric, Metric):
+        raise BenchmarkError(f"metric is {metric!r}; give a Metric, such as `benchmark.logit_diff` or `prob_diff`.")
 
 
 def _lengths(row: PromptPair, model: Any) -> str:

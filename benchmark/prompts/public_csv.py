@@ -24,11 +24,11 @@ _ID_COLUMNS = (
 Row = dict[str, str]
 
 
-def with_dataset(tasks: Sequence[Task], file: str, tokenizer: str | None, model_tokens: Tokens) -> Task:
+def with_dataset(tasks: Sequence[Task], file: str, tokens: Tokens) -> Task:
     """The one task of a run, with the pairs of a user's file in place of its own.
 
-    The file may have this project's columns or a public layout; `tokenizer` names the model whose tokenizer the ids of
-    a public file are for, the model's own where it is None.
+    The file may have this project's columns or a public layout; `tokens` is the tokenizer that the ids of a public file
+    are for.
     """
     if len(tasks) != 1:
         raise BenchmarkError(f"--dataset {file} holds pairs of one task: name it with --task, e.g. --task ioi.")
@@ -36,21 +36,13 @@ def with_dataset(tasks: Sequence[Task], file: str, tokenizer: str | None, model_
     try:
         with open(path, newline="", encoding="utf-8-sig") as opened:
             columns = next(csv.reader(opened), [])
-        if "correct" in columns or "incorrect" in columns:
-            rows = read_csv(path)
-        else:
-            rows = read_public(path, tasks[0], _file_tokens(tokenizer, model_tokens))
+        own = "correct" in columns or "incorrect" in columns
+        rows = read_csv(path) if own else read_public(path, tasks[0], tokens)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise BenchmarkError(f"The dataset {file!r} can't be read: {error}. It must be a CSV file in UTF-8.") from error
     if not rows:
         raise BenchmarkError(f"The dataset {file!r} has no rows.")
     return replace(tasks[0], dataset="", prompt_pairs=rows)
-
-
-def _file_tokens(tokenizer: str | None, model_tokens: Tokens) -> Tokens:
-    from benchmark.models.loading import load_tokens
-
-    return model_tokens if tokenizer is None else load_tokens(tokenizer)
 
 
 def read_public(path: Path, task: Task, tokens: Tokens) -> list[PromptPair]:

@@ -4,18 +4,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from benchmark.errors import BenchmarkError
 from benchmark.packaged import DATASETS
 from benchmark.prompts.dataset import SPLITS, PromptPair, digest, read_csv, with_answer_sets
 from benchmark.prompts.metrics import Metric
-from benchmark.prompts.tokens import Tokens
-
-if TYPE_CHECKING:
-    from benchmark.prompts.pairs import Audit, Pairs
-
-Check = Callable[[Tokens, PromptPair], str | None]
+from benchmark.prompts.pairs import Audit, Pairs, Source, audit, draw, named
+from benchmark.prompts.tokens import AnswerTokens, Check, Tokens
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,9 @@ class Truth:
 
     def as_json(self) -> dict[str, Any]:
         rows = {
-            kind: [[*component, None if isnan(effect) else effect] for component, effect in sorted(found.items())]
+            kind: [
+                (*component, None if isnan(effect) else float(effect)) for component, effect in sorted(found.items())
+            ]
             for kind, found in self.effects.items()
         }
         return {**vars(self), "effects": rows}
@@ -62,7 +60,7 @@ class Task:
     dataset: str = ""
     prompt_pairs: Sequence[PromptPair] = ()
     generate: Callable[[], Iterable[PromptPair]] | None = None
-    answer_tokens: Literal["first-token", "one-token"] = "first-token"
+    answer_tokens: AnswerTokens = "first-token"
     answer_sets: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
     check: Check | None = None
     truth: Truth | None = field(default=None, hash=False)
@@ -99,16 +97,21 @@ class Task:
 
     def pairs(
         self, model: Any, limit: int | None = 32, split: str = "evaluation", seed: int = 0, metric: Metric | None = None
-    ) -> "Pairs":
+    ) -> Pairs:
         """Up to `limit` pairs of a split, in an order fixed by `seed`, tokenised for `model` and audited."""
-        from benchmark.prompts.pairs import draw
-
         if split not in SPLITS:
             raise BenchmarkError(f"split is {split!r}; choose discovery or evaluation.")
-        return draw(self, model.tokens, limit=limit, split=split, seed=seed, metric=metric or self.metric)
+        return draw(self.source_of_pairs, model.tokens, limit, split, seed, metric or self.metric)
 
-    def audit(self, tokens: Tokens) -> "Audit":
+    def pairs_named(self, model: Any, ids: Sequence[str], metric: Metric | None = None) -> Pairs:
+        """The pairs of these ids, in this order, tokenised for `model`; one that can't be used is an error."""
+        return named(self.source_of_pairs, model.tokens, ids, metric or self.metric)
+
+    def audit(self, tokens: Tokens) -> Audit:
         """What becomes of every row under a tokenizer."""
-        from benchmark.prompts.pairs import audit
+        return audit(self.source_of_pairs, tokens)
 
-        return audit(self, tokens)
+    @property
+    def source_of_pairs(self) -> Source:
+        """What drawing pairs needs to know of a task."""
+        return Source(self.name, self.rows(), self.answer_tokens, self.check)

@@ -1,12 +1,14 @@
 """Text to token ids and back: all that the audit needs of a model, without its weights."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 from benchmark.errors import BenchmarkError
+from benchmark.prompts.dataset import PromptPair
 
 AnswerTokens = Literal["first-token", "one-token"]
+Check = Callable[["Tokens", PromptPair], str | None]  # why a row can't be used under this tokenizer, or None
 Ids = tuple[int, ...]
 
 _NEUTRAL = ","  # no tokenizer in use merges a comma with a word or a digit that follows it

@@ -2,22 +2,23 @@
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import torch
-
+from benchmark.components import COUNTERFACTUAL, KINDS, MEAN
 from benchmark.engine.means import discovery_digest
 from benchmark.engine.memory import Chunk, choose_chunk, free_bytes, parse_bytes
-from benchmark.engine.method import Cost, Method, Request, metrics
-from benchmark.engine.model import KINDS, Model
+from benchmark.engine.method import Method
+from benchmark.engine.model import Model
+from benchmark.engine.request import Cost, Request
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
-from benchmark.prompts.metrics import METRICS, Metric
-from benchmark.prompts.pairs import Pairs
+from benchmark.prompts.metrics import METRICS
 from benchmark.prompts.task import Task
+from benchmark.running.behaviour import Behaviour, behaviour
 from benchmark.running.plugins import Registry, plugin_digest
-from benchmark.store.folder import sha256
+from benchmark.running.work import Bench, ModelSource, TaskSource, Work
+from benchmark.store.cell import CellKey, MethodKey, ModelKey, TaskKey, Truth
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,8 @@ class Asked:
     methods: tuple[str, ...] = ("all",)
     components: tuple[str, ...] = KINDS
     pairs: int = DEFAULT_PAIRS
-    replacement: str = "counterfactual"
-    direction: str = "noising"
+    replacement: str = COUNTERFACTUAL.replacement
+    direction: str = COUNTERFACTUAL.direction
     metric: str = "default"
     split: str = "evaluation"
     seed: int = 0
@@ -43,63 +44,68 @@ class Asked:
     dataset: str | None = None
     dataset_tokenizer: str | None = None
 
+    @property
+    def source(self) -> ModelSource:
+        return ModelSource(self.model, self.device, self.prepend_bos, self.revision)
 
-@dataclass(frozen=True)
-class TaskPairs:
-    """The pairs of one task that will be attributed, and the model's behaviour on those that were looked at."""
+    def rows_of(self, task: str) -> TaskSource:
+        return TaskSource(task, self.metric, self.dataset, self.dataset_tokenizer)
 
-    task: Task
-    dataset_digest: str
-    pairs: Pairs | None
-    right: int = 0
-    looked_at: int = 0
-    left_out: int = 0
-    min_metric: float | None = None
-    error: str | None = None
+    def as_json(self) -> dict[str, Any]:
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """The unit of work: one method identity on one task's pairs."""
+    """One method identity on one task's pairs: its key, what the model does there, and the work that is to be done.
 
-    key: dict[str, Any]
+    `work` is None where the task has no pairs; `behaviour.error` says why. `cost` is that of all pairs, at most; `rows`
+    are whole rows, forward and backward: the cell's share of the progress bar.
+    """
+
+    key: CellKey
     method: Method
-    task_pairs: TaskPairs
-    cost: Cost  # of all its pairs
-    work: float  # whole rows, forward and backward
+    behaviour: Behaviour
+    work: Work | None
+    cost: Cost
+    rows: float
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A run as it will be carried out."""
+    """A run as it will be carried out. `bench` holds the model and the pairs that planning has loaded."""
 
     asked: Asked
-    model: Model
+    bench: Bench
     cells: tuple[PlannedCell, ...]
     chunk: Chunk
-    tasks: tuple[TaskPairs, ...] = field(default=())
+    behaviours: tuple[Behaviour, ...]
+
+    @property
+    def model(self) -> Model:
+        return self.bench.model(self.asked.source)
 
     def resolved(self) -> dict[str, Any]:
         """What `run.json` keeps of the plan."""
         return {
             "model": {"name": self.model.name, "digest": self.model.digest},
-            "tasks": {p.task.name: list(p.pairs.ids) if p.pairs else [] for p in self.tasks},
+            "tasks": {one.task.name: list(one.pairs.ids) if one.pairs else [] for one in self.behaviours},
             "methods": list(dict.fromkeys(cell.method.label for cell in self.cells)),
             "device": self.model.device.type,
             "chunk": self.chunk._asdict(),
-            "cells": [sha256(cell.key)[:8] for cell in self.cells],
+            "cells": [cell.key.digest[:8] for cell in self.cells],
         }
 
 
-def choose(asked: Asked, registry: Registry) -> tuple[list[Task], list[Method]]:
-    """The tasks and methods by name, each checked against what was asked of it."""
+def chosen_methods(asked: Asked, registry: Registry) -> list[Method]:
+    """The methods by name, each checked against what was asked of it; refuses what no run can be asked."""
     if not asked.components or set(asked.components) - set(KINDS):
         raise BenchmarkError(f"--components {','.join(asked.components)}: choose from {', '.join(KINDS)}.")
     if asked.metric not in ("default", *METRICS):
         raise BenchmarkError(f"There is no metric {asked.metric!r}; choose default, {', '.join(METRICS)}.")
     if asked.pairs < 1:
         raise BenchmarkError(f"--pairs {asked.pairs}: at least 1 pair is needed.")
-    tasks = registry.chosen_tasks(asked.tasks)
+    registry.chosen_tasks(asked.tasks)  # an unknown task is refused before any model is loaded
     shown = [name for name, method in registry.methods.items() if not method.on_request]
     methods = [registry.method(spec) for spec in (shown if asked.methods == ("all",) else asked.methods)]
     for method in methods:
@@ -109,96 +115,92 @@ def choose(asked: Asked, registry: Registry) -> tuple[list[Task], list[Method]]:
         raise BenchmarkError(f"--methods names {', '.join(sorted(twice))} twice.")
     if not methods:
         raise BenchmarkError("--methods names no method.")
-    return tasks, methods
+    return methods
 
 
 def make_plan(
-    asked: Asked, model: Model, tasks: Sequence[Task], methods: Sequence[Method], chunk: Chunk | None = None
+    asked: Asked, bench: Bench, tasks: Sequence[Task], methods: Sequence[Method], chunk: Chunk | None = None
 ) -> Plan:
-    """Draw, audit and filter every task's pairs, and lay out the cells."""
+    """See what the model does on every task's pairs, and lay out the cells."""
+    model = bench.model(asked.source)
     budget = parse_bytes(asked.memory) if asked.memory else free_bytes(model.device) // 2
-    chosen = [_task_pairs(asked, model, task) for task in tasks]
-    empty = [task_pairs for task_pairs in chosen if task_pairs.pairs is None]
-    if len(empty) == len(chosen):
-        raise BenchmarkError("\n".join(str(task_pairs.error) for task_pairs in empty) or "No task was asked for.")
-    cells = [_cell(asked, model, task_pairs, method) for task_pairs in chosen for method in methods]
+    found = [
+        behaviour(
+            model, task, asked.rows_of(task.name).chosen_metric(task), asked.pairs, asked.split, asked.seed,
+            asked.replacement, asked.min_metric,
+        )
+        for task in tasks
+    ]  # fmt: skip
+    empty = [one for one in found if one.pairs is None]
+    if len(empty) == len(found):
+        raise BenchmarkError("\n".join(str(one.error) for one in empty) or "No task was asked for.")
+    costs = [method.cost(model, _request(asked)) for method in methods]
     if chunk is None:
-        length = max(len(pair.clean) for found in chosen if found.pairs for pair in found.pairs.pairs)
-        chunk = choose_chunk(model, length, budget, gradients=any(cell.cost.backward for cell in cells))
-    return Plan(asked, model, tuple(cells), chunk, tuple(chosen))
+        longest = max(one.pairs.longest for one in found if one.pairs)
+        chunk = choose_chunk(model, longest, budget, gradients=any(cost.backward for cost in costs))
+    for one in found:
+        if one.pairs is not None:
+            place = (asked.source, asked.rows_of(one.task.name), one.pairs.ids)
+            bench.pairs[place], bench.metrics[place] = one.pairs, one.metrics
+    cells = [
+        _cell(asked, model, one, method, cost, chunk)
+        for one in found
+        for method, cost in zip(methods, costs, strict=True)
+    ]
+    return Plan(asked, bench, tuple(cells), chunk, tuple(found))
 
 
-def _task_pairs(asked: Asked, model: Model, task: Task) -> TaskPairs:
-    metric: Metric = task.metric if asked.metric == "default" else METRICS[asked.metric]
-    digest = task.digest()
-    try:
-        limit = asked.pairs if asked.min_metric is None else None
-        pairs = task.pairs(model, limit=limit, split=asked.split, seed=asked.seed, metric=metric)
-        pairs.refuse_replacement(asked.replacement)
-    except BenchmarkError as error:
-        return TaskPairs(task, digest, None, error=str(error))
-    except Exception as error:  # a check of somebody's plugin: the other tasks go on
-        return TaskPairs(task, digest, None, error=f"Task {task.name!r} failed: {type(error).__name__}: {error}")
-    step = min(32, asked.pairs)
-    keep: list[int] = []
-    looked_at = right = 0
-    while looked_at < len(pairs) and len(keep) < asked.pairs:
-        places = range(looked_at, min(looked_at + step, len(pairs)))
-        clean, corrupted = _metrics(model, pairs.take(places))
-        looked_at += len(places)
-        right += int(((clean > 0) & ~(clean <= corrupted)).sum())
-        passing = clean >= (-torch.inf if asked.min_metric is None else asked.min_metric)
-        keep += [place for place, passes in zip(places, passing.tolist(), strict=True) if passes]
-    if not keep:
-        reason = f"none of the {looked_at} {asked.split} pairs of task {task.name!r} has a metric of {asked.min_metric}"
-        return TaskPairs(task, digest, None, error=f"--min-metric: {reason} or more; lower it or choose another task.")
-    left_out = looked_at - len(keep)
-    chosen = pairs.take(keep[: asked.pairs])
-    return TaskPairs(task, digest, chosen, right, looked_at, left_out, asked.min_metric)
+def _request(asked: Asked) -> Request:
+    kinds = tuple(kind for kind in KINDS if kind in asked.components)
+    return Request(kinds, asked.replacement, asked.direction, asked.seed)
 
 
-def _metrics(model: Model, pairs: Pairs) -> tuple[torch.Tensor, torch.Tensor]:
-    clean, corrupted = torch.empty(len(pairs)), torch.empty(len(pairs))
-    for batch in pairs.batches():
-        values = metrics(model, batch)
-        clean[list(batch.index)] = values["clean"].float().cpu()
-        corrupted[list(batch.index)] = values["corrupted"].float().cpu()
-    return clean, corrupted
+def _cell(asked: Asked, model: Model, found: Behaviour, method: Method, cost: Cost, chunk: Chunk) -> PlannedCell:
+    request, pairs = _request(asked), found.pairs
+    key = CellKey(
+        model=ModelKey(model.name, model.digest, model.revision, model.tokens.prepend_bos),
+        task=_task_key(asked, found),
+        method=_method_key(asked, method),
+        kinds=request.kinds,
+        pair_ids=pairs.ids if pairs else (),
+        tokens=pairs.digest() if pairs else None,
+        means=discovery_digest(pairs) if pairs and asked.replacement == MEAN.replacement else None,
+        dtype=str(model.dtype).removeprefix("torch."),
+        processing=model.processing,
+    )
+    if pairs is None:
+        return PlannedCell(key, method, found, None, Cost(0, 0), 0.0)
+    work = Work(
+        model=asked.source,
+        task=asked.rows_of(found.task.name),
+        pair_ids=pairs.ids,
+        tokens=key.tokens,
+        method=method.name,
+        options=tuple((option.name, getattr(method, option.name)) for option in fields(method)),
+        kinds=request.kinds,
+        direction=asked.direction,
+        replacement=asked.replacement,
+        seed=asked.seed,
+        chunk=chunk,
+        plugins=asked.plugins,
+    )
+    rows = sum(method.work(model, batch, request) for batch in pairs.batches())
+    return PlannedCell(key, method, found, work, Cost(*(one * len(pairs) for one in cost)), rows)
 
 
-def _cell(asked: Asked, model: Model, task_pairs: TaskPairs, method: Method) -> PlannedCell:
-    pairs = task_pairs.pairs
-    kinds = [kind for kind in KINDS if kind in asked.components]
-    metric = task_pairs.task.metric.name if asked.metric == "default" else asked.metric
-    key = {
-        "model": {
-            "name": model.name, "revision": model.revision, "digest": model.digest,
-            "prepend_bos": model.tokens.prepend_bos,
-        },
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "processing": "none",
-        "task": {
-            "name": task_pairs.task.name, "metric": metric, "dataset_digest": task_pairs.dataset_digest,
-            "split": asked.split, "min_metric": asked.min_metric, "code": plugin_digest(task_pairs.task.source),
-            **({"truth": task_pairs.task.truth.as_json()} if task_pairs.task.truth else {}),
-        },
-        "pair_ids": list(pairs.ids) if pairs else [],
-        "tokens": pairs.digest() if pairs else None,
-        "means": discovery_digest(pairs) if pairs and asked.replacement == "mean" else None,
-        "method": {
-            "name": method.name, "label": method.label, "options": method.options, "direction": asked.direction,
-            "replacement": asked.replacement, "seed": asked.seed, "signed": method.signed,
-            "reference": method.reference, "metric_units": method.metric_units,
-            "code": plugin_digest(inspect.getsourcefile(type(method))),
-        },
-        "kinds": kinds,
-    }  # fmt: skip
-    request = Request(tuple(kinds), asked.replacement, asked.direction, asked.seed)
-    one = method.cost(model, request)
-    count = len(pairs) if pairs else 0
-    work = sum(method.work(model, batch, request) for batch in pairs.batches()) if pairs else 0.0
-    return PlannedCell(key, method, task_pairs, Cost(one.forward * count, one.backward * count), work)
+def _task_key(asked: Asked, found: Behaviour) -> TaskKey:
+    task = found.task
+    metric = task.metric.name if asked.metric == "default" else asked.metric
+    truth = Truth(**task.truth.as_json()) if task.truth else None
+    least = None if asked.min_metric is None else float(asked.min_metric)  # as JSON gives it back
+    code = plugin_digest(task.source)
+    return TaskKey(task.name, metric, found.dataset_digest, asked.split, least, code, truth)
 
 
-def asked_as_json(asked: Asked) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(asked).items()}
+def _method_key(asked: Asked, method: Method) -> MethodKey:
+    return MethodKey(
+        name=method.name, label=method.label, options=method.options, direction=asked.direction,
+        replacement=asked.replacement, seed=asked.seed, signed=method.signed, reference=method.reference,
+        metric_units=method.metric_units, code=plugin_digest(inspect.getsourcefile(type(method))),
+        elsewhere=method.elsewhere, per_pair=method.per_pair,
+    )  # fmt: skip

@@ -1,52 +1,87 @@
-"""Carry out a plan: each cell is read if it is there, else attributed and stored; one that fails stops no other."""
+"""Carry out a plan: each cell is read if it is there, else computed and stored; one that fails stops no other."""
 
-import json
 import os
 import time
 import traceback
+import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
-from tqdm import tqdm
 
-from benchmark.engine.means import mean_activations
+from benchmark.components import COUNTERFACTUAL, KINDS
 from benchmark.engine.memory import Chunk, peak_bytes, reset_peak
-from benchmark.engine.method import Scores
-from benchmark.engine.model import KINDS, Site
 from benchmark.errors import BenchmarkError
-from benchmark.running.plan import Asked, Plan, PlannedCell, asked_as_json, choose, make_plan
-from benchmark.running.plugins import discover
+from benchmark.models.catalogue import DEFAULT_PAIRS
+from benchmark.progress import bar
+from benchmark.running.behaviour import Behaviour
+from benchmark.running.plan import Asked, Plan, PlannedCell, chosen_methods, make_plan
 from benchmark.running.provenance import environment
+from benchmark.running.work import Bench, computed
+from benchmark.store.cell import Accuracy, AuditCounts, Cell, Filter, PairFacts, Provenance, Rows
 from benchmark.store.folder import DamagedCell, Results, cell_folder, read_cell, record_run, write_cell
 
 Say = Callable[[str], None]
 
 
-def run(model: str, out: str | Path, **options: Any) -> Results:
-    """The grid model x task x method, stored in the folder `out`; options are the fields of `running.plan.Asked`.
+def run(
+    model: str,
+    out: str | Path,
+    *,
+    tasks: tuple[str, ...] = ("all",),
+    methods: tuple[str, ...] = ("all",),
+    components: tuple[str, ...] = KINDS,
+    pairs: int = DEFAULT_PAIRS,
+    replacement: str = COUNTERFACTUAL.replacement,
+    direction: str = COUNTERFACTUAL.direction,
+    metric: str = "default",
+    split: str = "evaluation",
+    seed: int = 0,
+    min_metric: float | None = None,
+    prepend_bos: bool | None = None,
+    revision: str | None = None,
+    device: str = "auto",
+    memory: str | None = None,
+    plugins: tuple[str, ...] = (),
+    dataset: str | None = None,
+    dataset_tokenizer: str | None = None,
+) -> Results:
+    """Score every component by every method on every task, and store the cells in the folder `out`.
+
+    A second call with the same arguments goes on where the first one stopped. `tasks`, `methods`: names, such as
+    `("ioi",)` and `("integrated-gradients:steps=32",)`; `components`: kinds; `pairs`: pairs a task, drawn from `split`
+    by `seed`; `min_metric`: the least clean metric, in its units; `metric`: a name, or `default` for each task's own;
+    `memory`: such as `4GiB`, by default half of what is free; `plugins`: files with more tasks and methods; `dataset`:
+    a CSV of pairs in place of the task's own, whose token ids, if it has any, are those of `dataset_tokenizer`. Raises
+    BenchmarkError for what can't be done. A cell that fails is stored with its error.
 
     >>> results = run("smollm2-135m", "results/demo", tasks=("ioi",), pairs=2)  # doctest: +SKIP
     """
-    plan = prepare(Asked(model=model, **options), Path(out))
-    return execute(plan, Path(out), say=lambda message: None)
+    texts = {"tasks": tasks, "methods": methods, "components": components, "plugins": plugins}
+    for name, value in texts.items():
+        if isinstance(value, str):
+            raise BenchmarkError(f"{name} is {value!r}; give a tuple of names, such as ({value!r},).")
+    asked = Asked(
+        model, tuple(tasks), tuple(methods), tuple(components), pairs, replacement, direction, metric, split, seed,
+        min_metric, prepend_bos, revision, device, memory, tuple(map(str, plugins)), dataset, dataset_tokenizer,
+    )  # fmt: skip
+    plan = prepare(asked, Path(out))
+    results = execute(plan, Path(out), say=lambda message: None)
+    if failed := results.only([cell.key.digest[:8] for cell in plan.cells]).failures:
+        warnings.warn(f"{len(failed)} of {len(plan.cells)} cells failed; `results.failures` says why.", stacklevel=2)
+    return results
 
 
 def prepare(asked: Asked, out: Path) -> Plan:
     """Find plugins, refuse what can't be done, load the model, draw the pairs. Nothing is written."""
-    from benchmark.models.loading import load_model
-    from benchmark.prompts.public_csv import with_dataset
-
     refuse_unwritable(out)
-    registry = discover(asked.plugins)
-    tasks, methods = choose(asked, registry)
-    model = load_model(asked.model, device=asked.device, prepend_bos=asked.prepend_bos, revision=asked.revision)
-    if asked.dataset is not None:
-        tasks = [with_dataset(tasks, asked.dataset, asked.dataset_tokenizer, model.tokens)]
-    return make_plan(asked, model, tasks, methods, _earlier_chunk(asked, out, model.device.type))
+    bench = Bench()
+    methods = chosen_methods(asked, bench.registry(asked.plugins))
+    model = bench.model(asked.source)
+    tasks = bench.tasks(asked.tasks, asked.rows_of(""), asked.plugins, model)
+    return make_plan(asked, bench, tasks, methods, _earlier_chunk(asked, out, model.device.type))
 
 
 def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = False, brief: bool = False) -> Results:
@@ -60,108 +95,83 @@ def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = 
         raise BenchmarkError(
             f"The output folder {out} can't be made ({error.strerror}). Give another: --out FOLDER."
         ) from error
-    record_run(out, {"asked": asked_as_json(plan.asked), "resolved": plan.resolved()})
+    record_run(out, {"asked": plan.asked.as_json(), "resolved": plan.resolved()})
     todo = [cell for cell in plan.cells if force or not _stored(out, cell, say)]
     if len(todo) < len(plan.cells) and not brief:
         say(f"{len(plan.cells) - len(todo)} of {len(plan.cells)} cells are stored already in {out}.")
-    means = _Means(plan)
-    length, hidden = sum(cell.work for cell in todo), True if brief else None
-    with tqdm(total=length, unit="pass", unit_scale=True, smoothing=0.05, disable=hidden) as bar:
+    chunk = plan.chunk
+    with bar(sum(cell.rows for cell in todo), unit="pass", quick=0.0, hidden=brief) as shown:
         for cell in todo:
-            bar.set_description(f"{cell.key['task']['name']} x {cell.key['method']['label']}")
-            progress = _CellProgress(bar, cell)
-            plan = replace(plan, chunk=_compute(plan, cell, out, say, progress.advance, means, debug))
-            progress.finish()
+            shown.describe(f"{cell.key.task.name} x {cell.key.method.label}")
+            left = cell.rows
+
+            def advance(rows: float) -> None:
+                """Never past the cell's own share."""
+                nonlocal left
+                rows = min(rows, left)
+                left -= rows
+                shown.advance(rows)
+
+            chunk = _compute(plan, cell, chunk, out, say, advance, debug)
+            advance(left)
     return Results(out)
 
 
-@dataclass
-class _Means:
-    """The mean activations of the task in hand, taken once for all its cells."""
-
-    plan: Plan
-    task: str = ""
-    found: dict[Site, Tensor] = field(default_factory=dict)
-
-    def of(self, cell: PlannedCell) -> dict[Site, Tensor]:
-        pairs = cell.task_pairs.pairs
-        if self.plan.asked.replacement == "mean" and pairs is not None and self.task != pairs.task:
-            self.task, self.found = pairs.task, mean_activations(self.plan.model, pairs, KINDS)
-        return self.found
-
-
 def _compute(
-    plan: Plan, cell: PlannedCell, out: Path, say: Say, progress: Callable[[float], None], means: _Means, debug: bool
+    plan: Plan, cell: PlannedCell, chunk: Chunk, out: Path, say: Say, progress: Callable[[float], None], debug: bool
 ) -> Chunk:
     """Compute and store a cell; gives the chunk that it came to, which is smaller where memory ran out."""
-    folder = cell_folder(out, cell.key)
-    task = cell.task_pairs.task
-    citations = {"task": task.citation, "method": cell.method.citation}
-    info = {"key": cell.key, "task_title": task.title, "citations": citations, **_behaviour(cell)}
+    task, pairs = cell.behaviour.task, max(1, len(cell.key.pair_ids))
+    stored = replace(
+        _about(cell.behaviour, cell),
+        task_title=task.title,
+        citations={"task": task.citation, "method": cell.method.citation},
+    )
     reset_peak(plan.model)
     started = time.perf_counter()
     arrays: dict[str, np.ndarray] = {}
     counted: dict[str, Any] = {}
     try:
-        if cell.task_pairs.pairs is None:
-            raise BenchmarkError(cell.task_pairs.error or "no pairs")
-        scores = cell.method.scores(
-            plan.model, cell.task_pairs.pairs, cell.key["kinds"], plan.asked.replacement, plan.asked.direction,
-            plan.asked.seed, plan.chunk, progress, means.of(cell), say,
-        )  # fmt: skip
-        arrays = _arrays(scores)
-        provenance = next(iter(scores.values())).provenance
-        counted = {name: provenance[name] for name in ("passes", "whole_forwards", "shortcuts", "chunk")}
+        if cell.work is None:
+            raise BenchmarkError(cell.behaviour.error or "no pairs")
+        done = computed(replace(cell.work, chunk=chunk), plan.bench, progress, say)
+        arrays, chunk = done.arrays, done.chunk
+        counted = {"passes": Rows(**done.passes), "whole_forwards": done.whole_forwards, "shortcuts": done.shortcuts}
+        counted["chunk"] = chunk._asdict()
     except Exception as error:  # whatever a plugin does, the other cells go on; the exit code says so
-        info["error"] = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
-        info["traceback"] = traceback.format_exc()
-        say(f"FAILED {cell.key['task']['name']} x {cell.key['method']['label']}: {info['error']}")
+        said = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
+        stored = replace(stored, error=said, traceback=traceback.format_exc())
+        say(f"FAILED {cell.key.task.name} x {cell.key.method.label}: {said}")
         if debug:
-            say(info["traceback"])
-    pairs = max(1, len(cell.key["pair_ids"]))
-    info["provenance"] = {
+            say(str(stored.traceback))
+    provenance = Provenance(
         **environment(plan.model),
-        "seconds": round(time.perf_counter() - started, 3),
         **counted,
-        "declared_cost_per_pair": {"forward": cell.cost.forward // pairs, "backward": cell.cost.backward // pairs},
-        "peak_memory_bytes": peak_bytes(plan.model),
-        "seed": plan.asked.seed,
-        "quadrature": cell.method.quadrature,
-        "passed": asked_as_json(plan.asked),
-    }
-    write_cell(folder, info, arrays)
-    return Chunk(**counted["chunk"]) if counted else plan.chunk
+        seconds=round(time.perf_counter() - started, 3),
+        declared_cost_per_pair=Rows(*(rows // pairs for rows in cell.cost)),
+        peak_memory_bytes=peak_bytes(plan.model),
+        quadrature=cell.method.quadrature,
+        seed=plan.asked.seed,
+        passed=plan.asked.as_json(),
+    )
+    write_cell(out, replace(stored, provenance=provenance, arrays=arrays))
+    return chunk
 
 
-def _behaviour(cell: PlannedCell) -> dict[str, Any]:
+def _about(found: Behaviour, cell: PlannedCell) -> Cell:
     """Which pairs, what the audit dropped, and whether the model does the task at all."""
-    task_pairs = cell.task_pairs
-    if task_pairs.pairs is None:
-        return {}
-    audit = task_pairs.pairs.audit
-    return {
-        "pairs": [
-            {"id": p.prompt.id, "template": p.prompt.template, "cluster": p.prompt.cluster, "length": len(p.clean)}
-            for p in task_pairs.pairs.pairs
-        ],
-        "audit": {"rows": audit.rows, "kept": audit.kept, "dropped": audit.dropped},
-        "accuracy": {"right": task_pairs.right, "of": task_pairs.looked_at},
-        "filter": {"min_metric": task_pairs.min_metric, "left_out": task_pairs.left_out},
-    }
-
-
-def _arrays(scores: dict[str, Scores]) -> dict[str, np.ndarray]:
-    arrays = {}
-    for kind, one in scores.items():
-        arrays[f"{kind}.values"] = one.values.numpy()
-        arrays[f"{kind}.probability"] = one.design.probability.numpy()
-        if one.design.stratum is not None:
-            arrays[f"{kind}.stratum"] = one.design.stratum.numpy()
-    arrays["clean_metric"] = one.clean_metric.float().numpy()
-    arrays["corrupted_metric"] = one.corrupted_metric.float().numpy()
-    if one.completeness_error is not None:
-        arrays["completeness_error"] = one.completeness_error.float().numpy()
-    return arrays
+    if found.pairs is None:
+        return Cell(cell.key)
+    return Cell(
+        cell.key,
+        pairs=tuple(
+            PairFacts(pair.prompt.id, pair.prompt.template, pair.prompt.cluster, len(pair.clean))
+            for pair in found.pairs.pairs
+        ),
+        audit=AuditCounts(**asdict(found.pairs.audit)),
+        accuracy=Accuracy(found.right, found.looked_at),
+        filter=Filter(found.min_metric, found.left_out),
+    )
 
 
 def _stored(out: Path, cell: PlannedCell, say: Say) -> bool:
@@ -174,14 +184,14 @@ def _stored(out: Path, cell: PlannedCell, say: Say) -> bool:
     except DamagedCell as damage:
         say(f"{damage}: it is computed again.")
         return False
-    return stored.error is None and stored.info["key"] == json.loads(json.dumps(cell.key))
+    return stored.error is None and stored.key.digest == cell.key.digest
 
 
 def _earlier_chunk(asked: Asked, out: Path, device: str) -> Chunk | None:
     """The chunk size that this very plan used before, so that a resumed run gives the same bits."""
     if not (out / "run.json").is_file():
         return None
-    asked_before = (run for run in Results(out).runs if run["asked"] == asked_as_json(asked))
+    asked_before = (run for run in Results(out).runs if run["asked"] == asked.as_json())
     runs = [run for run in asked_before if run["resolved"]["device"] == device]
     return Chunk(**runs[-1]["resolved"]["chunk"]) if runs else None
 
@@ -192,20 +202,3 @@ def refuse_unwritable(out: Path) -> None:
     if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
         reason = "may not be written to" if place.is_dir() else "is no folder"
         raise BenchmarkError(f"The output folder {out} can't be made: {place} {reason}. Give another: --out FOLDER.")
-
-
-@dataclass
-class _CellProgress:
-    """Advances the bar over the plan by what a cell did, and never past the cell's share."""
-
-    bar: Any
-    cell: PlannedCell
-    done: float = 0.0
-
-    def advance(self, passes: float) -> None:
-        passes = min(passes, self.cell.work - self.done)
-        self.done += passes
-        self.bar.update(passes)
-
-    def finish(self) -> None:
-        self.advance(self.cell.work)

@@ -1,7 +1,7 @@
 """How well scores find the components that are known to matter, and how far they are off."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -71,30 +71,30 @@ class Detection(NamedTuple):
 
 def detect(
     scores: Mapping[str, Float[np.ndarray, "layer index"]],
-    truth: Mapping[str, Any],
+    effects: Mapping[str, Sequence[tuple[int, int, float | None]]],
     gap: float,
     metric_units: bool = True,
     signed: bool = True,
     effects_apply: bool = True,
 ) -> Detection:
-    """Mean scores by kind against what is known (`prompts.task.Truth.as_json`).
+    """Mean scores by kind against known effects: by kind the layer, index and effect of what matters (None: no number).
 
-    Only components of kinds that the truth speaks of and that were measured take part, all kinds in one ranking by
+    Only components of kinds that `effects` names and that were measured take part, all kinds in one ranking by
     size. `gap` is the mean of f(clean) - f(corrupted). `effects_apply=False` where scores estimate something else than
     the known effects, such as those of another replacement.
     """
     found, expected, matter, unmeasured = [], [], [], 0
-    for kind, named in truth["effects"].items():
+    for kind, named in effects.items():
         if kind not in scores:
             continue
-        effects, counts = np.zeros(scores[kind].shape), np.zeros(scores[kind].shape, dtype=bool)
+        amounts, counts = np.zeros(scores[kind].shape), np.zeros(scores[kind].shape, dtype=bool)
         for layer, index, effect in named:
-            effects[layer, index] = np.nan if effect is None else effect
+            amounts[layer, index] = np.nan if effect is None else effect
             counts[layer, index] = True
         measured = ~np.isnan(scores[kind])
         unmeasured += int((~measured).sum())
         found.append(scores[kind][measured])
-        expected.append(effects[measured])
+        expected.append(amounts[measured])
         matter.append(counts[measured])
     if not found:
         return Detection(0, 0, 0, np.nan, np.nan, np.nan, np.nan)

@@ -1,83 +1,30 @@
 """The results folder: cells as JSON and safetensors, written whole or not at all, checked when read."""
 
-import hashlib
 import json
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from benchmark.components import COUNTERFACTUAL
 from benchmark.errors import BenchmarkError, did_you_mean
+from benchmark.store.cell import Cell, CellKey, axes_of, pack, refuse_misshapen, sha256, unpack
 
-SCHEMA = 1
+SCHEMA = 2
 _SCORES, _CELL, _RUN = "scores.safetensors", "cell.json", "run.json"
 
 
 class DamagedCell(BenchmarkError):
     """A cell whose files are not what was written."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One finished or failed cell. `info` is its `cell.json`; `arrays` is empty where it failed."""
-
-    folder: Path
-    info: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-
-    @property
-    def error(self) -> str | None:
-        return self.info.get("error")
-
-    @property
-    def model(self) -> str:
-        return str(self.info["key"]["model"]["name"])
-
-    @property
-    def task(self) -> str:
-        return str(self.info["key"]["task"]["name"])
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        return tuple(self.info["key"]["kinds"])
-
-    @property
-    def identity(self) -> tuple[str, str, str]:
-        """Method label, direction and replacement: what a column of a table stands for."""
-        method = self.info["key"]["method"]
-        return method["label"], method["direction"], method["replacement"]
-
-    @property
-    def setting(self) -> str:
-        """Digest of all that two cells must share for their scores to be compared: everything but the method."""
-        key = self.info["key"]
-        return sha256({name: value for name, value in key.items() if name not in ("method", "kinds", "means")})
-
-    @property
-    def variant(self) -> str:
-        """Digest of all that can change the scores of a component: the key without the kinds asked for."""
-        return sha256({name: value for name, value in self.info["key"].items() if name != "kinds"})
-
-    def values(self, kind: str) -> Float[np.ndarray, "pair layer index"]:
-        """Every pair's scores, NaN where a component wasn't measured."""
-        return self.arrays[f"{kind}.values"]
-
-    def probability(self, kind: str) -> Float[np.ndarray, "layer index"]:
-        return self.arrays[f"{kind}.probability"]
-
-    def stratum(self, kind: str) -> Int[np.ndarray, "layer index"] | None:
-        """What the measured components were drawn from (`statistics.sampling`); None where they stand for no others."""
-        return self.arrays.get(f"{kind}.stratum")
 
 
 class Results:
@@ -91,6 +38,20 @@ class Results:
                 "Give the folder that `attribution-bench run --out FOLDER` wrote."
             )
         self.damaged: list[DamagedCell] = []
+
+    def __repr__(self) -> str:
+        def listed(names: Iterable[str]) -> str:
+            return ", ".join(dict.fromkeys(names)) or "none"
+
+        lines = [
+            f"Results in {self.folder}: {len(self.cells)} cells"
+            + f", {len(self.failures)} failed" * bool(self.failures)
+            + f", {len(self.damaged)} damaged" * bool(self.damaged),
+            f"  models: {listed(cell.model for cell in self.cells)}",
+            f"  tasks: {listed(cell.task for cell in self.cells)}",
+            f"  methods: {listed(cell.key.method.label for cell in self.cells)}",
+        ]
+        return "\n".join(lines)
 
     @cached_property
     def runs(self) -> list[dict[str, Any]]:
@@ -122,7 +83,12 @@ class Results:
         return [cell for cell in self.all_cells if cell.error is not None]
 
     def scores(
-        self, task: str, method: str, component: str, direction: str = "noising", replacement: str = "counterfactual"
+        self,
+        task: str,
+        method: str,
+        component: str,
+        direction: str = COUNTERFACTUAL.direction,
+        replacement: str = COUNTERFACTUAL.replacement,
     ) -> Float[np.ndarray, "pair layer index"]:
         """The stored scores of one method identity, e.g. `results.scores("ioi", "attribution-patching", "head")`."""
         asked = (method, direction, replacement)
@@ -139,32 +105,32 @@ class Results:
         raise BenchmarkError(f"{self.folder} holds no {component} scores for {task} x {' '.join(asked)}.{hint}")
 
 
-def sha256(value: Any) -> str:
-    """Digest of bytes, or of a JSON value in canonical form."""
-    data = value if isinstance(value, bytes) else json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-    return hashlib.sha256(data).hexdigest()
-
-
-def cell_folder(results: Path, key: Mapping[str, Any]) -> Path:
+def cell_folder(results: Path, key: CellKey) -> Path:
     """`cells/<model>/<task>/<method>-<hash8>` for a cell's key."""
-    method = f"{_slug(key['method']['name'])}-{sha256(dict(key))[:8]}"
-    return results / "cells" / _slug(key["model"]["name"]) / _slug(key["task"]["name"]) / method
+    method = f"{_slug(key.method.name)}-{key.digest[:8]}"
+    return results / "cells" / _slug(key.model.name) / _slug(key.task.name) / method
 
 
-def write_cell(folder: Path, info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write a cell under a temporary name, then rename: a killed run leaves a whole cell or none."""
+def write_cell(results: Path, cell: Cell) -> Path:
+    """Write a cell under a temporary name, then rename: a killed run leaves a whole cell or none. Gives its folder."""
+    refuse_misshapen(cell.key, cell.arrays)
+    folder = cell_folder(results, cell.key)
     for remains in folder.parent.glob(f".{folder.name}.*"):  # of a killed write
         shutil.rmtree(remains, ignore_errors=True)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     partial.mkdir(parents=True)
-    scores = save({name: np.ascontiguousarray(array) for name, array in sorted(arrays.items())})
+    scores = save(pack(dict(sorted(cell.arrays.items()))))
     (partial / _SCORES).write_bytes(scores)
-    body = {**info, "schema": SCHEMA, "scores_sha256": sha256(scores)}
-    body.pop("cell_sha256", None)
+    axes = {name: axes_of(name) for name in cell.arrays}
+    arrays = {name: {"dims": dims, "unit": unit} for name, (dims, unit, _) in axes.items()}
+    body = json.loads(
+        json.dumps(cell.as_json() | {"arrays": arrays, "schema": SCHEMA, "scores_sha256": sha256(scores)})
+    )
     _write_json(partial / _CELL, {**body, "cell_sha256": sha256(body)})
     if folder.exists():
         shutil.rmtree(folder)
     os.replace(partial, folder)
+    return folder
 
 
 def read_cell(folder: Path) -> Cell:
@@ -183,9 +149,11 @@ def read_cell(folder: Path) -> Cell:
         scores = (folder / _SCORES).read_bytes()
         if sha256(scores) != info["scores_sha256"]:
             raise DamagedCell(f"{folder / _SCORES} was truncated or changed after it was written (its digest differs)")
-        return Cell(folder, info, load(scores))
+        return Cell.from_json(info, unpack(load(scores)), folder)
     except (OSError, SafetensorError) as error:
         raise DamagedCell(f"{folder / _SCORES} can't be read ({error})") from error
+    except BenchmarkError as error:
+        raise error if isinstance(error, DamagedCell) else DamagedCell(f"{path}: {error}") from error
 
 
 def read_runs(results: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import pandas as pd
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import slug
+from benchmark.components import many
 from reports.agreement.agreement_map import agreement_map, shows_intervals
 from reports.agreement.cost_frontier import cost_frontier
 from reports.agreement.forest import forest, forest_data
@@ -23,7 +24,7 @@ def pictures(part: Comparisons, stem: str) -> list[Picture]:
     found = []
     if len(part.methods) > 1:
         found.append(_agreement(part, f"{stem}-agreement"))
-    found.append(_maps(part, f"{stem}-maps") if part.kind == "head" else _layers(part, f"{stem}-layers"))
+    found.append(_layers(part, f"{stem}-layers") if many(part.kind) else _maps(part, f"{stem}-maps"))
     if part.references:
         found += [_scatter(part, f"{stem}-scatter"), _curves(part, f"{stem}-curves")]
     return found
@@ -121,7 +122,7 @@ def formations(parts: list[Comparisons]) -> list[Picture]:
 
 def _mean_scores(part: Comparisons) -> pd.DataFrame:
     """Heads: every mean score. Thousands of neurons: the cells that hold them."""
-    if part.kind == "neuron":
+    if many(part.kind):
         rows = [{"method": method.label, "scores_in": method.cell.folder.name} for method in part.methods]
         return pd.DataFrame(rows)
     names = [part.methods[0].component(number) for number in range(part.methods[0].vector.size)]

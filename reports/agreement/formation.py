@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmark.analysis.comparisons import Comparisons, value_of
 from benchmark.analysis.sections import Scored
+from benchmark.components import many
 from reports.writing.drawing import colour, panels
 
 FEWEST = 3  # checkpoints that make a course
@@ -26,10 +27,9 @@ def courses(parts: list[Comparisons]) -> dict[tuple[str, str, str], Course]:
     """One model's checkpoints, heads only, by (model, task, metric), where there are enough and a reference."""
     grouped: dict[tuple[str, str, str], Course] = defaultdict(dict)
     for part in parts:
-        key = part.section.key
         checkpoint = _CHECKPOINT.match(part.section.model)
-        if checkpoint and part.kind == "head" and part.references:
-            grouped[checkpoint[1], key["task"]["name"], key["task"]["metric"]][int(checkpoint[2])] = part
+        if checkpoint and not many(part.kind) and part.references:
+            grouped[checkpoint[1], part.section.key.task.name, part.section.metric][int(checkpoint[2])] = part
     return {name: dict(sorted(course.items())) for name, course in grouped.items() if len(course) >= FEWEST}
 
 

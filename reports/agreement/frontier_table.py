@@ -43,13 +43,13 @@ def frontier_data(parts: list[Comparisons]) -> pd.DataFrame:
 
 
 def _cost(method: Scored, n_pairs: int) -> dict[str, Any]:
-    provenance = method.cell.info.get("provenance", {})
-    passes = provenance.get("passes") or {}
+    origin = method.cell.provenance
+    forward, backward = (origin.passes.forward, origin.passes.backward) if origin.passes else (None, None)
     counts = {
-        "forward_rows": passes.get("forward"),
-        "whole_forwards": provenance.get("whole_forwards"),
-        "backward": passes.get("backward"),
-        "seconds": provenance.get("seconds"),
+        "forward_rows": forward,
+        "whole_forwards": origin.whole_forwards,
+        "backward": backward,
+        "seconds": origin.seconds,
     }
     known = {name: np.nan if n is None or method.elsewhere else n / n_pairs for name, n in counts.items()}
     return {"kinds": "+".join(method.cell.kinds)} | known

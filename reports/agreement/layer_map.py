@@ -34,7 +34,7 @@ def layer_map(section: Section, methods: list[Scored]) -> Figure:
         _map(axis, method, limit)
         axis.set_ylabel("" if number % columns else "layer")
     if common:
-        _colour_bar(figure, axes[columns - 1], common, f"mean score\n({section.key['task']['metric']})")
+        _colour_bar(figure, axes[columns - 1], common, f"mean score\n({section.metric})")
     return figure
 
 

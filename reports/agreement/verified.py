@@ -47,7 +47,7 @@ def _verified(section: Section, verified: Scored, methods: list[Scored]) -> list
 
 def _sample(verified: Scored) -> tuple[Sample, np.ndarray]:
     """The cell's sample, and the places of its population in `Scored.vector`."""
-    stratum = verified.cell.arrays[f"{verified.kind}.stratum"].ravel()
+    stratum = np.asarray(verified.cell.stratum(verified.kind)).ravel()
     population = np.flatnonzero(stratum >= CANDIDATE)
     return Sample(verified.vector[population], stratum[population]), population
 

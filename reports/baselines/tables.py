@@ -8,7 +8,8 @@ import pandas as pd
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.matched_baselines import SHOWN, Experiment
-from benchmark.statistics.matched_baselines import BASELINES, Estimate
+from benchmark.components import REPLACEMENTS
+from benchmark.statistics.matched_baselines import Estimate
 from reports.agreement.agreement_map import matrix
 from reports.writing import captions
 from reports.writing.blocks import Table, number, with_interval
@@ -17,7 +18,7 @@ _CONTRASTS = {
     "matched": "matched",
     "unmatched": "unmatched",
     "matching": "effect of matching",
-    **{f"matching, {a} and {b}": f"by {a} and {b}" for a, b in combinations(BASELINES, 2)},
+    **{f"matching, {a} and {b}": f"by {a} and {b}" for a, b in combinations(REPLACEMENTS, 2)},
     "same method": "same method, other baseline",
     "matching less method": "matched less same method",
 }

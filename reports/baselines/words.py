@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 
 from benchmark.analysis.matched_baselines import Experiment
-from benchmark.statistics.matched_baselines import BASELINES, Estimate, Parting
+from benchmark.components import REPLACEMENTS
+from benchmark.statistics.matched_baselines import Estimate, Parting
 from reports.run_tables import CONVERGED, missing_share
 from reports.writing.blocks import with_interval
 
@@ -67,7 +68,7 @@ def _pairs(effects: Mapping[str, Estimate]) -> list[str]:
 def _uneven(effects: Mapping[str, Estimate]) -> str:
     """Whether one odd baseline makes the effect: it is shown for some pairs of baselines and not for others."""
     shown = [name for name in _pairs(effects) if side(effects[name]) == "above"]
-    common = [baseline for baseline in BASELINES if all(baseline in name for name in shown)]
+    common = [baseline for baseline in REPLACEMENTS if all(baseline in name for name in shown)]
     if not shown or len(shown) == len(_pairs(effects)):
         return ""
     if len(shown) == 2 and common:
@@ -141,7 +142,7 @@ def together_words(tasks: Sequence[Experiment]) -> str:
 
 def _unconverged(tasks: Sequence[Experiment]) -> str:
     """On how many tasks the integral of each baseline hadn't converged; empty where all had."""
-    counts = dict.fromkeys(BASELINES, 0)
+    counts = dict.fromkeys(REPLACEMENTS, 0)
     for one in tasks:
         for method in one.part.methods:
             counts[method.cell.identity[2]] += missing_share(one.section, method.cell) > CONVERGED

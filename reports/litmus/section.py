@@ -9,7 +9,8 @@ import pandas as pd
 
 from benchmark.analysis.sections import Scored, Section, sections
 from benchmark.statistics.detection import EXACT, NOTHING, Detection, detect
-from benchmark.store.folder import Cell, Results
+from benchmark.store.cell import Cell
+from benchmark.store.folder import Results
 from reports.litmus.map import VERDICTS, litmus_map
 from reports.writing import captions
 from reports.writing.blocks import Block, Bullets, Heading, Picture, Table, number
@@ -29,16 +30,10 @@ HOW_TO_READ = (
 )
 
 
-def truth(cell: Cell) -> dict[str, Any] | None:
-    """What is known of the cell's model; None for models that weren't planted, or planted for another task."""
-    known: dict[str, Any] | None = cell.info["key"]["task"].get("truth")
-    return known if known and known["model"] == cell.model else None
-
-
 def untold(results: Results) -> Results:
     """The same folder without the cells of planted models: agreement is for models of which nothing is known."""
     rest = Results(results.folder)
-    rest.all_cells = [cell for cell in results.all_cells if truth(cell) is None]
+    rest.all_cells = [cell for cell in results.all_cells if cell.truth is None]
     return rest
 
 
@@ -46,19 +41,19 @@ def detections(results: Results) -> pd.DataFrame:
     """A row for every method identity on every planted model; first the models on which fewest methods miss."""
     rows = []
     for section in sections(results):
-        if (known := truth(section.cells[0])) is None:
+        if (known := section.cells[0].truth) is None:
             continue
         names = _names(section)
         for variant, methods in _identities(section).items():
             cell = methods[0].cell
-            own = cell.identity[2] == "counterfactual" and section.key["task"]["metric"] == known["metric"]
+            own = cell.identity[2] == "counterfactual" and section.metric == known.metric
             found = detect(
-                {method.kind: method.mean for method in methods}, known, section.gap, methods[0].metric_units,
+                {method.kind: method.mean for method in methods}, known.effects, section.gap, methods[0].metric_units,
                 methods[0].signed, effects_apply=own,
             )  # fmt: skip
             order = (methods[0].reference, methods[0].metric_units, methods[0].signed).count(False)
             rows.append(_row(cell, section.short, names[variant], found.verdict, order) | found._asdict())
-    rows += [_row(cell, cell.task, cell.identity[0], "failed", 9) for cell in results.failures if truth(cell)]
+    rows += [_row(cell, cell.task, cell.identity[0], "failed", 9) for cell in results.failures if cell.truth]
     table = pd.DataFrame(rows)
     if table.empty:
         return table
@@ -91,7 +86,7 @@ def _names(section: Section) -> dict[str, str]:
     twins = Counter(cell.identity for cell in cells.values())
     return {
         variant: cell.identity[0]
-        + (f" (seed {cell.info['key']['method']['seed']}, {variant[:4]})" if twins[cell.identity] > 1 else "")
+        + (f" (seed {cell.key.method.seed}, {variant[:4]})" if twins[cell.identity] > 1 else "")
         for variant, cell in cells.items()
     }
 
@@ -101,7 +96,7 @@ def together(results: Results) -> list[Block]:
     data = detections(results)
     if data.empty:
         return []
-    told = [section for section in sections(results) if truth(section.cells[0])]
+    told = [section for section in sections(results) if section.cells[0].truth]
     counts = captions.distinct(sorted({section.n_pairs for section in told}), " or ")
     facts = f"{counts or 'no'} pairs a model, all alike; {captions.made_by(told[:1]).rpartition('; ')[2]}"
     tables = [_table(group, str(setting), facts) for setting, group in data.groupby("setting", sort=False)]
@@ -190,12 +185,13 @@ def _summary(data: pd.DataFrame, facts: str) -> Table:
 def _lessons(told: list[Section], order: list[str]) -> Table:
     rows = {}
     for section in told:
-        known = truth(section.cells[0]) or {}
+        known = section.cells[0].truth
+        assert known is not None
         rows[section.short.removeprefix("litmus/")] = {
             "litmus": section.short.removeprefix("litmus/"),
-            "matter": sum(map(len, known["effects"].values())),
-            "what is planted": known["planted"],
-            "why methods part": known["lesson"],
+            "matter": sum(map(len, known.effects.values())),
+            "what is planted": known.planted,
+            "why methods part": known.lesson,
         }
     data = pd.DataFrame([rows[name] for name in order if name in rows])
     return Table("litmus-lessons", "What is planted, how many components matter, and why methods part.", "", data, data)

@@ -5,6 +5,7 @@ from typing import Any
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import Section
+from benchmark.store.cell import ModelKey
 
 
 def distinct(values: Iterable[Any], separator: str = ", ") -> str:
@@ -22,15 +23,15 @@ def about(parts: Iterable[Comparisons], *more: str) -> str:
 def made_by(found: Iterable[Section]) -> str:
     """The models with the digests of their weights, and the version that scored them."""
     sections = list(found)
-    models = distinct(model_name(section.key["model"]) for section in sections)
-    origins = [cell.info.get("provenance", {}) for section in sections for cell in section.cells]
-    versions = distinct(origin.get("versions", {}).get("attribution-bench") for origin in origins)
+    models = distinct(model_name(section.key.model) for section in sections)
+    origins = [cell.provenance for section in sections for cell in section.cells]
+    versions = distinct(origin.versions.get("attribution-bench") for origin in origins)
     return f"{models}; attribution-bench {versions or 'of unknown version'}."
 
 
-def model_name(model: dict[str, Any]) -> str:
-    revision = f" at {model['revision']}" if model.get("revision") else ""
-    return f"{model['name']}{revision} (weights {str(model.get('digest'))[:12]})"
+def model_name(model: ModelKey) -> str:
+    revision = f" at {model.revision}" if model.revision else ""
+    return f"{model.name}{revision} (weights {model.digest[:12]})"
 
 
 def sample(parts: Iterable[Comparisons]) -> str:
@@ -38,7 +39,7 @@ def sample(parts: Iterable[Comparisons]) -> str:
     parts = list(parts)
     each = " a task" if len(parts) > 1 else ""
     words = f"n = {_range(part.section.n_pairs for part in parts)} pairs{each}"
-    if any(part.section.per_pair("cluster") is None for part in parts):
+    if any(part.section.clusters is None for part in parts):
         return f"{words}."
     return f"{words} in {_range(part.halves.n_clusters for part in parts)} clusters."
 
@@ -79,7 +80,7 @@ def held_by_one(part: Comparisons) -> str:
     holders: dict[tuple[int, ...], list[str]] = {}
     for method, one in part.deciding:
         holders.setdefault(one.pairs, []).append(f"{one.share:.0%} of {method.label}")
-    ids = part.section.key["pair_ids"]
+    ids = part.section.key.pair_ids
     return "; ".join(
         (f"pair {ids[pairs[0]]} holds " if len(pairs) == 1 else f"the {len(pairs)} pairs with {ids[pairs[0]]} hold ")
         + ", ".join(held).replace("% of ", "% of the mean scores of ", 1)

@@ -9,7 +9,7 @@ import torch
 
 from benchmark.engine import replay
 from benchmark.engine.model import KINDS, Model, Site
-from benchmark.engine.replay import SHORTCUTS, resume, trace
+from benchmark.engine.replay import SHORTCUTS, resume, shortcuts, trace
 from benchmark.prompts.metrics import Metric, logit_diff, prob_diff
 from benchmark.running.plugins import load_method
 from tests.tiny import PAIRS, linear_model, tiny_model, tiny_pairs
@@ -67,12 +67,12 @@ def test_rows_of_higher_layers_join_in_there(model: Model) -> None:
 
 
 def test_every_shortcut_works_on_every_architecture(model: Model) -> None:
-    assert model.shortcuts == tuple(SHORTCUTS)
+    assert shortcuts(model) == tuple(SHORTCUTS)
 
 
 def test_trying_shortcuts_counts_as_no_pass() -> None:
     model = tiny_model("llama")
-    assert model.shortcuts
+    assert shortcuts(model)
     assert model.passes.forward == 0
 
 
@@ -84,12 +84,12 @@ def test_edits_that_only_round_cost_no_shortcut(monkeypatch: pytest.MonkeyPatch)
         return logits + 4 * torch.finfo(logits.dtype).eps * logits.abs().max()
 
     monkeypatch.setattr(replay, "resume", rounded_otherwise)
-    assert linear_model().shortcuts == tuple(SHORTCUTS)
+    assert shortcuts(linear_model()) == tuple(SHORTCUTS)
 
 
 def test_a_native_model_has_no_cache_and_takes_the_other_shortcuts() -> None:
     model = linear_model()
-    assert model.shortcuts == tuple(SHORTCUTS)
+    assert shortcuts(model) == tuple(SHORTCUTS)
     batch = next(tiny_pairs(model).batches())
     traced = trace(model, batch.clean, model.sites(KINDS))
     resume(model, traced, torch.tensor([0]), [1], 2, {Site("head", 1): lambda live: live / 2})
@@ -99,11 +99,11 @@ def test_a_native_model_has_no_cache_and_takes_the_other_shortcuts() -> None:
 def test_a_shortcut_that_changes_the_logits_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a model whose attention adds the residual stream itself: handing its traced output on would lose that."""
     model = tiny_model("llama")
-    attention = model.blocks[2].attn
+    attention = model.blocks[2].attention
     plain = attention.forward
     vars(attention)["forward"] = lambda *a, **k: (plain(*a, **k)[0] + k["hidden_states"], None)
-    assert "site" not in model.shortcuts
-    assert {"layers", "prefix", "answers"} <= set(model.shortcuts)
+    assert "site" not in shortcuts(model)
+    assert {"layers", "prefix", "answers"} <= set(shortcuts(model))
 
 
 def test_a_shortcut_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_a_shortcut_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> 
         raise TypeError
 
     monkeypatch.setattr(replay, "_at_last_position", fails)
-    assert tiny_model("llama").shortcuts == tuple(way for way in SHORTCUTS if way != "last position")
+    assert shortcuts(tiny_model("llama")) == tuple(way for way in SHORTCUTS if way != "last position")
 
 
 def test_nothing_is_left_on_the_model(model: Model) -> None:
@@ -148,9 +148,9 @@ def test_no_score_depends_on_the_shortcuts(model: Model, direction: str, replace
     pairs = tiny_pairs(model, PAIRS, metric)
     for name, options in (("activation-patching", {"neurons": 5}), ("integrated-gradients", {"steps": 3})):
         method = load_method(name, **options)
-        vars(model)["shortcuts"] = ()
+        replay.KNOWN[model] = ()
         whole = method.scores(model, pairs, KINDS, replacement, direction)
-        vars(model)["shortcuts"] = tuple(SHORTCUTS)
+        replay.KNOWN[model] = tuple(SHORTCUTS)
         for kind, scores in method.scores(model, pairs, KINDS, replacement, direction).items():
             torch.testing.assert_close(scores.values, whole[kind].values, atol=1e-5, rtol=0, equal_nan=True)
             taken = scores.provenance["shortcuts"]
@@ -163,10 +163,10 @@ def test_no_score_depends_on_the_shortcuts(model: Model, direction: str, replace
 def test_trying_shortcuts_sees_lost_edits_in_every_precision(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 ) -> None:
-    assert tiny_model("llama", dtype=dtype).shortcuts == tuple(SHORTCUTS)
+    assert shortcuts(tiny_model("llama", dtype=dtype)) == tuple(SHORTCUTS)
 
     def without_edits(model: Model, traced: Any, rows: Any, starts: Any, prefix: Any, edits: Any, *rest: Any) -> Any:
         return resume(model, traced, rows, starts, prefix, dict.fromkeys(edits, lambda live: None), *rest)
 
     monkeypatch.setattr(replay, "resume", without_edits)
-    assert tiny_model("llama", dtype=dtype).shortcuts == ()
+    assert shortcuts(tiny_model("llama", dtype=dtype)) == ()

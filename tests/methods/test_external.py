@@ -14,9 +14,10 @@ from safetensors.torch import save_file
 from benchmark.analysis.comparisons import compared
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError
-from benchmark.running.plan import Asked, choose
+from benchmark.running.plan import Asked, chosen_methods
 from benchmark.running.plugins import discover, load_method
 from benchmark.store.folder import Results, record_run
+from methods.external import External
 from reports.writing.captions import not_resampled
 from tests.reports.test_reports import HEADS as INDEX
 from tests.reports.test_reports import LAYERS, add_cell
@@ -84,7 +85,7 @@ def test_tensors_are_read_as_they_were_saved(tmp_path: Path, tiny, per_pair: boo
     for kind, values in given.items():
         assert torch.equal(scores[kind].values, values.float().expand(5, *values.shape[-2:]))
         assert scores[kind].measured.all()
-    assert scores["head"].provenance["options"]["per_pair"] == {"head": per_pair, "neuron": per_pair}
+    assert External(file=str(path)).per_pair == {"head": per_pair, "neuron": per_pair}
 
 
 def test_each_kind_says_for_itself_whether_its_pairs_have_scores_of_their_own(tmp_path: Path, tiny) -> None:
@@ -92,7 +93,7 @@ def test_each_kind_says_for_itself_whether_its_pairs_have_scores_of_their_own(tm
     given = {"head": torch.randn(5, 3, 4), "neuron": torch.randn(3, 20)}
     save_file(given, tmp_path / "mine.safetensors", metadata={"pair_ids": json.dumps(ids)})
     scores = read(str(tmp_path / "mine.safetensors"), tiny, ("head", "neuron"))
-    assert scores["neuron"].provenance["options"]["per_pair"] == {"head": True, "neuron": False}
+    assert External(file=str(tmp_path / "mine.safetensors")).per_pair == {"head": True, "neuron": False}
     assert torch.equal(scores["neuron"].values, given["neuron"].expand(5, 3, 20))
     assert torch.equal(scores["head"].values, given["head"])
 
@@ -192,7 +193,7 @@ def test_the_name_is_the_files_stem_and_the_key_follows_its_content_wherever_it_
 
 
 def test_all_methods_leave_it_out() -> None:
-    _, methods = choose(Asked(model="pocket"), discover())
+    methods = chosen_methods(Asked(model="pocket"), discover())
     assert "external" not in {method.name for method in methods}
 
 
@@ -241,8 +242,16 @@ def test_the_same_scores_for_every_pair_have_no_noise_that_resampling_could_know
     add_cell(tmp_path, "activation-patching", n_pairs=24)
     for name in ("a", "b"):
         one = np.random.default_rng([*name.encode()]).normal(size=(1, LAYERS, INDEX)).astype(np.float32)
-        options = {"per_pair": {"head": False, "neuron": True}}
-        add_cell(tmp_path, "external", n_pairs=24, label=name, options=options, values=one.repeat(24, axis=0))
+        per_pair = {"head": False, "neuron": True}
+        add_cell(
+            tmp_path,
+            "external",
+            n_pairs=24,
+            label=name,
+            elsewhere=True,
+            per_pair=per_pair,
+            values=one.repeat(24, axis=0),
+        )
     [part] = compared(Results(tmp_path), tested=False)
     patching, a, b = part.methods
     against, each_other = (value_of_pearson(part.between(*two)) for two in ((patching, a), (a, b)))

@@ -5,13 +5,14 @@ of GPT-2 small's shape (heads exactly, then integrated gradients of heads and ne
 """
 
 from benchmark.engine.memory import choose_chunk, peak_bytes, reset_peak
+from benchmark.engine.replay import shortcuts
 from benchmark.prompts.pairs import make_pairs
 from benchmark.running.plugins import load_method
 from tests.performance.patching import gpt2_shape
 
 if __name__ == "__main__":
     model, pairs = gpt2_shape(8, "cpu")
-    print(f"shortcuts: {', '.join(model.shortcuts)}")
+    print(f"shortcuts: {', '.join(shortcuts(model))}")
     print("method                 kinds         budget  pairs  chunk                    peak above the start")
     for method, kinds in (
         (load_method("activation-patching"), ("head",)),

@@ -16,10 +16,11 @@ from torch.profiler import ProfilerActivity, profile
 from transformer_lens.patching import get_act_patch_attn_head_out_all_pos
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from benchmark.engine import replay
 from benchmark.engine.intervention import Intervention, Quadrature
-from benchmark.engine.method import Request
 from benchmark.engine.model import Model, Site
 from benchmark.engine.replay import SHORTCUTS
+from benchmark.engine.request import Request
 from benchmark.models.loading import load_model
 from benchmark.prompts.dataset import PromptPair
 from benchmark.prompts.metrics import logit_diff
@@ -69,11 +70,11 @@ def patched(
     model: Model, batch: PairBatch, sites: list[Site], tokens: int, chosen: Tensor, ways: Collection[str] = SHORTCUTS
 ) -> Tensor:
     """Effects [pair, site, component] in the denoising direction."""
-    vars(model)["shortcuts"] = tuple(ways)
+    replay.KNOWN[model] = tuple(ways)
     kinds = (sites[0].kind,)
     intervention = Intervention(model, batch, Request(kinds, direction="denoising", tokens_per_forward=tokens))
     effects = torch.stack([*intervention.patch(dict.fromkeys(sites, chosen)).values()], dim=1)
-    vars(model)["shortcuts"] = tuple(SHORTCUTS)
+    replay.KNOWN[model] = tuple(SHORTCUTS)
     return effects
 
 
@@ -161,7 +162,7 @@ def compare(name: str, model: Model, pairs: Pairs, tokens: int) -> None:
 
 def integrated(model: Model, pairs: Pairs, tokens: int, ways: Collection[str]) -> Tensor:
     """Site-path integrated gradients, 16 steps, of heads and neurons."""
-    vars(model)["shortcuts"] = tuple(ways)
+    replay.KNOWN[model] = tuple(ways)
     scores = []
     for batch in pairs.batches():
         intervention = Intervention(model, batch, Request(("head", "neuron"), tokens_per_forward=tokens))

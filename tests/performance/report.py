@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.store.folder import Results, cell_folder, record_run, write_cell
+from benchmark.store.cell import Cell
+from benchmark.store.folder import Results, record_run, write_cell
 from reports.report import write_report
 
 TASKS = ("capital-country", "gender-bias", "greater-than", "hypernymy", "ioi", "sva")
@@ -48,7 +49,7 @@ def store(folder: Path, task: str, method: str) -> None:
         values = truth + 0.3 * own.normal(size=truth.shape) + 0.5 * own.normal(size=(PAIRS, *truth.shape))
         values = values if METHODS[method].get("signed", True) else np.abs(values)
         arrays |= {f"{kind}.values": values.astype(np.float32), f"{kind}.probability": np.ones(truth.shape, np.float32)}
-    write_cell(cell_folder(folder, key), {"key": key, "pairs": pairs, "provenance": passes}, arrays)
+    write_cell(folder, Cell.from_json({"key": key, "pairs": pairs, "provenance": passes}, arrays))
 
 
 def main() -> None:

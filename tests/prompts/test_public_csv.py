@@ -133,14 +133,14 @@ def test_unknown_layouts_say_what_is_known(tmp_path: Path, gpt2_tokens: Tokens) 
 def test_a_dataset_needs_one_task_and_rows(tmp_path: Path, gpt2_tokens: Tokens) -> None:
     path = write(tmp_path / "f.csv", ["clean", "corrupted", "correct_idx", "incorrect_idx"])
     with pytest.raises(BenchmarkError, match=r"has no rows"):
-        with_dataset([load_task("ioi")], str(path), None, gpt2_tokens)
+        with_dataset([load_task("ioi")], str(path), gpt2_tokens)
     with pytest.raises(BenchmarkError, match=r"name it with --task"):
-        with_dataset([load_task("ioi"), load_task("sva")], str(path), None, gpt2_tokens)
+        with_dataset([load_task("ioi"), load_task("sva")], str(path), gpt2_tokens)
     with pytest.raises(BenchmarkError, match=r"can't be read"):
-        with_dataset([load_task("ioi")], str(tmp_path / "none.csv"), None, gpt2_tokens)
+        with_dataset([load_task("ioi")], str(tmp_path / "none.csv"), gpt2_tokens)
 
 
 def test_a_file_in_our_own_layout_runs_too(gpt2_tokens: Tokens) -> None:
     path = Path(__file__).parents[2] / "datasets" / "ioi.csv"
-    task = with_dataset([load_task("ioi")], str(path), None, gpt2_tokens)
+    task = with_dataset([load_task("ioi")], str(path), gpt2_tokens)
     assert task.digest() == load_task("ioi").digest()

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.colors
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis.comparisons import Comparisons, compared, primary, value_of
+from benchmark.store.cell import PairFacts, Rows
 from benchmark.store.folder import Results, read_cell, record_run, write_cell
 from reports.agreement.cost_frontier import cost_frontier
 from reports.agreement.forest import forest, forest_data
@@ -20,7 +22,7 @@ from reports.agreement.overlap_curves import curves_data, curves_figure
 from reports.report import write_report
 from reports.terminal import terminal_summary
 from tests.reports.test_renderers import Cells
-from tests.reports.test_reports import HEADS, LAYERS, METHODS, add_cell, written
+from tests.reports.test_reports import HEADS, LAYERS, METHODS, add_cell
 
 PAIRS = 24
 CITED = {"task": "wang2022", "method": "@misc{own2031, title = {Our own}, year = {2031}, url = {https://example.org}}"}
@@ -28,15 +30,14 @@ CITED = {"task": "wang2022", "method": "@misc{own2031, title = {Our own}, year =
 
 def add_full_cell(folder: Path, name: str, task: str = "ioi", kinds: tuple[str, ...] = ("head",)) -> None:
     """A cell of 24 pairs in 12 clusters and 2 templates, with cost and citations."""
-    path = add_cell(folder, name, task=task, n_pairs=PAIRS, kinds=list(kinds))
-    info, arrays = written(path), dict(read_cell(path).arrays)
-    info["pairs"] = [
-        {"id": f"{task}-{i}", "cluster": f"c{i // 2}", "template": f"t{i // 12}", "length": 9} for i in range(PAIRS)
-    ]
+    cell = read_cell(add_cell(folder, name, task=task, n_pairs=PAIRS, kinds=list(kinds)))
+    pairs = tuple(PairFacts(f"{task}-{i}", f"t{i // 12}", f"c{i // 2}", 9) for i in range(PAIRS))
     cost = {"activation-patching": 40, "attribution-patching": 4, "random": 2, "activation-difference": 3}[name]
-    info["provenance"] |= {"passes": {"forward": cost * PAIRS, "backward": 0}, "seconds": cost / 10}
-    info["provenance"]["versions"] = {"attribution-bench": "9.8.7", "torch": "2.13.0"}
-    write_cell(path, info | {"citations": CITED}, arrays)
+    origin = replace(
+        cell.provenance, passes=Rows(cost * PAIRS, 0), seconds=cost / 10,
+        versions={"attribution-bench": "9.8.7", "torch": "2.13.0"},
+    )  # fmt: skip
+    write_cell(folder, replace(cell, pairs=pairs, provenance=origin, citations=CITED))
 
 
 @pytest.fixture(scope="module")

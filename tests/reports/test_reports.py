@@ -1,9 +1,9 @@
 """Claims about reports, on results folders written by hand."""
 
 import hashlib
-import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ import pytest
 from benchmark.analysis.comparisons import agreement_table, compared
 from benchmark.analysis.sections import reference_for, sections
 from benchmark.statistics.agreement import pearson
-from benchmark.store.folder import Results, cell_folder, read_cell, record_run, write_cell
+from benchmark.store.cell import Accuracy, Cell
+from benchmark.store.folder import Results, read_cell, record_run, write_cell
 from reports.agreement.layer_map import layer_map
 from reports.agreement.scatter import scatter
 from reports.report import write_report
@@ -74,9 +75,7 @@ def add_cell(folder: Path, name: str = "activation-patching", task: str = "ioi",
         arrays |= {f"{kind}.values": values, f"{kind}.probability": np.ones(values.shape[1:], np.float32)}
     if error:
         info, arrays = {"key": key, "error": error}, {}
-    target = cell_folder(folder, key)
-    write_cell(target, info, arrays)
-    return target
+    return write_cell(folder, Cell.from_json(info, arrays))
 
 
 @pytest.fixture
@@ -92,12 +91,6 @@ def grid(folder: Path) -> Path:
     for name in METHODS:
         add_cell(folder, name)
     return folder
-
-
-def written(cell: Path) -> dict:
-    """A cell's info as it was handed to `write_cell`."""
-    info = json.loads((cell / "cell.json").read_text())
-    return {name: value for name, value in info.items() if name not in ("schema", "scores_sha256", "cell_sha256")}
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -157,9 +150,8 @@ def test_settings_are_never_mixed_and_told_apart_by_what_differs(grid, tmp_path)
 
 
 def test_settings_that_differ_in_nothing_readable_get_a_digest(folder):
-    info = written(add_cell(folder))
-    info["key"]["pair_ids"] = ["other-1", "other-2", "other-3", "other-4"]
-    write_cell(cell_folder(folder, info["key"]), info, Results(folder).cells[0].arrays)
+    cell = read_cell(add_cell(folder))
+    write_cell(folder, replace(cell, key=replace(cell.key, pair_ids=("other-1", "other-2", "other-3", "other-4"))))
     slugs = [section.slug for section in sections(Results(folder))]
     assert len(set(slugs)) == 2
     assert all(slug.startswith("ioi-") and len(slug) == len("ioi-abcd") for slug in slugs)
@@ -306,8 +298,7 @@ def test_without_a_reference_the_terminal_shows_a_matrix(folder):
 
 
 def test_accuracy_without_pairs_is_a_blank(folder):
-    path = add_cell(folder)
-    write_cell(path, {**written(path), "accuracy": {"right": 0, "of": 0}}, Results(folder).cells[0].arrays)
+    write_cell(folder, replace(read_cell(add_cell(folder)), accuracy=Accuracy(0, 0)))
     assert accuracy_data(sections(Results(folder))).accuracy.isna().all()
 
 
@@ -336,12 +327,10 @@ def test_an_integral_that_has_not_converged_is_warned_of(tmp_path: Path) -> None
         ("integrated-gradients", 0.6),
         ("integrated-gradients:steps=64", 0.1),
     ):
-        target = add_cell(folder, name)
-        cell = json.loads((target / "cell.json").read_text())
-        arrays = dict(read_cell(target).arrays)
+        cell = read_cell(add_cell(folder, name))
         if error is not None:
-            arrays["completeness_error"] = np.full(4, error, np.float32)  # the gap is 4
-        write_cell(target, cell, arrays)
+            cell.arrays["completeness_error"] = np.full(4, error, np.float32)  # the gap is 4
+        write_cell(folder, cell)
     record_run(folder, {"asked": {}, "resolved": {}})
     warning = "integrated-gradients has not converged: its completeness error is 15% of the gap; give it more steps."
     results = Results(folder)

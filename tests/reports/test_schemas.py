@@ -29,7 +29,7 @@ def test_a_folder_of_that_schema_reads_as_it_did(schema: int, tmp_path: Path) ->
     assert results.damaged == []
     assert results.failures == []
     assert len(results.runs) == 1
-    assert {cell.info["schema"] for cell in results.cells} == {schema}
+    assert {cell.schema for cell in results.cells} == {schema}
     assert results.scores("ioi", "attribution-patching", "head").shape == (16, 4, 8)
     [part] = compared(results)
     found = {method.label: primary(rows) for method, _, rows in part.against_reference}

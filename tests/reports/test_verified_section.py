@@ -8,7 +8,8 @@ import pytest
 from benchmark.analysis.sections import sections
 from benchmark.statistics.estimation import agreement_estimates, most_above
 from benchmark.statistics.sampling import OUTSIDE, Sample, draw, stratify
-from benchmark.store.folder import Results, cell_folder, record_run, write_cell
+from benchmark.store.cell import Cell
+from benchmark.store.folder import Results, record_run, write_cell
 from reports.agreement.verified import verified_section
 from reports.writing.blocks import Block, Paragraph, Table
 
@@ -40,7 +41,7 @@ def add_cell(folder: Path, label: str, mean: np.ndarray, stratum: np.ndarray | N
     arrays |= {"clean_metric": np.full(PAIRS, 3, np.float32), "corrupted_metric": np.full(PAIRS, -1, np.float32)}
     if stratum is not None:
         arrays["neuron.stratum"] = stratum
-    write_cell(cell_folder(folder, key), {"key": key}, arrays)
+    write_cell(folder, Cell.from_json({"key": key}, arrays))
 
 
 def blocks(folder: Path) -> list[Block]:

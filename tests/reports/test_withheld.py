@@ -1,5 +1,6 @@
 """Claims about what a report holds back, and says that it does: intervals, p-values, costs, verified samples."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from benchmark.analysis.comparisons import Comparisons, compared, primary
 from benchmark.analysis.matched_baselines import experiments
-from benchmark.statistics.matched_baselines import BASELINES
+from benchmark.components import REPLACEMENTS
 from benchmark.statistics.sampling import draw, stratify
+from benchmark.store.cell import PairFacts, Rows
 from benchmark.store.folder import Results, read_cell, record_run, write_cell
 from reports.agreement.figures import frontier_picture, pictures
 from reports.agreement.forest import forest, forest_data
@@ -19,7 +21,7 @@ from reports.baselines.words import together_words
 from reports.contents import contents
 from reports.terminal import terminal_summary
 from tests.reports import test_baseline_report as baselines
-from tests.reports.test_reports import add_cell, scores, written
+from tests.reports.test_reports import add_cell, scores
 
 PAIRS = 24
 
@@ -80,8 +82,7 @@ def test_where_one_pair_decides_every_caption_the_forest_and_the_terminal_say_so
 def test_a_cluster_that_decides_is_called_one(folder: Path) -> None:
     add_cell(folder, "attribution-patching", n_pairs=PAIRS, values=strong("attribution-patching"))
     for cell in Results(folder).cells:
-        pairs = [{"id": f"ioi-{i}", "cluster": f"c{i // 2}", "template": "t"} for i in range(PAIRS)]
-        write_cell(cell.folder, {**written(cell.folder), "pairs": pairs}, cell.arrays)
+        write_cell(folder, replace(cell, pairs=tuple(PairFacts(f"ioi-{i}", "t", f"c{i // 2}") for i in range(PAIRS))))
     words = terminal_summary(Results(folder))
     assert "One pair or one cluster of pairs decides on heads" in words
     assert "the 2 pairs with ioi-6 hold 100% of the mean scores of attribution-patching." in words
@@ -107,7 +108,7 @@ def test_the_founding_experiment_names_the_tasks_where_one_pair_decides_and_leav
     baselines.grid(tmp_path, ("ioi", "sva2"))
     whole = together_words(experiments(compared(Results(tmp_path), tested=False)))
     assert "decides" not in whole
-    for baseline in BASELINES:
+    for baseline in REPLACEMENTS:
         values = baselines.scores("sva2", "activation-patching", baseline, PAIRS)
         values[3] = 300 * np.random.default_rng(2).normal(size=values.shape[1:])
         baselines.add(tmp_path, "sva2", "activation-patching", baseline, values=values)
@@ -166,12 +167,10 @@ def test_no_dot_of_the_forest_lies_outside_its_axis(folder: Path) -> None:
     assert high > 1.4
 
 
-def cost(cell: Path, forward: float, backward: float, whole: float | None) -> None:
-    info = written(cell)
-    info["provenance"] |= {"passes": {"forward": forward * PAIRS, "backward": backward * PAIRS}, "seconds": 1.0}
-    if whole is not None:
-        info["provenance"]["whole_forwards"] = whole * PAIRS
-    write_cell(cell, info, dict(read_cell(cell).arrays))
+def cost(path: Path, forward: float, backward: float, whole: float | None) -> None:
+    cell = read_cell(path)
+    spent = {"passes": Rows(forward * PAIRS, backward * PAIRS), "whole_forwards": whole and whole * PAIRS}
+    write_cell(path.parents[3], replace(cell, provenance=replace(cell.provenance, seconds=1.0, **spent)))
 
 
 def frontier(folder: Path) -> tuple[pd.DataFrame, list[Comparisons]]:
@@ -196,8 +195,7 @@ def test_the_frontier_counts_whole_forwards_where_all_cells_store_them_and_says_
 def test_scores_from_elsewhere_cost_nobody_knows_what_and_are_on_no_frontier(folder: Path) -> None:
     for name in ("activation-patching", "integrated-gradients"):
         cost(add_cell(folder, name, n_pairs=PAIRS), 90, 5, 50)
-    options = {"file": "mine.csv", "sha256": "0" * 64}
-    cost(add_cell(folder, "external", n_pairs=PAIRS, label="external:mine", options=options), 2, 0, 2)
+    cost(add_cell(folder, "external", n_pairs=PAIRS, label="external:mine", elsewhere=True), 2, 0, 2)
     data, parts = frontier(folder)
     row = data.set_index("method").loc["external:mine"]
     assert np.isnan(row.passes)
@@ -214,12 +212,12 @@ def test_a_verified_sample_stands_in_no_overview_and_has_no_p_value(tmp_path: Pa
     label = "activation-patching:neurons=verified:budget=80"
     target = add_cell(tmp_path, "activation-patching", n_pairs=PAIRS, label=label, kinds=["neuron"], values=known)
     add_cell(tmp_path, "attribution-patching", n_pairs=PAIRS, kinds=["neuron"], values=known + 0.1)
-    info, arrays = written(target), dict(read_cell(target).arrays)
+    cell = read_cell(target)
     [whole] = compared(Results(tmp_path))
     assert whole.against_whole
-    arrays["neuron.stratum"] = stratify(known[0], 80)
-    arrays["neuron.values"] = np.where(draw(arrays["neuron.stratum"], 0) > 0, known, np.nan).astype(np.float32)
-    write_cell(target, info, arrays)
+    cell.arrays["neuron.stratum"] = stratum = stratify(known[0], 80)
+    cell.arrays["neuron.values"] = np.where(draw(stratum, 0) > 0, known, np.nan).astype(np.float32)
+    write_cell(tmp_path, cell)
     [part] = compared(Results(tmp_path))
     assert part.against_whole == []
     assert part.family == 0

@@ -75,7 +75,7 @@ def test_dry_run_shows_plan_and_cost_and_writes_nothing(
     out = tmp_path / "r"
     methods = "activation-patching,attribution-patching"
     assert main([*words(folder, plugin, out, methods=methods, pairs="3"), "--dry-run"]) == 0
-    assert "tiny: 3 pairs x 2 methods, at most 207 forward and 3 backward passes" in capsys.readouterr().err
+    assert "tiny: 3 pairs x 2 methods, at most 195 forward and 3 backward passes" in capsys.readouterr().err
     assert not out.exists()
 
 

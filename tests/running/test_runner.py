@@ -18,6 +18,7 @@ from benchmark.engine.memory import Chunk
 from benchmark.errors import BenchmarkError
 from benchmark.running.plan import Asked
 from benchmark.running.runner import execute, prepare, run
+from benchmark.store.cell import Accuracy, Filter
 from benchmark.store.folder import Results
 
 PLUGIN = """
@@ -92,19 +93,21 @@ def test_a_run_stores_every_cell_with_scores_that_the_method_gives(options: dict
     results = run(out=tmp_path / "r", **options)
     assert len(results.cells) == 2 * len(METHODS)
     plan = prepare(Asked(**options), tmp_path / "r")
-    cell = next(c for c in plan.cells if c.key["task"]["name"] == "one" and c.method.name == "activation-patching")
-    want = cell.method.scores(plan.model, cell.task_pairs.pairs, chunk=plan.chunk)["head"]
+    cell = next(c for c in plan.cells if c.key.task.name == "one" and c.method.name == "activation-patching")
+    want = cell.method.scores(plan.model, cell.behaviour.pairs, chunk=plan.chunk)["head"]
     got = results.scores("one", "activation-patching", "head")
     np.testing.assert_array_equal(got, want.values.numpy())
     stored = next(c for c in results.cells if c.task == "one" and c.identity[0] == "activation-patching")
-    assert stored.info["key"]["pair_ids"] == list(want.pair_ids)
-    assert [pair["cluster"] for pair in stored.info["pairs"]] == [p.prompt.cluster for p in cell.task_pairs.pairs.pairs]
+    assert stored.key.pair_ids == want.pair_ids
+    assert [pair.cluster for pair in stored.pairs] == [p.prompt.cluster for p in cell.behaviour.pairs.pairs]
     np.testing.assert_array_equal(stored.arrays["clean_metric"], want.clean_metric.float().numpy())
-    provenance = stored.info["provenance"]
-    assert provenance["versions"]["torch"]
-    assert {"commit", "dirty", "device", "seconds", "passes", "peak_memory_bytes", "seed"} <= set(provenance)
+    provenance = stored.provenance
+    assert provenance.versions["torch"]
+    known = (provenance.commit, provenance.device, provenance.seconds, provenance.passes, provenance.peak_memory_bytes)
+    assert None not in known
+    assert provenance.passed["model"] == options["model"]
     right = int(((want.clean_metric > 0) & (want.clean_metric > want.corrupted_metric)).sum())
-    assert stored.info["accuracy"] == {"right": right, "of": len(want.pair_ids)}
+    assert stored.accuracy == Accuracy(right, len(want.pair_ids))
 
 
 def test_killed_in_the_middle_and_run_again_nothing_is_lost_and_the_bits_are_the_same(
@@ -151,7 +154,7 @@ def test_two_plans_in_one_folder_keep_their_cells_apart(options: dict, tmp_path:
     both = run(out=tmp_path / "r", **{**options, "methods": ("random",), "pairs": 3})
     assert len(few) == 2
     assert all(times(tmp_path / "r")[name] == stamp for name, stamp in first.items())
-    assert {(cell.task, len(cell.info["key"]["pair_ids"])) for cell in both.cells} == {
+    assert {(cell.task, len(cell.key.pair_ids)) for cell in both.cells} == {
         ("one", 2),
         ("one", 3),
         ("two", 2),
@@ -246,7 +249,7 @@ def test_the_chunk_size_of_an_interrupted_run_is_used_again(options: dict, tmp_p
     execute(replace(plan, chunk=Chunk(33, 2)), out, lambda message: None)
     assert prepare(Asked(**options), out).chunk == Chunk(33, 2)
     assert prepare(Asked(**{**options, "pairs": 1}), out).chunk == plan.chunk
-    assert {cell.info["provenance"]["chunk"]["tokens"] for cell in Results(out).cells} == {33}
+    assert {cell.provenance.chunk["tokens"] for cell in Results(out).cells} == {33}
 
 
 def test_the_chunk_of_another_device_is_not_used_again(options: dict, tmp_path: Path) -> None:
@@ -273,8 +276,8 @@ def test_min_metric_leaves_pairs_out_and_counts_them(options: dict, tmp_path: Pa
     filtered = run(out=tmp_path / "b", min_metric=threshold, **asked)
     cell = filtered.cells[0]
     assert (cell.arrays["clean_metric"] >= threshold).all()
-    assert cell.info["filter"] == {"min_metric": threshold, "left_out": 1}
-    assert cell.info["accuracy"] == everything.cells[0].info["accuracy"]  # over all pairs, before the filter
+    assert cell.filter == Filter(threshold, 1)
+    assert cell.accuracy == everything.cells[0].accuracy  # over all pairs, before the filter
     with pytest.raises(BenchmarkError, match=r"none of the 3 evaluation pairs of task 'one' has a metric of 1000000.0"):
         run(out=tmp_path / "c", min_metric=1e6, **asked)
 
@@ -297,7 +300,9 @@ def test_a_sample_of_neurons_is_stored_with_its_probability(options: dict, tmp_p
     assert not probability[~measured].any()
     again = run(out=tmp_path / "again", **asked).cells[0]
     np.testing.assert_array_equal(cell.values("neuron"), again.values("neuron"))
-    assert load_file(cell.folder / "scores.safetensors")["neuron.values"].dtype == np.float32
+    stored = load_file(cell.folder / "scores.safetensors")  # only what was measured
+    assert stored["neuron.values@entries"].dtype == np.float32
+    assert len(stored["neuron.values@entries"]) == measured.sum() * len(cell.key.pair_ids)
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_before_any_work(options: dict, tmp_path: Path) -> None:
@@ -313,7 +318,7 @@ def test_a_folder_that_cannot_be_written_is_an_error_before_any_work(options: di
 
 @pytest.mark.parametrize("place", ["run.json", "cell.json"])
 def test_a_folder_of_a_newer_version_is_refused_and_left_alone(options: dict, tmp_path: Path, place: str) -> None:
-    from benchmark.store.folder import sha256
+    from benchmark.store.cell import sha256
 
     asked = {**options, "methods": ("random",)}
     run(out=tmp_path / "r", **asked)

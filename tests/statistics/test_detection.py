@@ -8,8 +8,8 @@ from benchmark.statistics.detection import auroc, average_precision, detect
 NAN = float("nan")
 
 
-def _truth(**effects: list[list[float | None]]) -> dict[str, object]:
-    return {"effects": effects}
+def _truth(**effects: list[list[float | None]]) -> dict[str, list[list[float | None]]]:
+    return effects
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -10,7 +10,7 @@ from benchmark.conformance import check_task
 from benchmark.engine.model import Model
 from benchmark.models.loading import load_model
 from benchmark.prompts.metrics import METRICS, Answers, Metric
-from benchmark.prompts.pairs import Audit, TokenPair, audit, tokenise
+from benchmark.prompts.pairs import Audit, TokenPair, tokenise
 from benchmark.prompts.task import Task
 from benchmark.prompts.tokens import Tokens
 from benchmark.running.plugins import discover
@@ -54,7 +54,7 @@ def test_half_of_the_rows_are_discovery_and_there_are_clusters_enough(task: Task
 @pytest.fixture(scope="module")
 def audits(gpt2_tokens: Tokens, smollm2_tokens: Tokens) -> dict[str, dict[str, Audit]]:
     by_name = {"GPT-2": gpt2_tokens, "SmolLM2": smollm2_tokens}
-    return {name: {task.name: audit(task, tokens) for task in TASKS.values()} for name, tokens in by_name.items()}
+    return {name: {task.name: task.audit(tokens) for task in TASKS.values()} for name, tokens in by_name.items()}
 
 
 @pytest.mark.parametrize("tokenizer", ["GPT-2", "SmolLM2"])

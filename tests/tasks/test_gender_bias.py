@@ -37,5 +37,5 @@ def test_professions_and_predicates_are_held_out(rows: list[PromptPair]) -> None
 @pytest.mark.parametrize("split", ["discovery", "evaluation"])
 def test_she_and_he_survivors_are_equally_many(vocabulary: str, split: str, request: pytest.FixtureRequest) -> None:
     tokens: Tokens = request.getfixturevalue(vocabulary)
-    pairs = draw(gender_bias, tokens, limit=None, split=split, seed=0, metric=gender_bias.metric)
+    pairs = draw(gender_bias.source_of_pairs, tokens, limit=None, split=split, seed=0, metric=gender_bias.metric)
     assert Counter(pair.prompt.correct for pair in pairs.pairs) == {" she": 160, " he": 160}

@@ -1,0 +1,77 @@
+"""What the model does on a task, before anything is attributed: metrics, accuracy, and the pairs that pass a filter."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from benchmark.engine.method import metrics
+from benchmark.engine.model import Model
+from benchmark.errors import BenchmarkError
+from benchmark.prompts.metrics import Metric
+from benchmark.prompts.pairs import Pairs
+from benchmark.prompts.task import Task
+
+AT_ONCE = 32  # pairs that are looked at together
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """The pairs of one task that will be attributed, with the metrics `clean` and `corrupted` `[pair]` on them.
+
+    `right` of `looked_at` pairs have a clean metric above 0 and above the corrupted one; `left_out` of them had less
+    than `min_metric`. `error` says why there are no pairs.
+    """
+
+    task: Task
+    dataset_digest: str
+    pairs: Pairs | None
+    metrics: dict[str, Float[Tensor, " pair"]] = field(default_factory=dict, compare=False)
+    right: int = 0
+    looked_at: int = 0
+    left_out: int = 0
+    min_metric: float | None = None
+    error: str | None = None
+
+
+def behaviour(
+    model: Model,
+    task: Task,
+    metric: Metric,
+    limit: int,
+    split: str,
+    seed: int,
+    replacement: str,
+    min_metric: float | None = None,
+) -> Behaviour:
+    """Draw and audit up to `limit` pairs, run the model on them, and leave out those below `min_metric`.
+
+    What goes wrong with a task is said in `error`: the other tasks of a run go on.
+    """
+    digest = task.digest()
+    try:
+        pairs = task.pairs(model, limit=limit if min_metric is None else None, split=split, seed=seed, metric=metric)
+        pairs.refuse_replacement(replacement)
+    except BenchmarkError as error:
+        return Behaviour(task, digest, None, error=str(error))
+    except Exception as error:  # a check of somebody's plugin
+        return Behaviour(task, digest, None, error=f"Task {task.name!r} failed: {type(error).__name__}: {error}")
+    found: dict[str, list[Tensor]] = {"clean": [], "corrupted": []}
+    keep: list[int] = []
+    looked_at = 0
+    while looked_at < len(pairs) and len(keep) < limit:
+        places = range(looked_at, min(looked_at + min(AT_ONCE, limit), len(pairs)))
+        for name, values in metrics(model, pairs.take(places)).items():
+            found[name].append(values)
+        looked_at += len(places)
+        passing = found["clean"][-1].float() >= (-torch.inf if min_metric is None else min_metric)
+        keep += [place for place, passes in zip(places, passing.tolist(), strict=True) if passes]
+    if not keep:
+        reason = f"none of the {looked_at} {split} pairs of task {task.name!r} has a metric of {min_metric}"
+        return Behaviour(task, digest, None, error=f"--min-metric: {reason} or more; lower it or choose another task.")
+    clean, corrupted = (torch.cat(found[name]) for name in ("clean", "corrupted"))
+    right = int(((clean > 0) & ~(clean <= corrupted)).sum())
+    kept = keep[:limit]
+    known = {"clean": clean[kept], "corrupted": corrupted[kept]}
+    return Behaviour(task, digest, pairs.take(kept), known, right, looked_at, looked_at - len(keep), min_metric)

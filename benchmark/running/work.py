@@ -1,0 +1,175 @@
+"""The work of a cell, described by names and numbers, and the pure function that does it.
+
+A `Work` can be pickled, and says all that its numbers depend on; `computed` turns it into arrays and counts, and writes
+nothing. Models and tasks are looked up by name in a `Bench`, which holds what was loaded.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.components import KINDS, MEAN
+from benchmark.engine.means import mean_activations
+from benchmark.engine.memory import Chunk
+from benchmark.engine.method import Method
+from benchmark.engine.model import Model, Site
+from benchmark.engine.scores import Scores
+from benchmark.errors import BenchmarkError
+from benchmark.models.loading import load_model, load_tokens
+from benchmark.prompts.metrics import METRICS, Metric
+from benchmark.prompts.pairs import Pairs
+from benchmark.prompts.public_csv import with_dataset
+from benchmark.prompts.task import Task
+from benchmark.running.plugins import Registry, build_method, discover
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """What `load_model` takes."""
+
+    name: str
+    device: str = "auto"
+    prepend_bos: bool | None = None
+    revision: str | None = None
+
+    def load(self) -> Model:
+        return load_model(self.name, device=self.device, prepend_bos=self.prepend_bos, revision=self.revision)
+
+
+@dataclass(frozen=True)
+class TaskSource:
+    """A task by name, with the metric by name (`default`: its own), and a user's file in place of its rows, if any."""
+
+    name: str
+    metric: str = "default"
+    dataset: str | None = None
+    dataset_tokenizer: str | None = None
+
+    def chosen_metric(self, task: Task) -> Metric:
+        return task.metric if self.metric == "default" else METRICS[self.metric]
+
+
+@dataclass(frozen=True)
+class Work:
+    """Some pairs of one cell. `tokens` is the digest of what reaches the model, held against what the rows give."""
+
+    model: ModelSource
+    task: TaskSource
+    pair_ids: tuple[str, ...]
+    tokens: str | None
+    method: str
+    options: tuple[tuple[str, Any], ...]
+    kinds: tuple[str, ...]
+    direction: str
+    replacement: str
+    seed: int
+    chunk: Chunk
+    plugins: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What came out: arrays by the names of `store.cell`, and what it took."""
+
+    arrays: dict[str, np.ndarray]
+    passes: dict[str, int]
+    whole_forwards: float
+    shortcuts: dict[str, int]
+    chunk: Chunk
+
+
+@dataclass
+class Bench:
+    """What was loaded, by what it was loaded from: a worker keeps one, so that work on the same model shares it."""
+
+    models: dict[ModelSource, Model] = field(default_factory=dict)
+    registries: dict[tuple[str, ...], Registry] = field(default_factory=dict)
+    pairs: dict[tuple[Any, ...], Pairs] = field(default_factory=dict)
+    metrics: dict[tuple[Any, ...], Mapping[str, Tensor]] = field(default_factory=dict)
+    means: dict[tuple[Any, ...], dict[Site, Tensor]] = field(default_factory=dict)
+
+    def model(self, source: ModelSource) -> Model:
+        if source not in self.models:
+            for kept in (self.models, self.pairs, self.metrics, self.means):
+                kept.clear()  # one model at a time: two may not fit
+            self.models[source] = source.load()
+        return self.models[source]
+
+    def registry(self, plugins: tuple[str, ...]) -> Registry:
+        if plugins not in self.registries:
+            self.registries[plugins] = discover(plugins)
+        return self.registries[plugins]
+
+    def tasks(self, names: Sequence[str], source: TaskSource, plugins: tuple[str, ...], model: Model) -> list[Task]:
+        """The tasks of these names, with the rows of a user's file where `source` names one."""
+        tasks = self.registry(plugins).chosen_tasks(names)
+        if source.dataset is None:
+            return tasks
+        tokens = model.tokens if source.dataset_tokenizer is None else load_tokens(source.dataset_tokenizer)
+        return [with_dataset(tasks, source.dataset, tokens)]
+
+    def pairs_of(self, work: Work) -> Pairs:
+        """The pairs of a piece of work, tokenised for its model. Raises where they aren't those that were planned."""
+        key = (work.model, work.task, work.pair_ids)
+        if key not in self.pairs:
+            model = self.model(work.model)
+            [task] = self.tasks((work.task.name,), work.task, work.plugins, model)
+            self.pairs[key] = task.pairs_named(model, work.pair_ids, work.task.chosen_metric(task))
+        if self.pairs[key].digest() != work.tokens:
+            raise BenchmarkError(
+                f"The rows of task {work.task.name!r} have changed since the run was planned. Start it again."
+            )
+        return self.pairs[key]
+
+    def method_of(self, work: Work) -> Method:
+        return build_method(self.registry(work.plugins).method_class(work.method), dict(work.options))
+
+    def means_of(self, work: Work) -> dict[Site, Tensor]:
+        """The mean activations behind a mean replacement, taken once for each task."""
+        if work.replacement != MEAN.replacement:
+            return {}
+        key = (work.model, work.task)
+        if key not in self.means:
+            self.means.clear()  # one task's at a time
+            self.means[key] = mean_activations(self.model(work.model), self.pairs_of(work), KINDS)
+        return self.means[key]
+
+
+def computed(
+    work: Work,
+    bench: Bench,
+    progress: Callable[[float], None] = lambda _: None,
+    say: Callable[[str], None] = warnings.warn,
+) -> Computed:
+    """Do a piece of work. The same work gives the same bits on the same hardware with as many threads."""
+    pairs = bench.pairs_of(work)
+    scores = bench.method_of(work).scores(
+        bench.model(work.model), pairs, work.kinds, work.replacement, work.direction, work.seed, work.chunk, progress,
+        bench.means_of(work), bench.metrics.get((work.model, work.task, work.pair_ids)), say,
+    )  # fmt: skip
+    counted = next(iter(scores.values())).provenance
+    return Computed(
+        arrays=_arrays(scores),
+        passes=counted["passes"],
+        whole_forwards=counted["whole_forwards"],
+        shortcuts=counted["shortcuts"],
+        chunk=Chunk(**counted["chunk"]),
+    )
+
+
+def _arrays(scores: Mapping[str, Scores]) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    for kind, one in scores.items():
+        arrays[f"{kind}.values"] = one.values.numpy()
+        arrays[f"{kind}.probability"] = one.design.probability.numpy()
+        if one.design.stratum is not None:
+            arrays[f"{kind}.stratum"] = one.design.stratum.numpy()
+    of_pairs = {"clean_metric": one.clean_metric, "corrupted_metric": one.corrupted_metric}
+    if one.completeness_error is not None:
+        of_pairs["completeness_error"] = one.completeness_error
+    return arrays | {name: values.to(torch.float32).numpy() for name, values in of_pairs.items()}

@@ -1,0 +1,369 @@
+"""A cell: what was asked (its key), what came out (its arrays), and all that a report says about both.
+
+Everything that reads or writes the JSON of a cell is in this file and in `store.folder`; others use these fields.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int
+from pydantic import Field, TypeAdapter, ValidationError
+
+from benchmark.errors import BenchmarkError
+
+# a field that old cells don't have is left out of the JSON where it says nothing, so that their keys stay as they were
+unless_empty = Field(exclude_if=lambda value: not value)
+
+
+@dataclass(frozen=True)
+class ModelKey:
+    """Which weights: sha256 over names, shapes and bytes; and whether a BOS stands before every prompt."""
+
+    name: str
+    digest: str = ""
+    revision: str | None = None
+    prepend_bos: bool = False
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of a planted model: by kind what matters, as layer, index, effect (None: no number says it)."""
+
+    model: str
+    metric: str
+    effects: dict[str, list[tuple[int, int, float | None]]]
+    planted: str = ""
+    lesson: str = ""
+
+
+@dataclass(frozen=True)
+class TaskKey:
+    """Which rows and metric. Digests are sha256; `code` is that of a user's plugin, None for the project's own."""
+
+    name: str
+    metric: str
+    dataset_digest: str = ""
+    split: str = "evaluation"
+    min_metric: float | None = None
+    code: str | None = None
+    truth: Annotated[Truth | None, unless_empty] = None
+
+
+@dataclass(frozen=True)
+class MethodKey:
+    """Which method, with its options, and what its scores are.
+
+    `signed`: they have signs; `metric_units`: they are amounts of the metric; `reference`: others are held against
+    them; `elsewhere`: other code made them, so that their cost isn't known; `per_pair`: kinds for which it is False
+    have the same scores for every pair.
+    """
+
+    name: str
+    label: str
+    direction: str
+    replacement: str
+    options: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    signed: bool = True
+    reference: bool = False
+    metric_units: bool = True
+    code: str | None = None
+    elsewhere: Annotated[bool, unless_empty] = False
+    per_pair: Annotated[dict[str, bool], unless_empty] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CellKey:
+    """All that can change a cell's numbers. `tokens` and `means` are sha256 of what reaches the model and of the rows
+    behind a mean replacement; `processing` says what was done to the weights before they were loaded."""
+
+    model: ModelKey
+    task: TaskKey
+    method: MethodKey
+    kinds: tuple[str, ...]
+    pair_ids: tuple[str, ...]
+    tokens: str | None = None
+    means: str | None = None
+    dtype: str = "float32"
+    processing: str = "none"
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the key; its first eight letters name the cell's folder."""
+        return sha256(_KEY.dump_python(self, mode="json"))
+
+    @property
+    def setting(self) -> str:
+        """Digest of all that two cells must share for their scores to be compared: everything but the method."""
+        return self._without("method", "kinds", "means")
+
+    @property
+    def variant(self) -> str:
+        """Digest of all that can change the scores of a component: the key without the kinds asked for."""
+        return self._without("kinds")
+
+    def _without(self, *names: str) -> str:
+        return sha256(_KEY.dump_python(self, mode="json", exclude=set(names)))
+
+
+@dataclass(frozen=True)
+class PairFacts:
+    """One pair: what it shares with others, and its length in tokens."""
+
+    id: str
+    template: str = ""
+    cluster: str = ""
+    length: int | None = None
+
+
+@dataclass(frozen=True)
+class AuditCounts:
+    """How many rows were looked at, how many became pairs, and how many fell to each reason."""
+
+    rows: int
+    kept: int
+    dropped: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Of how many pairs, before any filter, the clean metric is above 0 and above the corrupted one."""
+
+    right: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Filter:
+    """The least clean metric that was asked for, in its units, and how many pairs had less."""
+
+    min_metric: float | None = None
+    left_out: int = 0
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows (one prompt each) that went through the model."""
+
+    forward: float = 0
+    backward: float = 0
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How a cell came to be. Absent in cells of versions that didn't store it.
+
+    `whole_forwards`: to how many whole forwards the forward rows came; `shortcuts`: how many rows took each; `chunk`:
+    tokens, pairs and rows that shared a forward; `declared_cost_per_pair`: rows at most, as the method says; `passed`:
+    the run as it was asked for.
+    """
+
+    versions: dict[str, str | None] = field(default_factory=dict)
+    python: str | None = None
+    commit: str | None = None
+    dirty: bool | None = None
+    device: str | None = None
+    dtype: str | None = None
+    threads: int | None = None
+    seed: int | None = None
+    quadrature: str | None = None
+    seconds: float | None = None
+    passes: Rows | None = None
+    whole_forwards: float | None = None
+    shortcuts: dict[str, int] = field(default_factory=dict)
+    chunk: dict[str, int] = field(default_factory=dict)
+    declared_cost_per_pair: Rows | None = None
+    peak_memory_bytes: int | None = None
+    passed: dict[str, Any] = field(default_factory=dict)
+
+
+class Axes(NamedTuple):
+    """What an array holds: its dimensions, the unit of its numbers, and what stands where nothing is stored."""
+
+    dims: tuple[str, ...]
+    unit: str
+    absent: float = 0.0
+
+
+# by name, an array for each kind (`head.values`) and an array for all
+KIND_ARRAYS = {
+    "values": Axes(("pair", "layer", "index"), "the metric, or the method's own; NaN: not measured", np.nan),
+    "probability": Axes(("layer", "index"), "chance to be measured; 0: not measured"),
+    "stratum": Axes(("layer", "index"), "number of the stratum (statistics.sampling)"),
+}
+ARRAYS = {
+    "clean_metric": Axes(("pair",), "the metric"),
+    "corrupted_metric": Axes(("pair",), "the metric; NaN: no corrupted prompt"),
+    "completeness_error": Axes(("pair",), "the metric"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One finished or failed cell; `arrays` is empty where it failed. `folder` is where it was read from."""
+
+    key: CellKey
+    task_title: str = ""
+    citations: dict[str, str | None] = field(default_factory=dict)
+    pairs: tuple[PairFacts, ...] = ()
+    audit: AuditCounts | None = None
+    accuracy: Accuracy | None = None
+    filter: Filter = field(default_factory=Filter)
+    provenance: Provenance = field(default_factory=Provenance)
+    error: str | None = None
+    traceback: str | None = None
+    arrays: Annotated[Any, Field(exclude=True)] = field(default_factory=dict, compare=False)
+    folder: Annotated[Any, Field(exclude=True)] = field(default=None, compare=False)
+    schema: Annotated[int, Field(exclude=True)] = 0
+
+    @property
+    def model(self) -> str:
+        return self.key.model.name
+
+    @property
+    def task(self) -> str:
+        return self.key.task.name
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return self.key.kinds
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """Method label, direction and replacement: what a column of a table stands for."""
+        return self.key.method.label, self.key.method.direction, self.key.method.replacement
+
+    @property
+    def setting(self) -> str:
+        return self.key.setting
+
+    @property
+    def variant(self) -> str:
+        return self.key.variant
+
+    @property
+    def truth(self) -> Truth | None:
+        """What is known of the model; None for models that weren't planted, or planted for another task."""
+        known = self.key.task.truth
+        return known if known is not None and known.model == self.model else None
+
+    def values(self, kind: str) -> Float[np.ndarray, "pair layer index"]:
+        """Every pair's scores, NaN where a component wasn't measured."""
+        return np.asarray(self.arrays[f"{kind}.values"])
+
+    def probability(self, kind: str) -> Float[np.ndarray, "layer index"]:
+        return np.asarray(self.arrays[f"{kind}.probability"])
+
+    def stratum(self, kind: str) -> Int[np.ndarray, "layer index"] | None:
+        """What the measured components were drawn from (`statistics.sampling`); None where they stand for no others."""
+        found = self.arrays.get(f"{kind}.stratum")
+        return None if found is None else np.asarray(found)
+
+    @property
+    def completeness_error(self) -> Float[np.ndarray, " pair"] | None:
+        found = self.arrays.get("completeness_error")
+        return None if found is None else np.asarray(found)
+
+    def gap(self) -> Float[np.ndarray, " pair"]:
+        """f(clean) - f(corrupted) of every pair, NaN where it has no corrupted prompt."""
+        return np.asarray(self.arrays["clean_metric"].astype(np.float64) - self.arrays["corrupted_metric"])
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the arrays."""
+        found: dict[str, Any] = _CELL.dump_python(self, mode="json")
+        return found
+
+    @classmethod
+    def from_json(
+        cls, info: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None, folder: Path | None = None
+    ) -> "Cell":
+        """A cell from its JSON, of whatever schema so far. Raises BenchmarkError that says what is wrong where."""
+        schema = info.get("schema", 0)
+        try:
+            read = _CELL.validate_python(_upgraded(info) if schema == 1 else dict(info))
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(map(str, first["loc"]))
+            raise BenchmarkError(f"a cell's {place} is not as it should be: {first['msg']}") from error
+        return replace(read, arrays=dict(arrays or {}), folder=folder, schema=schema)
+
+
+_KEY = TypeAdapter(CellKey)
+_CELL = TypeAdapter(Cell)
+
+
+def sha256(value: Any) -> str:
+    """Digest of bytes, or of a JSON value in canonical form."""
+    data = value if isinstance(value, bytes) else json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return hashlib.sha256(data).hexdigest()
+
+
+def _upgraded(info: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell of schema 1: what the scores of a file are was told by its options, once by one flag for all kinds."""
+    method = info["key"]["method"]
+    options = dict(method.get("options", {}))
+    if "sha256" not in options:
+        return dict(info)
+    said = options.pop("per_pair", True)
+    per_pair = said if isinstance(said, dict) else {kind: bool(said) for kind in info["key"]["kinds"]}
+    method = {**method, "options": options, "elsewhere": True, "per_pair": per_pair}
+    return {**info, "key": {**info["key"], "method": method}}
+
+
+def axes_of(name: str) -> Axes:
+    """What the array of that name (`head.values`, `clean_metric`) holds. Raises BenchmarkError for an unknown one."""
+    declared = KIND_ARRAYS.get(name.rpartition(".")[2]) if "." in name else ARRAYS.get(name)
+    if declared is None:
+        raise BenchmarkError(f"No array {name!r} is declared for cells: see ARRAYS and KIND_ARRAYS in store/cell.py.")
+    return declared
+
+
+def refuse_misshapen(key: CellKey, arrays: Mapping[str, np.ndarray]) -> None:
+    """Say which array isn't of its declared shape: as many pairs as the key names, one size a kind and dimension."""
+    sizes: dict[tuple[str, str], int] = {("", "pair"): len(key.pair_ids)}
+    for name, array in arrays.items():
+        dims, kind = axes_of(name).dims, name.rpartition(".")[0]
+        if array.ndim == len(dims):
+            known = [
+                sizes.setdefault(("" if dim == "pair" else kind, dim), n)
+                for dim, n in zip(dims, array.shape, strict=True)
+            ]
+            if known == list(array.shape):
+                continue
+        raise BenchmarkError(f"Array {name!r} has the shape {list(array.shape)}; it must be {list(dims)}: {sizes}.")
+
+
+def pack(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays as they are stored: one that is mostly absent as `NAME@shape`, `NAME@places` (flat) and `NAME@entries`."""
+    packed: dict[str, np.ndarray] = {}
+    for name, array in arrays.items():
+        absent = axes_of(name).absent
+        there = ~np.isnan(array) if np.isnan(absent) else array != absent
+        small = np.dtype(np.int32 if array.size < 2**31 else np.int64)
+        places = np.flatnonzero(there)
+        if len(places) * (small.itemsize + array.itemsize) < array.nbytes / 2:
+            packed[f"{name}@shape"] = np.array(array.shape, dtype=np.int64)
+            packed[f"{name}@places"] = places.astype(small)
+            packed[f"{name}@entries"] = array.ravel()[places]
+        else:
+            packed[name] = np.ascontiguousarray(array)
+    return packed
+
+
+def unpack(packed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """What `pack` was given."""
+    arrays = {}
+    for stored, array in packed.items():
+        name, _, part = stored.partition("@")
+        if not part:
+            arrays[name] = array
+        elif part == "entries":
+            whole = np.full(int(np.prod(packed[f"{name}@shape"])), axes_of(name).absent, dtype=array.dtype)
+            whole[packed[f"{name}@places"]] = array
+            arrays[name] = whole.reshape(packed[f"{name}@shape"])
+    return arrays
