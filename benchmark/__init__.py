@@ -6,20 +6,27 @@ The public face. Names are imported on first use, so that `import benchmark` sta
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # what editors and type checkers see; a test holds it together with `_HOME`
     from benchmark.conformance import ConformanceError as ConformanceError
     from benchmark.conformance import check_method as check_method
     from benchmark.conformance import check_task as check_task
+    from benchmark.engine.intervention import AT_ONE as AT_ONE
+    from benchmark.engine.intervention import Intervention as Intervention
+    from benchmark.engine.intervention import Quadrature as Quadrature
     from benchmark.engine.method import Method as Method
+    from benchmark.engine.model import Model as Model
     from benchmark.engine.request import Cost as Cost
+    from benchmark.engine.request import Design as Design
     from benchmark.engine.request import Request as Request
     from benchmark.engine.scores import Scores as Scores
     from benchmark.errors import BenchmarkError as BenchmarkError
     from benchmark.models.loading import load_model as load_model
     from benchmark.models.loading import load_tokens as load_tokens
     from benchmark.prompts.dataset import PromptPair as PromptPair
+    from benchmark.prompts.metrics import Metric as Metric
     from benchmark.prompts.metrics import logit_diff as logit_diff
     from benchmark.prompts.metrics import prob_diff as prob_diff
+    from benchmark.prompts.pairs import Pairs as Pairs
     from benchmark.prompts.pairs import make_pairs as make_pairs
     from benchmark.prompts.task import Task as Task
     from benchmark.running.plugins import load_method as load_method
@@ -28,11 +35,18 @@ if TYPE_CHECKING:
     from benchmark.store.folder import Results as Results
 
 _HOME = {
+    "AT_ONE": "engine.intervention",
     "BenchmarkError": "errors",
     "ConformanceError": "conformance",
     "Cost": "engine.request",
+    "Design": "engine.request",
+    "Intervention": "engine.intervention",
     "Method": "engine.method",
+    "Metric": "prompts.metrics",
+    "Model": "engine.model",
+    "Pairs": "prompts.pairs",
     "PromptPair": "prompts.dataset",
+    "Quadrature": "engine.intervention",
     "Request": "engine.request",
     "Results": "store.folder",
     "Scores": "engine.scores",
@@ -55,3 +69,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'benchmark' has no attribute {name!r}")
     return getattr(importlib.import_module(f"benchmark.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

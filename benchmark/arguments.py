@@ -2,14 +2,15 @@
 
 import argparse
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any
 
+from benchmark.components import COUNTERFACTUAL, DIRECTIONS, KINDS, REPLACEMENTS
 from benchmark.errors import did_you_mean
 from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
 
 USER_ERROR = 2
 BASELINE_PAIRS, BASELINE_STEPS, LITMUS_PAIRS = 64, 64, 16
-KINDS = ("head", "neuron")
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -34,6 +35,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     made = _Parser(
         prog="attribution-bench", description="Benchmark attribution methods on transformer language models."
     )
+    made.add_argument("--version", action="version", version=f"%(prog)s {version('attribution-bench')}")
     known = made.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
@@ -60,7 +62,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
     def run_options(added: argparse.ArgumentParser, kinds: tuple[str, ...], pairs: int, out: str) -> None:
         put = added.add_argument
-        put("--components", type=_names, default=kinds, help=f"head, neuron or head,neuron [{','.join(kinds)}]")
+        put("--components", type=_names, default=kinds, help=f"{', '.join(KINDS)}, or several [{','.join(kinds)}]")
         put("--pairs", type=int, default=pairs, help="pairs a task [%(default)s]")
         put("--metric", default="default", help="default (the task's own), logit_diff or prob_diff")
         put("--split", default="evaluation", help="evaluation or discovery [%(default)s]")
@@ -78,8 +80,9 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     task_options(a)
     a.add_argument("--methods", type=_names, default=("all",),
                    help="such as activation-patching,integrated-gradients:steps=32:path=joint [all]")  # fmt: skip
-    a.add_argument("--replacement", default="counterfactual", help="counterfactual, zero or mean [%(default)s]")
-    a.add_argument("--direction", default="noising", help="noising or denoising [%(default)s]")
+    replacements, directions = (", ".join(words) for words in (REPLACEMENTS, DIRECTIONS))
+    a.add_argument("--replacement", default=COUNTERFACTUAL.replacement, help=f"{replacements} [%(default)s]")
+    a.add_argument("--direction", default=COUNTERFACTUAL.direction, help=f"{directions} [%(default)s]")
     a.add_argument("--dataset", metavar="FILE", help="a CSV of pairs in place of the task's own (with --task)")
     a.add_argument("--dataset-tokenizer", metavar="MODEL",
                    help="whose token ids stand in --dataset; needed unless they are the model's own")  # fmt: skip

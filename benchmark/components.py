@@ -26,7 +26,7 @@ class Way(NamedTuple):
 COUNTERFACTUAL = Way("noising", "counterfactual")
 DENOISING = Way("denoising", "counterfactual")  # it restores clean activations: nothing else makes sense
 MEAN = Way("noising", "mean")
-WAYS = (*(Way("noising", replacement) for replacement in REPLACEMENTS), DENOISING)
+WAYS = (COUNTERFACTUAL, DENOISING, *(Way("noising", other) for other in REPLACEMENTS[1:]))
 
 
 def component_name(kind: str, layer: int, index: int) -> str:

@@ -3,16 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
+from benchmark.components import WAYS
 from benchmark.errors import BenchmarkError
 from benchmark.models.litmus import LITMUS, load_litmus
 from benchmark.running.plugins import Registry
-
-SETTINGS = (
-    ("noising", "counterfactual"),
-    ("denoising", "counterfactual"),
-    ("noising", "zero"),
-    ("noising", "mean"),
-)
 
 
 def litmus_plans(registry: Registry, names: Sequence[str], methods: Sequence[str]) -> list[dict[str, Any]]:
@@ -25,7 +19,7 @@ def litmus_plans(registry: Registry, names: Sequence[str], methods: Sequence[str
     specs = registry.variants() if tuple(methods) == ("all",) else list(methods)
     plans = []
     for litmus in tried:
-        for direction, replacement in SETTINGS:
+        for direction, replacement in WAYS:
             able = tuple(spec for spec in specs if _can(registry, spec, direction, replacement))
             if able:
                 name = litmus.task.name

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmark.components import WAYS
 from benchmark.engine.method import metrics
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
@@ -14,7 +15,7 @@ from benchmark.models.litmus import LITMUS, load_litmus
 from benchmark.models.litmus.litmus import Litmus
 from benchmark.models.loading import load_model
 from benchmark.prompts.pairs import PairBatch
-from benchmark.running.litmus_grid import SETTINGS, litmus_plans
+from benchmark.running.litmus_grid import litmus_plans
 from benchmark.running.plugins import discover, load_method, load_task
 
 Component = tuple[str, int, int]
@@ -190,7 +191,7 @@ def test_an_unknown_litmus_is_an_error_with_a_hint() -> None:
 
 def test_each_setting_asks_only_methods_that_can_do_it() -> None:
     plans = litmus_plans(discover(), ["saturation"], ("all",))
-    assert [(plan["direction"], plan["replacement"]) for plan in plans] == list(SETTINGS)
+    assert [(plan["direction"], plan["replacement"]) for plan in plans] == list(WAYS)
     asked = [set(plan["methods"]) for plan in plans]
     assert "integrated-gradients:path=input" in asked[0] & asked[1]
     assert "integrated-gradients:path=input" not in asked[2] | asked[3]
