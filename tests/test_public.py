@@ -1,0 +1,43 @@
+"""What users see first: the names of the package, and the two ways to start the command line."""
+
+import ast
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import benchmark
+from benchmark.cli import main
+
+
+def test_every_public_name_is_there_and_editors_see_the_same_ones() -> None:
+    assert dir(benchmark) == sorted(benchmark.__all__)
+    for name in benchmark.__all__:
+        assert getattr(benchmark, name) is not None
+    tree = ast.parse(Path(benchmark.__file__).read_text())
+    shown = {
+        (alias.asname, f"benchmark.{benchmark._HOME[str(alias.asname)]}" == node.module)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("benchmark.")
+        for alias in node.names
+    }
+    assert shown == {(name, True) for name in benchmark.__all__}
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, benchmark; sys.exit(bool({'torch', 'pandas', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_command_line_starts_as_a_module_too() -> None:
+    done = subprocess.run([sys.executable, "-m", "benchmark", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"attribution-bench {importlib.metadata.version('attribution-bench')}\n"
+
+
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert importlib.metadata.version("attribution-bench") in capsys.readouterr().out
