@@ -15,7 +15,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT
 
 INTERRUPTED, CELL_FAILED, CHECK_FAILED = 130, 1, 1
-FEW_NEURONS = 4096  # in a model: up to here the founding experiment patches all of them
+FEW_NEURONS = 4096  # in a model: up to here the baselines experiment patches all of them
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +55,7 @@ def run(asked: argparse.Namespace) -> int:
 
 
 def baselines(asked: argparse.Namespace) -> int:
-    """The founding experiment: the same methods with every replacement, in one results folder."""
+    """The baselines experiment: the same methods with every replacement, in one results folder."""
     from benchmark.components import REPLACEMENTS
 
     methods = (

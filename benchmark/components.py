@@ -1,6 +1,6 @@
 """The words of a request: kinds of component, directions, replacements, and which go together. Imports nothing heavy.
 
-Where a kind's activation is read and written stands in `engine.model`.
+Where a kind's activation is read and written stands in `engine.kinds`.
 """
 
 from typing import NamedTuple

@@ -65,7 +65,8 @@ def test_the_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "scores.csv").write_text("layer,index,score\n0,0,1\n")
     text = (ROOT / "README.md").read_text()
-    commands = [line.split("#")[0].split()[1:] for line in text.splitlines() if line.startswith("attribution-bench ")]
+    lines = "".join(re.findall(r"```\n(.*?)```", text, re.DOTALL)).splitlines()
+    commands = [line.split("#")[0].split()[1:] for line in lines if line.startswith("attribution-bench ")]
     assert len(commands) > 8
     commands_known = ("run", "baselines", "litmus", "check", "report", "list", "audit", "generate")
     nothing = dict.fromkeys(commands_known, lambda asked: 0)

@@ -10,6 +10,8 @@ import pytest
 
 import benchmark
 from benchmark.cli import main
+from benchmark.components import KINDS, component_name
+from benchmark.engine.kinds import KIND
 
 
 def test_every_public_name_is_there_and_editors_see_the_same_ones() -> None:
@@ -41,3 +43,8 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
         main(["--version"])
     assert left.value.code == 0
     assert importlib.metadata.version("attribution-bench") in capsys.readouterr().out
+
+
+def test_every_named_kind_is_one_that_the_engine_can_read_and_write() -> None:
+    assert tuple(KIND) == KINDS
+    assert [component_name(kind, 2, 3) for kind in KINDS] == ["L2H3", "L2N3"]

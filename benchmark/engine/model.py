@@ -1,7 +1,7 @@
 """The model adapter: the one place that knows transformer_lens.
 
-Activations at a site are always `[row, pos, component, dim]`: a head's are its `hook_z` (dim = d_head), a neuron's its
-`mlp.hook_post` (dim = 1), so that nothing above this file treats heads and neurons differently.
+Activations at a site are always `[row, pos, component, dim]`: a head's dim is d_head, a neuron's 1. `engine.kinds` says
+where they stand.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from benchmark.components import KINDS
+from benchmark.engine.kinds import KIND, Kind
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.tokens import Tokens
 
-_HOOKS = {"head": "blocks.{}.attn.hook_z", "neuron": "blocks.{}.mlp.hook_post"}
 _EMBEDDING = "embed.hook_out"
 
 Activation = Float[Tensor, "row pos component dim"]
@@ -168,7 +168,7 @@ class Model:
 
     def size(self, kind: str) -> int:
         """How many components of a kind one layer has."""
-        return self.n_heads if kind == "head" else self.d_mlp
+        return KIND[kind].size(self)
 
     def sites(self, kinds: Iterable[str]) -> list[Site]:
         return [Site(kind, layer) for kind in KINDS if kind in kinds for layer in range(self.n_layers)]
@@ -205,7 +205,7 @@ class Model:
 
     def hooks(self, edits: Mapping[Site, Edit], embedding: Edit | None = None) -> list[Hook]:
         """The edits as transformer_lens takes them."""
-        hooks: list[Hook] = [(_hook(site), _as_hook(edit, site.kind)) for site, edit in edits.items()]
+        hooks: list[Hook] = [(_hook(site), _as_hook(edit, KIND[site.kind])) for site, edit in edits.items()]
         if embedding is not None:
             hooks.append((_EMBEDDING, lambda value, hook: embedding(value)))
         return hooks
@@ -282,18 +282,15 @@ def _probe(bridge: Any, name: str) -> bool:
 
 
 def _hook(site: Site) -> str:
-    return _HOOKS[site.kind].format(site.layer)
+    return KIND[site.kind].hook.format(site.layer)
 
 
-def _as_hook(edit: Edit, kind: str) -> Callable[[Tensor, Any], Tensor | None]:
-    if kind == "head":
-        return lambda value, hook: edit(value)
+def _as_hook(edit: Edit, kind: Kind) -> Callable[[Tensor, Any], Tensor | None]:
+    def hooked(value: Tensor, hook: Any) -> Tensor | None:
+        edited = edit(kind.read(value))
+        return None if edited is None else kind.write(edited)
 
-    def on_neurons(value: Tensor, hook: Any) -> Tensor | None:
-        edited = edit(value.unsqueeze(-1))
-        return None if edited is None else edited.squeeze(-1)
-
-    return on_neurons
+    return hooked
 
 
 def keeping(kept: dict[Site, Tensor], sites: Iterable[Site]) -> dict[Site, Edit]:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from benchmark.components import KINDS
+from benchmark.engine.kinds import HEAD
 from benchmark.engine.model import Edit, Model, Passes, Site, keeping
 
 SHORTCUTS = {
@@ -120,7 +121,7 @@ def resume(
             taken.add("site")
             output = trace.attention[lowest][rows, prefix:]
             activation = trace.activations[Site(next(iter(kinds)), lowest)][rows, prefix:].flatten(2)
-            if kinds == {"head"}:
+            if kinds == {HEAD.name}:
                 swap(block.attention, lambda *_, **__: (block.attention_output(activation), None))
             else:
                 swap(block.attention, lambda *_, **__: (output, None))

@@ -3,9 +3,9 @@
 Where a mistake is the subject of another test, the name of that test stands here: gradient at the MLP's input
 (test_oracles: captum at hook_post); scores that scale with 1/batch size (test_promises); two code paths with different
 quadrature (there is one: Quadrature); first-token labels shared by several answers, identical prompts, identically zero
-metrics (tests/benchmark/test_pairs); results skipped because a file exists (tests/benchmark/test_runner); eval on CSV
-cells (tests/benchmark/test_public_csv); hooks and flags left on (test_promises); signed and absolute rankings under one
-name (tests/benchmark/test_agreement).
+metrics (tests/prompts/test_pairs); results skipped because a file exists (tests/running/test_runner); eval on CSV
+cells (tests/prompts/test_public_csv); hooks and flags left on (test_promises); signed and absolute rankings under one
+name (tests/statistics/test_agreement).
 """
 
 import pytest
