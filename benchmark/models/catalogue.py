@@ -1,5 +1,8 @@
 """The models that have names of their own. Imports nothing heavy, so that `--help` is quick."""
 
+import json
+from pathlib import Path
+
 from benchmark import packaged
 from benchmark.errors import BenchmarkError
 
@@ -22,7 +25,14 @@ def built_in() -> dict[str, str]:
 def checkpoints() -> list[str]:
     """Pocket's training checkpoints, first to last: `pocket@step-0`, ..."""
     steps = [int(folder.name.removeprefix("step-")) for folder in packaged.POCKET.glob("checkpoints/step-*")]
-    return [f"{POCKET}@step-{step}" for step in sorted(steps)]
+    made = json.loads((packaged.POCKET / "model" / "training.json").read_text(encoding="utf-8"))
+    return [f"{POCKET}@step-{step}" for step in (*sorted(steps), made["recipe"]["steps"])]  # the last is the model
+
+
+def weights_of(checkpoint: str) -> Path:
+    """The file with a checkpoint's weights."""
+    file = packaged.POCKET / "checkpoints" / checkpoint.partition("@")[2] / "model.safetensors"
+    return file if file.is_file() else packaged.POCKET / "model" / "model.safetensors"
 
 
 def model_names(asked: str) -> list[str]:

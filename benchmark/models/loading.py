@@ -12,7 +12,7 @@ from benchmark import packaged
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.models import smollm2
-from benchmark.models.catalogue import DEFAULT, POCKET, SMOLLM2, built_in, checkpoints
+from benchmark.models.catalogue import DEFAULT, POCKET, SMOLLM2, built_in, checkpoints, weights_of
 from benchmark.models.litmus import PREFIX, load_litmus
 from benchmark.prompts.tokens import Tokens
 
@@ -42,7 +42,7 @@ def load_model(
     tokenizer = _tokenizer(source, name, revision)
     hf_model = _load(AutoModelForCausalLM, source, name, revision, dtype=dtype)
     if name in checkpoints():
-        _take_weights(hf_model, packaged.POCKET / "checkpoints" / name.partition("@")[2] / "model.safetensors")
+        _take_weights(hf_model, weights_of(name))
     hf_model = hf_model.to(_device(device)).eval()
     shown = Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
     processing = smollm2.PROCESSING if name == SMOLLM2 else "none"

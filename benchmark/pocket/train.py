@@ -34,10 +34,10 @@ def main(arguments: list[str] | None = None) -> None:
     kept, began, losses = recipe.checkpoint_steps(), time.monotonic(), []
 
     def keep(step: int, model: Any) -> None:
-        if step in kept:
-            save_weights(model, options.out / "checkpoints" / f"step-{step}")
-        if step == recipe.steps:
+        if step == recipe.steps:  # the last checkpoint is the model itself
             save_model(model, tokenizer, options.out / "model")
+        elif step in kept:
+            save_weights(model, options.out / "checkpoints" / f"step-{step}")
 
     bar = tqdm(train(recipe, world, tokenizer, options.device, keep), total=recipe.steps, disable=options.quiet)
     for loss in bar:
