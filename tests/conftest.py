@@ -38,6 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)  # tiny models: more threads only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # also in processes that tests start
     return
 
 
