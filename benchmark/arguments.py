@@ -103,6 +103,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a.add_argument("what", choices=("method", "task"))
     text = "a task (under --model), or a method in all its variants, or one such as integrated-gradients:steps=32"
     a.add_argument("name", metavar="NAME", help=text)
+    a.add_argument("--only", type=_names, default=(), metavar="CHECK", help="checks by name, with commas [all]")
     model_options(a)
 
     a = command("report", "write the report of a results folder again, without a model")

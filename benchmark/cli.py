@@ -133,13 +133,15 @@ def check(asked: argparse.Namespace) -> int:
     registry = discover(asked.plugins)
     started = time.perf_counter()
     if asked.what == "method":
+        checks = conformance.named_checks(conformance.METHOD_CHECKS, asked.only)
         methods = conformance.methods_to_check(asked.name, registry)
-        streams = {method.label: conformance.method_findings(method) for method in methods}
-        each = len(conformance.METHOD_CHECKS)
+        streams = {method.label: conformance.method_findings(method, checks) for method in methods}
+        each = len(checks)
     else:
+        promises = conformance.named_checks(conformance.TASK_CHECKS, asked.only)
         task = registry.task(asked.name)
         model = load_model(asked.model, device="cpu", prepend_bos=asked.prepend_bos, revision=asked.revision)
-        streams, each = {task.name: conformance.task_findings(task, model)}, len(conformance.TASK_CHECKS)
+        streams, each = {task.name: conformance.task_findings(task, model, promises)}, len(promises)
     outcomes: list[str] = []
     with tqdm(total=each * len(streams), unit="check", leave=False, disable=None) as bar:
         for name, findings in streams.items():

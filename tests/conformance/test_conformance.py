@@ -9,7 +9,7 @@ import torch
 
 from benchmark import ConformanceError, check_method
 from benchmark.cli import main
-from benchmark.conformance import METHOD_CHECKS
+from benchmark.conformance import METHOD_CHECKS, named_checks
 from benchmark.conformance.findings import carry_out, name_of
 from benchmark.conformance.trial import WAYS, Trial, obvious_effects, planted, tiny, variants_of
 from benchmark.errors import BenchmarkError
@@ -46,19 +46,28 @@ def test_the_guide_lists_every_check_and_every_mistake() -> None:
 
 def test_all_failed_checks_are_listed_by_name() -> None:
     with pytest.raises(ConformanceError) as caught:
-        check_method(CorruptedMinusClean())
+        check_method(CorruptedMinusClean(), ("sign-convention", "exact-on-linear-parallel", "refusals"))
     lines = str(caught.value).splitlines()
-    assert lines[0] == f"{len(lines) - 1} of {len(CHECKS)} conformance checks failed:"
+    assert lines[0] == "2 of 3 conformance checks failed:"
     assert any(line.startswith("  corrupted-minus-clean: sign-convention: noising with") for line in lines)
     assert any(": exact-on-linear-parallel: " in line for line in lines)
     assert all("expected" in line and "Likely cause" in line for line in lines[1:])
 
 
 def test_a_method_may_be_given_by_class_instance_or_name() -> None:
-    by_class, by_instance, by_name = (check_method(given) for given in (RandomScores, RandomScores(), "random"))
+    few = ("completeness", "refusals")
+    by_class, by_instance, by_name = (check_method(given, few) for given in (RandomScores, RandomScores(), "random"))
     assert by_class == by_instance == by_name
-    assert [finding.check for finding in by_name] == list(CHECKS)
-    assert {finding.outcome for finding in by_name} == {"passed", "not applicable"}
+    assert [(finding.check, finding.outcome) for finding in by_name] == [
+        ("refusals", "passed"),
+        ("completeness", "not applicable"),
+    ]
+
+
+def test_all_checks_are_carried_out_unless_some_are_named() -> None:
+    assert named_checks(METHOD_CHECKS, ()) == METHOD_CHECKS
+    with pytest.raises(BenchmarkError, match=r"no check 'refusal'[.] Did you mean 'refusals'"):
+        named_checks(METHOD_CHECKS, ("refusal",))
 
 
 def test_a_name_with_options_stands_for_these_and_one_without_for_all_variants() -> None:
@@ -81,9 +90,15 @@ class HeadsOnly(AttributionPatching):
 
 
 def test_what_a_method_does_not_claim_is_not_asked_of_it() -> None:
-    outcomes = {finding.check: finding.outcome for finding in check_method(HeadsOnly)}
+    asked = (
+        "neurons-at-their-post-activation",
+        "works-without-corrupted-prompts",
+        "exact-on-linear-parallel",
+        "refusals",
+    )
+    outcomes = {finding.check: finding.outcome for finding in check_method(HeadsOnly, asked)}
     assert outcomes["neurons-at-their-post-activation"] == "not applicable"
-    assert outcomes["mean-replacement"] == "not applicable"
+    assert outcomes["works-without-corrupted-prompts"] == "not applicable"
     assert outcomes["exact-on-linear-parallel"] == outcomes["refusals"] == "passed"
 
 
@@ -122,8 +137,7 @@ def test_checks_leave_the_process_as_it_was() -> None:
 
 PLUGIN = """
 from dataclasses import dataclass
-from benchmark import Cost, Method
-from benchmark.engine.intervention import AT_ONE, Intervention
+from benchmark import AT_ONE, Cost, Intervention, Method
 
 @dataclass(frozen=True)
 class Mine(Method):
@@ -135,7 +149,7 @@ class Mine(Method):
         return run.stacked(run.integrate([run.sites], AT_ONE)){spoilt}
 
     def cost(self, model, request):
-        return Cost(forward=5, backward=1)
+        return Cost(forward=3, backward=1)
 """
 
 
@@ -144,14 +158,15 @@ def test_the_command_prints_a_line_a_check_and_exits_with_1_if_any_failed(
 ) -> None:
     plugin = tmp_path / "mine.py"
     plugin.write_text(PLUGIN.format(spoilt=""))
-    assert main(["check", "method", "mine", "--plugin", str(plugin)]) == 0
+    few = ["--only", "completeness,right-shapes-on-every-architecture,refusals"]
+    assert main(["check", "method", "mine", "--plugin", str(plugin), *few]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "mine"
     assert lines[1] == "  passed          right-shapes-on-every-architecture"
-    assert len(lines) == len(CHECKS) + 2
-    assert lines[-1].startswith(f"{len(CHECKS) - 2} passed, 0 failed, 2 not applicable in ")
+    assert len(lines) == 5
+    assert lines[-1].startswith("2 passed, 0 failed, 1 not applicable in ")
     plugin.write_text(PLUGIN.format(spoilt=" | {'head': None}"))
-    assert main(["check", "method", "mine", "--plugin", str(plugin)]) == 1
+    assert main(["check", "method", "mine", "--plugin", str(plugin), *few]) == 1
     assert "  failed          right-shapes-on-every-architecture: on gpt2" in capsys.readouterr().out
 
 
@@ -160,6 +175,7 @@ def test_the_command_prints_a_line_a_check_and_exits_with_1_if_any_failed(
     [
         (["method", "attribution-patchin"], "no method 'attribution-patchin'. Did you mean 'attribution-patching'"),
         (["method", "random:seed=1"], "has no option 'seed'"),
+        (["method", "random", "--only", "refusal"], "no check 'refusal'. Did you mean 'refusals'"),
         (["task", "iou"], "There is no task 'iou'. Did you mean 'ioi'?"),
         (["task", "litmus/or-gate"], "belongs to a planted model"),
         (["method", "random", "--model", "smollm2-135m"], "--model is for tasks"),

