@@ -343,7 +343,7 @@ def pack(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     packed: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
         absent = axes_of(name).absent
-        there = ~np.isnan(array) if np.isnan(absent) else array != absent
+        there = ~np.isnan(array) if np.isnan(absent) else (array != absent) | np.signbit(array)  # -0.0 equals 0.0
         small = np.dtype(np.int32 if array.size < 2**31 else np.int64)
         places = np.flatnonzero(there)
         if len(places) * (small.itemsize + array.itemsize) < array.nbytes / 2:

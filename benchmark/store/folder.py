@@ -152,6 +152,8 @@ def read_cell(folder: Path) -> Cell:
         return Cell.from_json(info, unpack(load(scores)), folder)
     except (OSError, SafetensorError) as error:
         raise DamagedCell(f"{folder / _SCORES} can't be read ({error})") from error
+    except (KeyError, TypeError) as error:  # of a field that another program left out
+        raise DamagedCell(f"{path} is damaged ({type(error).__name__}: {error})") from error
     except BenchmarkError as error:
         raise error if isinstance(error, DamagedCell) else DamagedCell(f"{path}: {error}") from error
 

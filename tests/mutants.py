@@ -1,0 +1,109 @@
+"""The mistakes that `tests.mutations` makes on purpose, each with the tests that must notice it."""
+
+from dataclasses import dataclass
+
+ENGINE, REPLAY, METHOD = "benchmark/engine/intervention.py", "benchmark/engine/replay.py", "benchmark/engine/method.py"
+RUNNER, CELL, FOLDER = "benchmark/running/runner.py", "benchmark/store/cell.py", "benchmark/store/folder.py"
+MEANS, STATISTICS = "benchmark/engine/means.py", "benchmark/statistics"
+
+ORACLES, IDENTITIES = "tests/methods/test_oracles.py", "tests/methods/test_identities.py"
+SPARE_BOS = f"{ORACLES}::test_zero_and_mean_replacement_equal_the_obvious_loop_and_spare_the_bos"
+LOOP = f"{ORACLES}::test_activation_patching_of_neurons_equals_the_obvious_loop"
+RESUMING = "tests/engine/test_replay.py::test_resuming_equals_running_from_the_start"
+NO_SCORE = "tests/engine/test_replay.py::test_no_score_depends_on_the_shortcuts"
+PROMISES, RUNS = "tests/methods/test_promises.py", "tests/running/test_runner.py"
+IN_ORDER = f"{PROMISES}::test_scores_and_metrics_come_in_the_order_of_the_pairs_though_they_run_by_length"
+DAMAGED = f"{RUNS}::test_a_damaged_cell_is_named_and_computed_again"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One wrong replacement in one file. `old` occurs there exactly once; one of `tests` must fail on `new`."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+    breaks: str
+
+
+MUTANTS = (
+    Mutant("sign", ENGINE, "self.sign = 1 if noising else -1", "self.sign = 1", (f"{LOOP}[llama-denoising]",),
+           "Denoising scores have the sign of noising ones."),
+    Mutant("exchanged", ENGINE, 'noising = request.direction == "noising"', 'noising = request.direction != "noising"',
+           (f"{LOOP}[llama-noising]",), "Noising is done where denoising was asked for, and the other way round."),
+    Mutant("joint", ENGINE, "differences[number, site] = (rows - replacement).detach()",
+           "differences[number, site] = (self.live[site][move.pairs, -live.shape[1] :] - replacement).detach()",
+           (f"{IDENTITIES}::test_joint_path_ig_sums_to_all_components_replaced[llama-noising-counterfactual]",),
+           "The joint path takes the traced difference in place of the live one, and isn't complete."),
+    Mutant("bos", ENGINE, "self.replacement[site][:, : batch.bos] = self.live[site][:, : batch.bos]", "pass",
+           (f"{SPARE_BOS}[True-zero]",), "A prepended BOS is replaced too."),
+    Mutant("prefix", ENGINE, "else batch.first_difference\n", "else batch.first_difference + 1\n",
+           (f"{NO_SCORE}[llama-noising-counterfactual-metric0]",),
+           "The first position at which the prompts differ is taken from the cache, so that its edit is lost."),
+    Mutant("prefix of zero", ENGINE, "self.prefix = 0 if other is None else", "self.prefix =",
+           (f"{NO_SCORE}[llama-noising-zero-metric1]",),
+           "Zero and mean replacements leave out the positions that two prompts share."),
+    Mutant("quadrature", ENGINE, "tuple(weights / 2)", "tuple(weights * 0 + 1 / steps)",
+           (f"{IDENTITIES}::test_gauss_legendre_is_exact_for_polynomials_and_sums_to_one",),
+           "All nodes of an integral weigh the same."),
+    Mutant("cache", REPLAY, "values[seen, :, :prefix]", "values[seen.roll(1), :, :prefix]",
+           (f"{RESUMING}[llama-layers+prefix]",), "Rows find the cached values of another pair."),
+    Mutant("last position", REPLAY, "whole(value[:, -1:],", "whole(value[:, :1],",
+           (f"{RESUMING}[llama-last position]",), "The last block's shortcut computes the first position."),
+    Mutant("answers", REPLAY, "part[vocabulary] for part", "part[vocabulary.flip(0)] for part",
+           (f"{RESUMING}[llama-layers+site+prefix+last position+answers]",),
+           "Answers get the logits of one another."),
+    Mutant("site", REPLAY, "output = trace.attention[lowest][", "output = trace.attention[lowest - 1][",
+           (f"{RESUMING}[llama-layers+site]",), "Attention's output comes from another layer of the traced run."),
+    Mutant("site's activation", REPLAY, "trace.activations[Site(next(iter(kinds)), lowest)]",
+           "trace.activations[Site(next(iter(kinds)), max(0, lowest - 1))]", (f"{RESUMING}[llama-layers+site]",),
+           "The site's own activation comes from another layer of the traced run."),
+    Mutant("rounding", REPLAY, " + ROUNDING * step * want.abs().max()", "",
+           ("tests/engine/test_replay.py::test_edits_that_only_round_cost_no_shortcut",),
+           "An edit that does nothing but round costs a model its shortcuts."),
+    Mutant("mean", MEANS, "for prompts in (batch.clean, batch.corrupted):", "for prompts in (batch.clean, None):",
+           ("tests/methods/test_known_mistakes.py::test_a_mean_is_taken_per_component_and_over_every_position",),
+           "Means leave out the corrupted prompts."),
+    Mutant("mean with bos", MEANS, "count += prompts[:, batch.bos :].numel()", "count += prompts.numel()",
+           (f"{SPARE_BOS}[True-mean]",), "Means are divided by the number of positions with the BOS."),
+    Mutant("row order", METHOD, "for _, part in parts])[order]", "for _, part in parts])", (IN_ORDER,),
+           "Scores come in the order of the batches, beside the pairs' own names."),
+    Mutant("pairs lost", METHOD, "waiting = list(pairs.batches(chunk.pairs))[::-1]",
+           "waiting = list(pairs.batches(chunk.pairs))[:0:-1]", (IN_ORDER,), "The first batch is never scored."),
+    Mutant("pairs lost on retry", METHOD, "                waiting.append(batch)\n", "",
+           ("tests/engine/test_memory.py::test_an_allocation_that_fails_halves_the_chunk_and_loses_nothing",),
+           "A batch for which memory ran out is left out."),
+    Mutant("pairs lost on splitting", METHOD, "waiting += batch.split(chunk.pairs)[::-1]",
+           "waiting += batch.split(chunk.pairs)[:1]",
+           ("tests/engine/test_memory.py::test_an_allocation_that_fails_halves_the_chunk_and_loses_nothing",),
+           "Of a batch that is split only the first part is scored."),
+    Mutant("known metrics", METHOD, "behaviour = known or metrics(",
+           "behaviour = {n: v.flip(0) for n, v in (known or {}).items()} or metrics(",
+           ("tests/running/test_work.py::test_work_sent_elsewhere_gives_the_bits_of_the_stored_cell[counterfactual]",),
+           "Metrics that the plan took come in another order than the pairs."),
+    Mutant("chunk", RUNNER, 'return Chunk(**runs[-1]["resolved"]["chunk"]) if runs else None', "return None",
+           (f"{RUNS}::test_the_chunk_size_of_an_interrupted_run_is_used_again",),
+           "A resumed run chooses its chunk anew, and with it other last bits."),
+    Mutant("failed cell", RUNNER, "return stored.error is None and stored", "return stored",
+           (f"{RUNS}::test_a_failed_cell_stops_no_other_and_is_tried_again",), "A failed cell is taken as done."),
+    Mutant("one pair decides", f"{STATISTICS}/influence.py", "return self.share > DECIDES", "return False",
+           ("tests/statistics/test_influence.py::"
+            "test_where_one_pair_decides_either_method_the_interval_is_withheld_with_the_reason",),
+           "An interval is shown though one pair decides."),
+    Mutant("too few pairs", f"{STATISTICS}/halves.py", "if n_pairs < FEWEST_PAIRS or", "if n_pairs < 2 or",
+           ("tests/statistics/test_inference.py::test_too_few_pairs_or_clusters_give_no_interval_and_say_so",),
+           "An interval is shown though there are too few pairs."),
+    Mutant("digest of scores", FOLDER, 'if sha256(scores) != info["scores_sha256"]:', "if not scores:",
+           (f"{DAMAGED}[edited scores]",), "Scores that were changed after they were written are read."),
+    Mutant("digest of cell", FOLDER, "if not intact:", "if not body:", (f"{DAMAGED}[edited cell]",),
+           "A cell's facts that were changed after they were written are read."),
+    Mutant("sparse", CELL, 'packed[f"{name}@shape"])), axes_of(name).absent,', 'packed[f"{name}@shape"])), 0,',
+           (f"{RUNS}::test_a_sample_of_neurons_is_stored_with_its_probability",),
+           "What wasn't measured is read as 0."),
+    Mutant("seed", CELL, 'return sha256(_KEY.dump_python(self, mode="json"))',
+           'return sha256(_KEY.dump_python(self, mode="json", exclude={"method": {"seed"}}))',
+           ("tests/store/test_cell.py::test_whatever_a_key_names_changes_its_digest",),
+           "Scores of another seed are served from an old cell."),
+)  # fmt: skip
