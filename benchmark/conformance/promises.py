@@ -13,7 +13,7 @@ from benchmark.conformance.findings import NotApplicable, Violation, expect
 from benchmark.conformance.trial import PROMISE, Trial, allowed, difference, largest, tiny
 from benchmark.engine.memory import Chunk
 from benchmark.engine.model import Model
-from benchmark.models.tiny import ARCHITECTURES, PAIRS, tiny_pairs
+from benchmark.models.tiny import ARCHITECTURES, PAIRS, tiny_model, tiny_pairs
 from benchmark.prompts.pairs import Pairs
 
 
@@ -120,11 +120,11 @@ class _Materials:
 
     @cached_property
     def model(self) -> Model:
-        return self._named(tiny()[0])
+        return self._named(tiny_model())
 
     @cached_property
     def other_model(self) -> Model:
-        return self._named(tiny(seed=1)[0])
+        return self._named(tiny_model(seed=1))
 
     @cached_property
     def pairs(self) -> Pairs:

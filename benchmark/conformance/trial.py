@@ -1,8 +1,8 @@
-"""A method on trial: the models and pairs that checks run it on. Every model is fresh, so no check disturbs another."""
+"""A method on trial: the models and pairs that checks run it on. A model that a check has changed is built anew."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -10,9 +10,10 @@ from torch import Tensor
 
 from benchmark.components import KINDS, WAYS, Way
 from benchmark.conformance.findings import NotApplicable
+from benchmark.conformance.state import SHARED, changed, state
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model, Site
-from benchmark.engine.replay import KNOWN, shortcuts
+from benchmark.engine.replay import shortcuts
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
 from benchmark.models.litmus.litmus import Litmus
@@ -92,15 +93,17 @@ def variants_of(made: type[Method]) -> list[Method]:
 
 
 def tiny(architecture: str = "llama", count: int = len(PAIRS), **options: Any) -> tuple[Model, Pairs]:
-    """A fresh tiny model, and pairs for it. Its shortcuts were tried on an equal one."""
-    model = tiny_model(architecture, **options)
-    KNOWN[model] = _shortcuts(architecture, **options)
+    """A tiny model as it was built, and pairs for it: the last such one, unless a check has changed it."""
+    key = (architecture, *sorted(options.items()))
+    if key not in _BUILT or changed(_BUILT[key][1], state(_BUILT[key][0])).keys() - {SHARED}:
+        model = tiny_model(architecture, **options)
+        shortcuts(model)  # transformer_lens sets hooks of its own on the first forward
+        _BUILT[key] = model, state(model)
+    model = _BUILT[key][0]
     return model, tiny_pairs(model, PAIRS[:count])
 
 
-@cache
-def _shortcuts(architecture: str, **options: Any) -> tuple[str, ...]:
-    return shortcuts(tiny_model(architecture, **options))
+_BUILT: dict[tuple[Any, ...], tuple[Model, dict[str, dict[str, Any]]]] = {}  # building takes longer than many a check
 
 
 def planted(litmus: Litmus, count: int = 4) -> tuple[Model, Pairs]:
