@@ -109,3 +109,21 @@ def test_metrics_that_the_plan_took_are_not_taken_again(done: Done, monkeypatch:
     assert not calls
     assert same_bits(computed(work, replace(done.plan.bench, metrics={})).arrays, stored.arrays)
     assert calls
+
+
+@pytest.mark.parametrize(
+    ("method", "change"),
+    [
+        ("random", {"seed": 1}),
+        ("integrated-gradients", {"direction": "denoising"}),
+        ("integrated-gradients", {"replacement": "zero"}),
+        ("integrated-gradients", {"options": (("steps", 1), ("path", "site"))}),
+    ],
+    ids=["seed", "direction", "replacement", "options"],
+)
+def test_other_work_gives_other_numbers(done: Done, method: str, change: dict[str, Any]) -> None:
+    """Whatever the work says reaches the method: numbers that ignore it would agree with the stored ones."""
+    _, work, stored = done.of(method)
+    arrays = computed(replace(work, **change), done.plan.bench).arrays
+    for name in ("head.values", "neuron.values"):
+        assert np.abs(arrays[name] - stored.arrays[name]).max() > 1e-4, name
