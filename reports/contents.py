@@ -13,7 +13,7 @@ from reports.agreement.verified import verified_section
 from reports.baselines import section as baselines
 from reports.litmus import section as litmus
 from reports.writing import captions
-from reports.writing.blocks import Block, Bullets, Heading, Paragraph, number
+from reports.writing.blocks import Block, Bullets, Heading, Paragraph, counted, number
 from reports.writing.references import Reference
 
 HOW_TO_READ = (
@@ -102,7 +102,7 @@ def _frontier(parts: list[Comparisons], stem: str) -> list[Block]:
 def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
     gap = number(section.gap, ".3f")
     metric = section.metric
-    line = f"{section.n_pairs} pairs; mean f(clean) - f(corrupted) = {gap} ({metric})."
+    line = f"{counted(section.n_pairs, 'pair')}; mean f(clean) - f(corrupted) = {gap} ({metric})."
     if parts and (refusal := parts[0].halves.refusal):
         line += f" **{refusal.capitalize()}. Take every number below as a first look.**"
     blocks: list[Block] = [Heading(section.title, 2), Paragraph(line)]

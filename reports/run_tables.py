@@ -8,7 +8,7 @@ from benchmark.analysis.sections import Scored, Section
 from benchmark.store.cell import Cell, ModelKey, Provenance
 from benchmark.store.folder import Results
 from reports.writing import captions
-from reports.writing.blocks import Table, number
+from reports.writing.blocks import Table, counted, number
 from reports.writing.captions import distinct
 from reports.writing.references import Reference, references
 
@@ -161,8 +161,8 @@ def strongest_table(section: Section, methods: list[Scored], stem: str) -> Table
             row[str(rank)] = f"{name} {score:.3g}" + ("" if np.isnan(share) else f" ({share:.0%})")
         rows.append(row)
     caption = (
-        f"Strongest {methods[0].kind}s of {section.title}: mean score over {section.n_pairs} pairs, and its share of "
-        f"the mean gap f(clean) - f(corrupted)."
+        f"Strongest {methods[0].kind}s of {section.title}: mean score over {counted(section.n_pairs, 'pair')}, and "
+        f"its share of the mean gap f(clean) - f(corrupted)."
     )
     return Table(stem, caption, sampled(methods) + captions.made_by([section]), pd.DataFrame(rows).fillna("-"), data)
 
@@ -215,8 +215,9 @@ def cost_table(section: Section, stem: str) -> Table:
         for row in data.itertuples()
     )
     caption = (
-        f"Cost of {section.n_pairs} pairs of {section.title}, and completeness error: a pair's largest difference "
-        "between the sum of scores and what they must sum to; a dash where the method claims no completeness."
+        f"Cost of {counted(section.n_pairs, 'pair')} of {section.title}, and completeness error: a pair's largest "
+        "difference between the sum of scores and what they must sum to; a dash where the method claims no "
+        "completeness."
     )
     return Table(stem, caption, captions.made_by([section]), shown, data)
 

@@ -232,7 +232,7 @@ def test_a_folder_where_everything_failed_still_gets_a_report(folder, tmp_path):
     text = markdown_of(Results(folder), tmp_path / "report")
     assert "no such model" in text
     assert agreement_table(compared(Results(folder))).empty
-    assert "1 cells failed" in terminal_summary(Results(folder))
+    assert "1 cell failed" in terminal_summary(Results(folder))
 
 
 def test_methods_in_units_of_the_metric_share_one_scale_and_floors_say_that_they_do_not(grid):
