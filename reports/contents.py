@@ -1,6 +1,9 @@
 """The content of a report: which headings, paragraphs, tables and pictures it has, in which order."""
 
+from benchmark.analysis.behaviour import incomplete
 from benchmark.analysis.comparisons import Comparisons, by_model_and_kind
+from benchmark.analysis.frontier import frontier_data
+from benchmark.analysis.litmus import untold
 from benchmark.analysis.matched_baselines import experiments
 from benchmark.analysis.sections import Section, sections
 from benchmark.statistics.influence import DECIDES
@@ -8,7 +11,7 @@ from benchmark.store.folder import Results
 from reports import run_tables as tables
 from reports.agreement import figures
 from reports.agreement import tables as agreement_tables
-from reports.agreement.frontier_table import frontier_data, frontier_table
+from reports.agreement.frontier import frontier_table
 from reports.agreement.verified import verified_section
 from reports.baselines import section as baselines
 from reports.litmus import section as litmus
@@ -50,7 +53,7 @@ HOW_TO_READ = (
 
 def contents(results: Results, parts: list[Comparisons]) -> tuple[list[Block], dict[str, Reference]]:
     """All blocks of the report, and the sources that it names by key; `parts` compare the methods on real models."""
-    everything, found = sections(results), sections(litmus.untold(results))
+    everything, found = sections(results), sections(untold(results))
     table, cited = tables.sources(results, bool(found), len(found) < len(everything))
     blocks: list[Block] = [
         Heading("Attribution benchmark", 1),
@@ -109,7 +112,7 @@ def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
     for part in parts:
         blocks += _kind(part)
     blocks += verified_section(section)
-    warnings = [Paragraph(f"**{warning}**") for warning in tables.incomplete(section)]
+    warnings = [Paragraph(f"**{warning}**") for warning in incomplete(section)]
     return [
         *blocks,
         Heading("Cost and completeness", 3),

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from benchmark.analysis.behaviour import accuracy_data
 from benchmark.analysis.sections import Scored, Section
-from benchmark.store.cell import Cell, ModelKey, Provenance
+from benchmark.store.cell import ModelKey, Provenance
 from benchmark.store.folder import Results
 from reports.writing import captions
 from reports.writing.blocks import Table, counted, number
@@ -20,7 +20,6 @@ _STATISTICS = {  # sources of what a report computes, beside those of what was r
     "adjusted p": "holm1979",
 }
 _FINDING = {"AUROC": "hanley1982"}  # of planted models alone
-CONVERGED = 0.05  # the largest mean completeness error, as a share of the gap, that goes without a warning
 
 
 def what_was_run(results: Results, found: list[Section]) -> Table:
@@ -64,23 +63,6 @@ def _commit(origin: Provenance) -> str | None:
     return f"{origin.commit}{' (with changes)' if origin.dirty else ''}" if origin.commit else None
 
 
-def accuracy_data(found: list[Section]) -> pd.DataFrame:
-    """Share of pairs that the model gets right, with Wilson's 95% interval (Wilson 1927, doi:10.2307/2276774)."""
-    rows = []
-    for section in found:
-        right, of = section.accuracy.right, section.accuracy.of
-        low = high = share = np.nan
-        if of:
-            interval = stats.binomtest(right, of).proportion_ci(0.95, method="wilson")
-            low, high, share = interval.low, interval.high, right / of
-        rows.append(
-            {"task": section.title, "right": right, "n": of, "accuracy": share, "low": low, "high": high}
-            | {"min_metric": section.filter.min_metric, "left_out": section.filter.left_out}
-            | {"pairs": section.n_pairs}
-        )
-    return pd.DataFrame(rows)
-
-
 def accuracy_table(found: list[Section]) -> Table:
     data = accuracy_data(found)
     shown = pd.DataFrame(
@@ -118,22 +100,6 @@ def audit_table(found: list[Section]) -> Table:
 
 def _whole(value: float) -> str:
     return number(value, ".0f")
-
-
-def missing_share(section: Section, cell: Cell) -> float:
-    """Mean completeness error as a share of the gap; NaN where the method claims no completeness."""
-    error = cell.completeness_error
-    return np.nan if error is None or not section.gap else float(error.mean()) / abs(section.gap)
-
-
-def incomplete(section: Section) -> list[str]:
-    """A warning for each method whose integral hasn't converged: its scores miss the sum that they must have."""
-    shares = {section.label(cell): missing_share(section, cell) for cell in section.cells}
-    return [
-        f"{label} has not converged: its completeness error is {share:.0%} of the gap; give it more steps."
-        for label, share in sorted(shares.items())
-        if share > CONVERGED
-    ]
 
 
 def strongest_data(section: Section, methods: list[Scored], count: int = 5) -> pd.DataFrame:

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmark.analysis.behaviour import accuracy_data, incomplete
 from benchmark.analysis.comparisons import Comparisons, compared, value_of
+from benchmark.analysis.litmus import untold
 from benchmark.analysis.sections import Scored, Section, sections
 from benchmark.statistics.agreement import STATISTICS
 from benchmark.store.folder import Results
 from reports.agreement.agreement_map import matrix
-from reports.litmus.section import litmus_summary, untold
-from reports.run_tables import accuracy_data, incomplete
+from reports.litmus.section import litmus_summary
 from reports.writing import captions
 from reports.writing.blocks import counted, number, with_interval
 

@@ -5,7 +5,9 @@ It is reported wherever a folder holds both methods with every baseline. docs/ba
 
 from functools import partial
 
+from benchmark.analysis.behaviour import incomplete
 from benchmark.analysis.comparisons import Comparisons, by_model_and_kind, compared
+from benchmark.analysis.litmus import untold
 from benchmark.analysis.matched_baselines import SHOWN, Experiment, experiments
 from benchmark.analysis.sections import Section
 from benchmark.components import REPLACEMENTS
@@ -13,8 +15,6 @@ from benchmark.store.folder import Results
 from reports.agreement.agreement_map import agreement_map
 from reports.baselines.tables import matching_table, matrix_table, parting_table
 from reports.baselines.words import task_words, together_words
-from reports.litmus.section import untold
-from reports.run_tables import incomplete
 from reports.writing.blocks import Block, Heading, Paragraph, Picture, Table
 
 

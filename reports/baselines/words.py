@@ -5,10 +5,10 @@ from typing import Literal
 
 import numpy as np
 
+from benchmark.analysis.behaviour import CONVERGED, missing_share
 from benchmark.analysis.matched_baselines import Experiment
 from benchmark.components import REPLACEMENTS
 from benchmark.statistics.matched_baselines import Estimate, Parting
-from reports.run_tables import CONVERGED, missing_share
 from reports.writing.blocks import counted, with_interval
 
 Side = Literal["above", "below", "open", "negligible", "unknown", "undefined"]
