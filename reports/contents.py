@@ -31,9 +31,10 @@ HOW_TO_READ = (
     "reach k/n on average. Components tied at rank k share the places left; one that scores 0 has none.",
     "**Sign agreement** is the share of k of the components that are in both methods' top k by size and have the same "
     "sign, **rank agreement** of those at the same rank in both, so neither exceeds the overlap by size.",
-    "**Intervals** are over pairs of prompts, not over components: they say what a study with this many pairs would "
-    "find, not where the value over all prompts lies. For signed Pearson the disattenuated value estimates that one; "
-    "it has no interval and may exceed 1.",
+    "**Intervals** are over pairs of prompts, not over components. They hold the agreement that studies with this many "
+    "pairs find on average.",
+    "**Disattenuated** is an estimate of the agreement over all prompts, for signed Pearson. It has no interval and "
+    "may exceed 1.",
     f"**One pair decides** where one pair, or cluster, holds more than {DECIDES:.0%} of a method's mean scores. That "
     "method has no intervals then: other pairs would show something else, and these can't tell how far.",
     "**Reliability** is a method's agreement with itself on different pairs, stepped up to all pairs; the **ceiling** "

@@ -1,4 +1,4 @@
-"""The founding experiment: do activation patching and integrated gradients agree when their baselines match?
+"""The baselines experiment: do activation patching and integrated gradients agree when their baselines match?
 
 It is reported wherever a folder holds both methods with every baseline. docs/baselines.md explains the numbers.
 """

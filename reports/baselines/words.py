@@ -1,4 +1,4 @@
-"""What the founding experiment says, in words that claim no more than the numbers do."""
+"""What the baselines experiment says, in words that claim no more than the numbers do."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal

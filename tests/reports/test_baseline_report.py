@@ -1,4 +1,4 @@
-"""Claims about the report of the founding experiment, on results folders written by hand."""
+"""Claims about the report of the baselines experiment, on results folders written by hand."""
 
 import json
 from pathlib import Path

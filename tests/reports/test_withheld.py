@@ -103,7 +103,7 @@ def test_a_note_names_the_method_and_not_its_column(folder: Path) -> None:
     assert "no ceiling: the scores of attribution-patching are not told from noise" in reference_table(part, "x").facts
 
 
-def test_the_founding_experiment_names_the_tasks_where_one_pair_decides_and_leaves_them_out_of_its_ranges(
+def test_the_baselines_experiment_names_the_tasks_where_one_pair_decides_and_leaves_them_out_of_its_ranges(
     tmp_path: Path,
 ) -> None:
     baselines.grid(tmp_path, ("ioi", "sva2"))
