@@ -1,6 +1,9 @@
 """The content of a report: which headings, paragraphs, tables and pictures it has, in which order."""
 
+from benchmark.analysis.behaviour import incomplete
 from benchmark.analysis.comparisons import Comparisons, by_model_and_kind
+from benchmark.analysis.frontier import frontier_data
+from benchmark.analysis.litmus import untold
 from benchmark.analysis.matched_baselines import experiments
 from benchmark.analysis.sections import Section, sections
 from benchmark.statistics.influence import DECIDES
@@ -8,12 +11,12 @@ from benchmark.store.folder import Results
 from reports import run_tables as tables
 from reports.agreement import figures
 from reports.agreement import tables as agreement_tables
-from reports.agreement.frontier_table import frontier_data, frontier_table
+from reports.agreement.frontier import frontier_table
 from reports.agreement.verified import verified_section
 from reports.baselines import section as baselines
 from reports.litmus import section as litmus
 from reports.writing import captions
-from reports.writing.blocks import Block, Bullets, Heading, Paragraph, number
+from reports.writing.blocks import Block, Bullets, Heading, Paragraph, counted, number
 from reports.writing.references import Reference
 
 HOW_TO_READ = (
@@ -28,9 +31,10 @@ HOW_TO_READ = (
     "reach k/n on average. Components tied at rank k share the places left; one that scores 0 has none.",
     "**Sign agreement** is the share of k of the components that are in both methods' top k by size and have the same "
     "sign, **rank agreement** of those at the same rank in both, so neither exceeds the overlap by size.",
-    "**Intervals** are over pairs of prompts, not over components: they say what a study with this many pairs would "
-    "find, not where the value over all prompts lies. For signed Pearson the disattenuated value estimates that one; "
-    "it has no interval and may exceed 1.",
+    "**Intervals** are over pairs of prompts, not over components. They hold the agreement that studies with this many "
+    "pairs find on average.",
+    "**Disattenuated** is an estimate of the agreement over all prompts, for signed Pearson. It has no interval and "
+    "may exceed 1.",
     f"**One pair decides** where one pair, or cluster, holds more than {DECIDES:.0%} of a method's mean scores. That "
     "method has no intervals then: other pairs would show something else, and these can't tell how far.",
     "**Reliability** is a method's agreement with itself on different pairs, stepped up to all pairs; the **ceiling** "
@@ -50,7 +54,7 @@ HOW_TO_READ = (
 
 def contents(results: Results, parts: list[Comparisons]) -> tuple[list[Block], dict[str, Reference]]:
     """All blocks of the report, and the sources that it names by key; `parts` compare the methods on real models."""
-    everything, found = sections(results), sections(litmus.untold(results))
+    everything, found = sections(results), sections(untold(results))
     table, cited = tables.sources(results, bool(found), len(found) < len(everything))
     blocks: list[Block] = [
         Heading("Attribution benchmark", 1),
@@ -102,14 +106,14 @@ def _frontier(parts: list[Comparisons], stem: str) -> list[Block]:
 def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
     gap = number(section.gap, ".3f")
     metric = section.metric
-    line = f"{section.n_pairs} pairs; mean f(clean) - f(corrupted) = {gap} ({metric})."
+    line = f"{counted(section.n_pairs, 'pair')}; mean f(clean) - f(corrupted) = {gap} ({metric})."
     if parts and (refusal := parts[0].halves.refusal):
         line += f" **{refusal.capitalize()}. Take every number below as a first look.**"
     blocks: list[Block] = [Heading(section.title, 2), Paragraph(line)]
     for part in parts:
         blocks += _kind(part)
     blocks += verified_section(section)
-    warnings = [Paragraph(f"**{warning}**") for warning in tables.incomplete(section)]
+    warnings = [Paragraph(f"**{warning}**") for warning in incomplete(section)]
     return [
         *blocks,
         Heading("Cost and completeness", 3),

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.comparisons import agreement_table, compared
+from benchmark.analysis.litmus import untold
 from benchmark.store.folder import Results
 from reports.contents import contents
-from reports.litmus.section import untold
 from reports.writing.blocks import Block, Picture, Table
 from reports.writing.drawing import save, style
 from reports.writing.html import html

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from benchmark.analysis.behaviour import accuracy_data
 from benchmark.analysis.sections import Scored, Section
-from benchmark.store.cell import Cell, ModelKey, Provenance
+from benchmark.store.cell import ModelKey, Provenance
 from benchmark.store.folder import Results
 from reports.writing import captions
-from reports.writing.blocks import Table, number
+from reports.writing.blocks import Table, counted, number
 from reports.writing.captions import distinct
 from reports.writing.references import Reference, references
 
@@ -20,7 +20,6 @@ _STATISTICS = {  # sources of what a report computes, beside those of what was r
     "adjusted p": "holm1979",
 }
 _FINDING = {"AUROC": "hanley1982"}  # of planted models alone
-CONVERGED = 0.05  # the largest mean completeness error, as a share of the gap, that goes without a warning
 
 
 def what_was_run(results: Results, found: list[Section]) -> Table:
@@ -64,23 +63,6 @@ def _commit(origin: Provenance) -> str | None:
     return f"{origin.commit}{' (with changes)' if origin.dirty else ''}" if origin.commit else None
 
 
-def accuracy_data(found: list[Section]) -> pd.DataFrame:
-    """Share of pairs that the model gets right, with Wilson's 95% interval (Wilson 1927, doi:10.2307/2276774)."""
-    rows = []
-    for section in found:
-        right, of = section.accuracy.right, section.accuracy.of
-        low = high = share = np.nan
-        if of:
-            interval = stats.binomtest(right, of).proportion_ci(0.95, method="wilson")
-            low, high, share = interval.low, interval.high, right / of
-        rows.append(
-            {"task": section.title, "right": right, "n": of, "accuracy": share, "low": low, "high": high}
-            | {"min_metric": section.filter.min_metric, "left_out": section.filter.left_out}
-            | {"pairs": section.n_pairs}
-        )
-    return pd.DataFrame(rows)
-
-
 def accuracy_table(found: list[Section]) -> Table:
     data = accuracy_data(found)
     shown = pd.DataFrame(
@@ -120,22 +102,6 @@ def _whole(value: float) -> str:
     return number(value, ".0f")
 
 
-def missing_share(section: Section, cell: Cell) -> float:
-    """Mean completeness error as a share of the gap; NaN where the method claims no completeness."""
-    error = cell.completeness_error
-    return np.nan if error is None or not section.gap else float(error.mean()) / abs(section.gap)
-
-
-def incomplete(section: Section) -> list[str]:
-    """A warning for each method whose integral hasn't converged: its scores miss the sum that they must have."""
-    shares = {section.label(cell): missing_share(section, cell) for cell in section.cells}
-    return [
-        f"{label} has not converged: its completeness error is {share:.0%} of the gap; give it more steps."
-        for label, share in sorted(shares.items())
-        if share > CONVERGED
-    ]
-
-
 def strongest_data(section: Section, methods: list[Scored], count: int = 5) -> pd.DataFrame:
     """The strongest components of every method: rank, name, mean score, and share of the gap f(clean)-f(corrupted)."""
     return pd.DataFrame(
@@ -161,8 +127,8 @@ def strongest_table(section: Section, methods: list[Scored], stem: str) -> Table
             row[str(rank)] = f"{name} {score:.3g}" + ("" if np.isnan(share) else f" ({share:.0%})")
         rows.append(row)
     caption = (
-        f"Strongest {methods[0].kind}s of {section.title}: mean score over {section.n_pairs} pairs, and its share of "
-        f"the mean gap f(clean) - f(corrupted)."
+        f"Strongest {methods[0].kind}s of {section.title}: mean score over {counted(section.n_pairs, 'pair')}, and "
+        f"its share of the mean gap f(clean) - f(corrupted)."
     )
     return Table(stem, caption, sampled(methods) + captions.made_by([section]), pd.DataFrame(rows).fillna("-"), data)
 
@@ -215,8 +181,9 @@ def cost_table(section: Section, stem: str) -> Table:
         for row in data.itertuples()
     )
     caption = (
-        f"Cost of {section.n_pairs} pairs of {section.title}, and completeness error: a pair's largest difference "
-        "between the sum of scores and what they must sum to; a dash where the method claims no completeness."
+        f"Cost of {counted(section.n_pairs, 'pair')} of {section.title}, and completeness error: a pair's largest "
+        "difference between the sum of scores and what they must sum to; a dash where the method claims no "
+        "completeness."
     )
     return Table(stem, caption, captions.made_by([section]), shown, data)
 

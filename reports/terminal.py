@@ -2,37 +2,32 @@
 
 from collections.abc import Hashable, Mapping
 from itertools import groupby
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmark.analysis.behaviour import accuracy_data, incomplete
 from benchmark.analysis.comparisons import Comparisons, compared, value_of
+from benchmark.analysis.litmus import untold
 from benchmark.analysis.sections import Scored, Section, sections
 from benchmark.statistics.agreement import STATISTICS
 from benchmark.store.folder import Results
 from reports.agreement.agreement_map import matrix
-from reports.litmus.section import litmus_summary, untold
-from reports.run_tables import accuracy_data, incomplete
+from reports.litmus.section import litmus_summary
 from reports.writing import captions
-from reports.writing.blocks import number, with_interval
+from reports.writing.blocks import counted, number, with_interval
 
-_COLUMNS = {
-    ("pearson", "signed"): "Pearson",
-    ("spearman", "signed"): "Spearman",
-    ("kendall", "signed"): "Kendall",
-    ("pearson", "by_size"): "Pearson|.|",
-    ("top_k_overlap", "by_size"): "top{k}|.|",
-    ("sign_agreement_top_k", "by_size"): "signs@{k}",
-}
+_SHOWN = tuple(sorted((one for one in STATISTICS if one.column), key=lambda one: one.version == "by_size"))
 _PRIMARY = ("pearson", "signed")  # the one column with intervals: a terminal is narrow
+_WIDEST = 13  # characters of a heading in one line
 
 
 def terminal_summary(results: Results, top_k: int | None = None) -> str:
     """Plain text: each task's accuracy, and every method's agreement with the reference (or, without one, with all)."""
-    shown = tuple(one for one in STATISTICS if (one.name, one.version) in _COLUMNS)
     real = untold(results)
-    parts = compared(real, top_k, tested=False, statistics=shown)
+    parts = compared(real, top_k, tested=False, statistics=_SHOWN)
     found = sections(real)
     lines = [litmus_summary(results)] if len(real.cells) < len(results.cells) else []
     for section, accuracy in zip(found, accuracy_data(found).to_dict("records"), strict=True):
@@ -43,9 +38,13 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
                 lines += [f"  ! {words}" for words in [*captions.one_pair_decides([part]), *_samples(part)]]
                 lines += _against_references(part) or [_matrix(part)]
     if found:
-        lines.append("|.| = by size; over all components Spearman and Kendall mostly order noise; " + _intervals(parts))
+        lines.append(
+            "(abs), top: by size; over all components Spearman and Kendall mostly order noise; " + _intervals(parts)
+        )
     if results.failures or results.damaged:
-        lines.append(f"{len(results.failures)} cells failed, {len(results.damaged)} damaged: the report names them.")
+        lines.append(
+            f"{counted(len(results.failures), 'cell')} failed, {len(results.damaged)} damaged: the report names them."
+        )
     return "\n".join(lines)
 
 
@@ -63,8 +62,8 @@ def _headline(section: Section, accuracy: Mapping[Hashable, Any]) -> str:
     share = "accuracy unknown"
     if accuracy["n"]:
         interval = f"[{accuracy['low']:.2f}, {accuracy['high']:.2f}]"
-        share = f"accuracy {accuracy['accuracy']:.2f} {interval} of {accuracy['n']} pairs"
-    return f"\n{section.title}: {share}; {section.n_pairs} pairs scored"
+        share = f"accuracy {accuracy['accuracy']:.2f} {interval} of {counted(accuracy['n'], 'pair')}"
+    return f"\n{section.title}: {share}; {counted(section.n_pairs, 'pair')} scored"
 
 
 def _against_references(part: Comparisons) -> list[str]:
@@ -77,14 +76,21 @@ def _against_references(part: Comparisons) -> list[str]:
 
 def _reference_lines(part: Comparisons, reference: Scored, group: list[tuple[Scored, Scored, pd.DataFrame]]) -> str:
     stored = set(zip(part.rows.statistic, part.rows.version, strict=True))
-    columns = {name: heading for name, heading in _COLUMNS.items() if name in stored}
-    rows = [[f"{part.kind}s against {reference.label}", *(heading.format(k=part.k) for heading in columns.values())]]
+    columns = {(one.name, one.version): one.column for one in _SHOWN if (one.name, one.version) in stored}
+    rows = _heads([f"{part.kind}s against {reference.label}", *columns.values()], part.k)
     for method, _, found in group:
         rows.append([method.label, *(_value(found, name) for name in columns)])
     n = max(int(found.n_components.max()) for _, _, found in group)
     chance = {("top_k_overlap", "by_size"): number(part.k / n if part.k <= n else None)}
     rows.append([f"by chance (n = {n})", *(chance.get(name, "-") for name in columns)])
     return _aligned(rows)
+
+
+def _heads(words: list[str], k: int) -> list[list[str]]:
+    """The first line or lines of a table: long headings of columns go on in a second line."""
+    heads = [words[:1], *(wrap(heading.format(k=k), _WIDEST) for heading in words[1:])]
+    height = max(map(len, heads))
+    return [list(line) for line in zip(*([""] * (height - len(head)) + head for head in heads), strict=True)]
 
 
 def _value(rows: pd.DataFrame, name: tuple[str, str]) -> str:

@@ -1,8 +1,56 @@
-"""Agreement against cost: who is on the Pareto frontier."""
+"""What each method costs and how far it agrees with the reference: who is on the Pareto frontier of the two."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import pandas as pd
+
+from benchmark.analysis.comparisons import Comparisons, primary
+from benchmark.analysis.sections import Scored
+
+
+def frontier_data(parts: list[Comparisons]) -> pd.DataFrame:
+    """What each method costs and how far it agrees with the reference, a row a method and section.
+
+    Passes are forward and backward, a pair; a cell's cost is for all kinds that it scored. Forward passes are whole
+    forwards (`unit`), which leave out what shortcuts save, or rows of a batch if some cell stores no more than those.
+    Of scores from elsewhere the cost is unknown. The reference agrees with itself by definition.
+    """
+    rows = []
+    for part in parts:
+        agreement = {method.label: primary(found) for method, _, found in part.against_whole}
+        own = {"value": 1.0, "low": np.nan, "high": np.nan}
+        for method in part.methods:
+            main: dict[str, Any] = agreement.get(method.label, own if method.reference else {})
+            if main and not method.sampled:
+                rows.append(
+                    {"task": part.section.short, "method": method.label, "reference": method.reference}
+                    | _cost(method, part.section.n_pairs)
+                    | {name: main[name] for name in own}
+                )
+    data = pd.DataFrame(rows)
+    whole = not data.whole_forwards[data.forward_rows.notna()].isna().any()
+    data["unit"] = "whole forwards" if whole else "forward rows"
+    data["passes"] = (data.whole_forwards if whole else data.forward_rows) + data.backward
+    for cost in ("passes", "seconds"):
+        data[f"on_frontier_by_{cost}"] = np.concatenate(
+            [on_frontier(group[cost].tolist(), group.value.tolist()) for _, group in data.groupby("task", sort=False)]
+        )
+    return data
+
+
+def _cost(method: Scored, n_pairs: int) -> dict[str, Any]:
+    origin = method.cell.provenance
+    forward, backward = (origin.passes.forward, origin.passes.backward) if origin.passes else (None, None)
+    counts = {
+        "forward_rows": forward,
+        "whole_forwards": origin.whole_forwards,
+        "backward": backward,
+        "seconds": origin.seconds,
+    }
+    known = {name: np.nan if n is None or method.elsewhere else n / n_pairs for name, n in counts.items()}
+    return {"kinds": "+".join(method.cell.kinds)} | known
 
 
 def on_frontier(cost: Sequence[float | int], agreement: Sequence[float | int]) -> list[bool]:

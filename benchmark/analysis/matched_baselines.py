@@ -1,4 +1,4 @@
-"""The founding experiment in a results folder: both methods with every baseline, and what comes of them."""
+"""The baselines experiment in a results folder: both methods with every baseline, and what comes of them."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace

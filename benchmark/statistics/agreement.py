@@ -28,7 +28,9 @@ class Statistic:
 
     name: str
     version: Version
+    heading: str  # of its row or column in a report, which adds "by size"
     compute: Callable[..., Float[np.ndarray, " row"]]
+    column: str = ""  # of the table that a run ends with; without a heading the statistic isn't shown there
     top_k: bool = False
     needs_signs: bool = True
     needs_layers: bool = False
@@ -83,34 +85,48 @@ def _top_note(name: str, scores: Vector, k: int) -> str:
 
 
 STATISTICS = (
-    Statistic("pearson", "signed", correlation.pearson, lowest=-1.0),
-    Statistic("pearson", "by_size", correlation.pearson, lowest=-1.0, needs_signs=False),
-    Statistic("spearman", "signed", correlation.spearman, lowest=-1.0),
-    Statistic("spearman", "by_size", correlation.spearman, lowest=-1.0, needs_signs=False),
-    Statistic("kendall", "signed", correlation.kendall, lowest=-1.0, pairwise=True),
-    Statistic("kendall", "by_size", correlation.kendall, lowest=-1.0, needs_signs=False, pairwise=True),
-    Statistic("weighted_tau", "signed", correlation.weighted_tau, lowest=-1.0, pairwise=True),
-    Statistic("weighted_tau", "by_size", correlation.weighted_tau, lowest=-1.0, needs_signs=False, pairwise=True),
+    Statistic("pearson", "signed", "Pearson", correlation.pearson, "Pearson", lowest=-1.0),
+    Statistic("pearson", "by_size", "Pearson", correlation.pearson, "Pearson (abs)", lowest=-1.0, needs_signs=False),
+    Statistic("spearman", "signed", "Spearman", correlation.spearman, "Spearman", lowest=-1.0),
+    Statistic("spearman", "by_size", "Spearman", correlation.spearman, lowest=-1.0, needs_signs=False),
+    Statistic("kendall", "signed", "Kendall", correlation.kendall, "Kendall", lowest=-1.0, pairwise=True),
+    Statistic("kendall", "by_size", "Kendall", correlation.kendall, lowest=-1.0, needs_signs=False, pairwise=True),
+    Statistic("weighted_tau", "signed", "weighted tau", correlation.weighted_tau, lowest=-1.0, pairwise=True),
     Statistic(
-        "pairwise_rank_agreement", "by_size", correlation.pairwise_rank_agreement, needs_signs=False, pairwise=True
+        "weighted_tau", "by_size", "weighted tau", correlation.weighted_tau, lowest=-1.0, needs_signs=False,
+        pairwise=True,
     ),
-    Statistic("rank_biased_overlap", "signed", tops.rank_biased_overlap),
-    Statistic("rank_biased_overlap", "by_size", tops.rank_biased_overlap, needs_signs=False),
-    Statistic("top_k_overlap", "signed", tops.top_k_overlap, top_k=True),
-    Statistic("top_k_overlap", "by_size", tops.top_k_overlap, top_k=True, needs_signs=False),
-    Statistic("rank_agreement_top_k", "by_size", tops.rank_agreement_top_k, top_k=True, needs_signs=False),
-    Statistic("sign_agreement_top_k", "by_size", tops.sign_agreement_top_k, top_k=True),
-    Statistic("signed_rank_agreement_top_k", "by_size", tops.signed_rank_agreement_top_k, top_k=True),
-    Statistic("pearson_within_layer", "signed", correlation.pearson_within_layer, lowest=-1.0, needs_layers=True),
     Statistic(
-        "pearson_within_layer",
-        "by_size",
-        correlation.pearson_within_layer,
-        lowest=-1.0,
+        "pairwise_rank_agreement", "by_size", "pairwise rank agreement", correlation.pairwise_rank_agreement,
+        needs_signs=False, pairwise=True,
+    ),
+    Statistic("rank_biased_overlap", "signed", "rank-biased overlap", tops.rank_biased_overlap),
+    Statistic("rank_biased_overlap", "by_size", "rank-biased overlap", tops.rank_biased_overlap, needs_signs=False),
+    Statistic("top_k_overlap", "signed", "top-k overlap", tops.top_k_overlap, top_k=True),
+    Statistic(
+        "top_k_overlap", "by_size", "top-k overlap", tops.top_k_overlap, "same top {k}", top_k=True, needs_signs=False
+    ),
+    Statistic(
+        "rank_agreement_top_k", "by_size", "rank agreement in the top k", tops.rank_agreement_top_k, top_k=True,
         needs_signs=False,
+    ),
+    Statistic(
+        "sign_agreement_top_k", "by_size", "sign agreement in the top k", tops.sign_agreement_top_k,
+        "same sign in top {k}", top_k=True,
+    ),
+    Statistic(
+        "signed_rank_agreement_top_k", "by_size", "signed rank agreement in the top k",
+        tops.signed_rank_agreement_top_k, top_k=True,
+    ),
+    Statistic(
+        "pearson_within_layer", "signed", "Pearson within layers", correlation.pearson_within_layer, lowest=-1.0,
         needs_layers=True,
     ),
-)
+    Statistic(
+        "pearson_within_layer", "by_size", "Pearson within layers", correlation.pearson_within_layer, lowest=-1.0,
+        needs_signs=False, needs_layers=True,
+    ),
+)  # fmt: skip
 SHORT_PANEL = tuple(s for s in STATISTICS if s.name in ("pearson", "top_k_overlap", "sign_agreement_top_k"))
 PRIMARY = "pearson"  # docs/statistics.md says why
 

@@ -8,10 +8,9 @@ from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import slug
 from benchmark.components import many
 from reports.agreement.agreement_map import agreement_map, shows_intervals
-from reports.agreement.cost_frontier import cost_frontier
 from reports.agreement.forest import forest, forest_data
 from reports.agreement.formation import courses, formation, formation_data
-from reports.agreement.frontier_table import frontier_words
+from reports.agreement.frontier import cost_frontier, frontier_words
 from reports.agreement.layer_map import layer_bars, layer_map, layer_shares
 from reports.agreement.overlap_curves import curves_data, curves_figure
 from reports.agreement.scatter import scatter

@@ -11,7 +11,7 @@ from benchmark.statistics.agreement import default_k
 from benchmark.statistics.estimation import agreement_estimates, effect_sizes, shares_above, top_k_bounds
 from benchmark.statistics.sampling import CANDIDATE, PER_STRATUM, Sample
 from reports.writing import captions
-from reports.writing.blocks import Block, Heading, Paragraph, Table, number, with_interval
+from reports.writing.blocks import Block, Heading, Paragraph, Table, counted, number, with_interval
 
 _SHARES_OF_GAP = (0.01, 0.05)
 _STATISTICS = (("pearson", "Pearson"), ("tau_a", "tau-a"))
@@ -33,8 +33,9 @@ def _verified(section: Section, verified: Scored, methods: list[Scored]) -> list
     sample, population = _sample(verified)
     stem = slug(section.slug, verified.kind, verified.label)
     facts = (
-        f"Over the {len(sample.effects)} {verified.kind}s and their mean effects on these {section.n_pairs} pairs; "
-        f"another draw, not other pairs, is what an interval allows for. {captions.made_by([section])}"
+        f"Over the {len(sample.effects)} {verified.kind}s and their mean effects on these "
+        f"{counted(section.n_pairs, 'pair')}; another draw, not other pairs, is what an interval allows "
+        f"for. {captions.made_by([section])}"
     )
     blocks: list[Block] = [Heading(f"All {verified.kind}s, from {verified.label}", 3), _words(sample, verified)]
     if not sample.unmeasured:

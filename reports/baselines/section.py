@@ -1,11 +1,13 @@
-"""The founding experiment: do activation patching and integrated gradients agree when their baselines match?
+"""The baselines experiment: do activation patching and integrated gradients agree when their baselines match?
 
 It is reported wherever a folder holds both methods with every baseline. docs/baselines.md explains the numbers.
 """
 
 from functools import partial
 
+from benchmark.analysis.behaviour import incomplete
 from benchmark.analysis.comparisons import Comparisons, by_model_and_kind, compared
+from benchmark.analysis.litmus import untold
 from benchmark.analysis.matched_baselines import SHOWN, Experiment, experiments
 from benchmark.analysis.sections import Section
 from benchmark.components import REPLACEMENTS
@@ -13,8 +15,6 @@ from benchmark.store.folder import Results
 from reports.agreement.agreement_map import agreement_map
 from reports.baselines.tables import matching_table, matrix_table, parting_table
 from reports.baselines.words import task_words, together_words
-from reports.litmus.section import untold
-from reports.run_tables import incomplete
 from reports.writing.blocks import Block, Heading, Paragraph, Picture, Table
 
 

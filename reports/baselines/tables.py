@@ -1,4 +1,4 @@
-"""The tables of the founding experiment: the 6 x 6 matrix, what matching is worth, and why methods part."""
+"""The tables of the baselines experiment: the 6 x 6 matrix, what matching is worth, and why methods part."""
 
 from dataclasses import asdict
 from itertools import combinations

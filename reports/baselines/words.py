@@ -1,15 +1,15 @@
-"""What the founding experiment says, in words that claim no more than the numbers do."""
+"""What the baselines experiment says, in words that claim no more than the numbers do."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
 
+from benchmark.analysis.behaviour import CONVERGED, missing_share
 from benchmark.analysis.matched_baselines import Experiment
 from benchmark.components import REPLACEMENTS
 from benchmark.statistics.matched_baselines import Estimate, Parting
-from reports.run_tables import CONVERGED, missing_share
-from reports.writing.blocks import with_interval
+from reports.writing.blocks import counted, with_interval
 
 Side = Literal["above", "below", "open", "negligible", "unknown", "undefined"]
 NEGLIGIBLE = 0.01  # a difference of agreements of which words make nothing, however sure it is
@@ -72,7 +72,7 @@ def _uneven(effects: Mapping[str, Estimate]) -> str:
     if not shown or len(shown) == len(_pairs(effects)):
         return ""
     if len(shown) == 2 and common:
-        return f" Both pairs that show it have the baseline {common[0]}, so that one alone may make the effect."
+        return f" Both comparisons that show it have the baseline {common[0]}, so that one alone may make the effect."
     return f" Only {' and '.join(name.removeprefix('matching, ') for name in shown)} show it."
 
 
@@ -106,7 +106,7 @@ def together_words(tasks: Sequence[Experiment]) -> str:
     effects = [one.matching["matching"] for one in tasks]
     known = [effect for effect in effects if not np.isnan(effect.value)]
     kind, model = tasks[0].part.kind, tasks[0].section.model
-    where = f"the {kind}s of {model} on {_tasks(len(tasks))}"
+    where = f"the {kind}s of {model} on {counted(len(tasks), 'task')}"
     if not known:
         return f"The effect of matching baselines on {where} is undefined: {effects[0].note}."
     gaps = [one.matching["matching less method"] for one in tasks]
@@ -132,7 +132,7 @@ def together_words(tasks: Sequence[Experiment]) -> str:
     if unconverged := _unconverged(tasks):
         words.append(unconverged)
     if decided:
-        words.append(f"One pair decides in {len(decided)} of {_tasks(len(tasks))}: {', '.join(decided)}.")
+        words.append(f"One pair decides in {len(decided)} of {counted(len(tasks), 'task')}: {', '.join(decided)}.")
     if any(np.isnan(one.low) for one in effects + gaps) and told:
         words.append("What has no interval is in no range here.")
     if told:
@@ -150,13 +150,9 @@ def _unconverged(tasks: Sequence[Experiment]) -> str:
         return ""
     each = ", ".join(f"{baseline} on {count}" for baseline, count in counts.items() if count)
     return (
-        f"Integrated gradients had not converged ({each} of {_tasks(len(tasks))}): there I, and what the methods "
-        "disagree by, hold errors of quadrature."
+        f"Integrated gradients had not converged ({each} of {counted(len(tasks), 'task')}): there I, and what the "
+        "methods disagree by, hold errors of quadrature."
     )
-
-
-def _tasks(count: int) -> str:
-    return "1 task" if count == 1 else f"{count} tasks"
 
 
 def _told(estimates: Sequence[Estimate]) -> str:

@@ -1,21 +1,19 @@
 """Planted models: which methods find what is known to be there. `docs/litmus.md` explains the table."""
 
-from collections import Counter
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.sections import Scored, Section, sections
-from benchmark.statistics.detection import EXACT, NOTHING, Detection, detect
-from benchmark.store.cell import Cell
+from benchmark.analysis.litmus import detections
+from benchmark.analysis.sections import Section, sections
+from benchmark.statistics.detection import EXACT, NOTHING
 from benchmark.store.folder import Results
 from reports.litmus.map import VERDICTS, litmus_map
 from reports.writing import captions
 from reports.writing.blocks import Block, Bullets, Heading, Picture, Table, number
 
-_SETTINGS = ("noising, counterfactual", "denoising, counterfactual", "noising, zero", "noising, mean")
 HOW_TO_READ = (
     f"**exact** (=): every component that matters outranks every other, and no score is off by more than {EXACT:.0%} "
     "of the largest effect. **finds** (+): the ranking is right; sizes aren't judged, because no single number is "
@@ -28,67 +26,6 @@ HOW_TO_READ = (
     "scores are no amounts of the metric, count as 0. All pairs of a planted model are alike, so there are no "
     "intervals.",
 )
-
-
-def untold(results: Results) -> Results:
-    """The same folder without the cells of planted models: agreement is for models of which nothing is known."""
-    rest = Results(results.folder)
-    rest.all_cells = [cell for cell in results.all_cells if cell.truth is None]
-    return rest
-
-
-def detections(results: Results) -> pd.DataFrame:
-    """A row for every method identity on every planted model; first the models on which fewest methods miss."""
-    rows = []
-    for section in sections(results):
-        if (known := section.cells[0].truth) is None:
-            continue
-        names = _names(section)
-        for variant, methods in _identities(section).items():
-            cell = methods[0].cell
-            own = cell.identity[2] == "counterfactual" and section.metric == known.metric
-            found = detect(
-                {method.kind: method.mean for method in methods}, known.effects, section.gap, methods[0].metric_units,
-                methods[0].signed, effects_apply=own,
-            )  # fmt: skip
-            order = (methods[0].reference, methods[0].metric_units, methods[0].signed).count(False)
-            rows.append(_row(cell, section.short, names[variant], found.verdict, order) | found._asdict())
-    rows += [_row(cell, cell.task, cell.identity[0], "failed", 9) for cell in results.failures if cell.truth]
-    table = pd.DataFrame(rows)
-    if table.empty:
-        return table
-    table = table.drop_duplicates(["litmus", "method", "setting"])
-    table = table.reindex(columns=[*table.columns.difference(Detection._fields, sort=False), *Detection._fields])
-    table["misses"] = (table.verdict == "misses").groupby(table.litmus).transform("sum")
-    table["place"] = table.setting.map({name: place for place, name in enumerate(_SETTINGS)})
-    table = table.sort_values(["place", "misses", "litmus", "order", "method"], kind="stable", ignore_index=True)
-    return table.drop(columns=["place", "misses", "order"])
-
-
-def _row(cell: Cell, litmus: str, method: str, verdict: str, order: int) -> dict[str, Any]:
-    setting = ", ".join(cell.identity[1:])
-    name = litmus.removeprefix("litmus/")
-    return {"litmus": name, "method": method, "setting": setting, "verdict": verdict, "order": order}
-
-
-def _identities(section: Section) -> dict[str, list[Scored]]:
-    """The scores of all kinds of component, by the `variant` of their cells."""
-    found: dict[str, list[Scored]] = {}
-    for kind in section.kinds:
-        for method in section.scored(kind):
-            found.setdefault(method.cell.variant, []).append(method)
-    return found
-
-
-def _names(section: Section) -> dict[str, str]:
-    """The method's label for every variant, with its seed where only that tells it from another."""
-    cells = {cell.variant: cell for cell in section.cells}
-    twins = Counter(cell.identity for cell in cells.values())
-    return {
-        variant: cell.identity[0]
-        + (f" (seed {cell.key.method.seed}, {variant[:4]})" if twins[cell.identity] > 1 else "")
-        for variant, cell in cells.items()
-    }
 
 
 def together(results: Results) -> list[Block]:

@@ -5,7 +5,9 @@ from typing import Any
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import Section
+from benchmark.statistics.agreement import STATISTICS
 from benchmark.store.cell import ModelKey
+from reports.writing.blocks import counted
 
 
 def distinct(values: Iterable[Any], separator: str = ", ") -> str:
@@ -38,15 +40,15 @@ def sample(parts: Iterable[Comparisons]) -> str:
     """How many pairs, in how many clusters."""
     parts = list(parts)
     each = " a task" if len(parts) > 1 else ""
-    words = f"n = {_range(part.section.n_pairs for part in parts)} pairs{each}"
+    words = f"n = {_range((part.section.n_pairs for part in parts), 'pair')}{each}"
     if any(part.section.clusters is None for part in parts):
         return f"{words}."
-    return f"{words} in {_range(part.halves.n_clusters for part in parts)} clusters."
+    return f"{words} in {_range((part.halves.n_clusters for part in parts), 'cluster')}."
 
 
-def _range(counts: Iterable[int]) -> str:
-    found = sorted(counts)
-    return str(found[0]) if found[0] == found[-1] else f"{found[0]} to {found[-1]}"
+def _range(counts: Iterable[int], what: str) -> str:
+    least, *_, most = [*sorted(counts)] * 2
+    return counted(most, what) if least == most else f"{least} to {counted(most, what)}"
 
 
 def intervals(parts: Iterable[Comparisons]) -> str:
@@ -138,21 +140,9 @@ def null(parts: Iterable[Comparisons]) -> str:
     )
 
 
-_NAMES = {
-    "pearson": "Pearson",
-    "spearman": "Spearman",
-    "kendall": "Kendall",
-    "weighted_tau": "weighted tau",
-    "rank_biased_overlap": "rank-biased overlap",
-    "top_k_overlap": "top-k overlap",
-    "pairwise_rank_agreement": "pairwise rank agreement",
-    "sign_agreement_top_k": "sign agreement in the top k",
-    "rank_agreement_top_k": "rank agreement in the top k",
-    "signed_rank_agreement_top_k": "signed rank agreement in the top k",
-    "pearson_within_layer": "Pearson within layers",
-}
+_HEADINGS = {one.name: one.heading for one in STATISTICS}
 
 
 def statistic_name(statistic: str, version: str) -> str:
     """What a row or column of a statistic is headed by: `Pearson`, `Pearson by size`."""
-    return f"{_NAMES.get(statistic, statistic)} by size" if version == "by_size" else _NAMES.get(statistic, statistic)
+    return _HEADINGS[statistic] + " by size" * (version == "by_size")

@@ -1,4 +1,4 @@
-"""Claims about the report of the founding experiment, on results folders written by hand."""
+"""Claims about the report of the baselines experiment, on results folders written by hand."""
 
 import json
 from pathlib import Path
@@ -190,7 +190,9 @@ def test_one_odd_baseline_is_named(folder: Path) -> None:
     for name in one.matching:
         if name.startswith("matching, "):
             one.matching[name] = Estimate(0.3, 0.2, 0.4) if "zero" in name else Estimate(0.0, -0.1, 0.1)
-    assert "Both pairs that show it have the baseline zero, so that one alone may make the effect." in task_words(one)
+    assert "Both comparisons that show it have the baseline zero, so that one alone may make the effect." in task_words(
+        one
+    )
 
 
 def test_the_statement_says_where_integrals_had_not_converged(tmp_path: Path) -> None:

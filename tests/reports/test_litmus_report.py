@@ -6,11 +6,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from benchmark.analysis.litmus import detections, untold
 from benchmark.cli import main
 from benchmark.models.litmus import LITMUS
 from benchmark.running.runner import run
 from benchmark.store.folder import Results
-from reports.litmus.section import detections, litmus_summary, seen, untold
+from reports.litmus.section import litmus_summary, seen
 from reports.report import write_report
 
 pytestmark = pytest.mark.xdist_group("litmus")

@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis.comparisons import Comparisons, compared, primary, value_of
+from benchmark.analysis.frontier import frontier_data
 from benchmark.store.cell import PairFacts, Rows
 from benchmark.store.folder import Results, read_cell, record_run, write_cell
-from reports.agreement.cost_frontier import cost_frontier
 from reports.agreement.forest import forest, forest_data
-from reports.agreement.frontier_table import frontier_data
+from reports.agreement.frontier import cost_frontier
 from reports.agreement.overlap_curves import curves_data, curves_figure
 from reports.report import write_report
 from reports.terminal import terminal_summary

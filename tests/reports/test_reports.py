@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark.analysis.behaviour import accuracy_data
 from benchmark.analysis.comparisons import agreement_table, compared
 from benchmark.analysis.sections import reference_for, sections
 from benchmark.statistics.agreement import pearson
@@ -18,7 +19,7 @@ from benchmark.store.folder import Results, read_cell, record_run, write_cell
 from reports.agreement.layer_map import layer_map
 from reports.agreement.scatter import scatter
 from reports.report import write_report
-from reports.run_tables import accuracy_data, strongest_data
+from reports.run_tables import strongest_data
 from reports.terminal import terminal_summary
 from reports.writing.drawing import wrapped
 
@@ -232,7 +233,7 @@ def test_a_folder_where_everything_failed_still_gets_a_report(folder, tmp_path):
     text = markdown_of(Results(folder), tmp_path / "report")
     assert "no such model" in text
     assert agreement_table(compared(Results(folder))).empty
-    assert "1 cells failed" in terminal_summary(Results(folder))
+    assert "1 cell failed" in terminal_summary(Results(folder))
 
 
 def test_methods_in_units_of_the_metric_share_one_scale_and_floors_say_that_they_do_not(grid):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis.comparisons import Comparisons, compared, primary
+from benchmark.analysis.frontier import frontier_data
 from benchmark.analysis.matched_baselines import experiments
 from benchmark.components import REPLACEMENTS
 from benchmark.statistics.sampling import draw, stratify
@@ -15,7 +16,7 @@ from benchmark.store.cell import PairFacts, Rows
 from benchmark.store.folder import Results, read_cell, record_run, write_cell
 from reports.agreement.figures import frontier_picture, pictures
 from reports.agreement.forest import forest, forest_data
-from reports.agreement.frontier_table import frontier_data, frontier_words
+from reports.agreement.frontier import frontier_words
 from reports.agreement.tables import overview, reference_table
 from reports.baselines.words import together_words
 from reports.contents import contents
@@ -102,7 +103,7 @@ def test_a_note_names_the_method_and_not_its_column(folder: Path) -> None:
     assert "no ceiling: the scores of attribution-patching are not told from noise" in reference_table(part, "x").facts
 
 
-def test_the_founding_experiment_names_the_tasks_where_one_pair_decides_and_leaves_them_out_of_its_ranges(
+def test_the_baselines_experiment_names_the_tasks_where_one_pair_decides_and_leaves_them_out_of_its_ranges(
     tmp_path: Path,
 ) -> None:
     baselines.grid(tmp_path, ("ioi", "sva2"))

@@ -1,4 +1,4 @@
-"""Claims about the founding experiment's statistics, on known grids and on a model without curvature."""
+"""Claims about the baselines experiment's statistics, on known grids and on a model without curvature."""
 
 from itertools import product
 from pathlib import Path

@@ -1,0 +1,43 @@
+"""How often the model is right, and whether a method's scores sum to what the behaviour asks of them."""
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from benchmark.analysis.sections import Section
+from benchmark.store.cell import Cell
+
+CONVERGED = 0.05  # the largest mean completeness error, as a share of the gap, that goes without a warning
+
+
+def accuracy_data(found: list[Section]) -> pd.DataFrame:
+    """Share of pairs that the model gets right, with Wilson's 95% interval (Wilson 1927, doi:10.2307/2276774)."""
+    rows = []
+    for section in found:
+        right, of = section.accuracy.right, section.accuracy.of
+        low = high = share = np.nan
+        if of:
+            interval = stats.binomtest(right, of).proportion_ci(0.95, method="wilson")
+            low, high, share = interval.low, interval.high, right / of
+        rows.append(
+            {"task": section.title, "right": right, "n": of, "accuracy": share, "low": low, "high": high}
+            | {"min_metric": section.filter.min_metric, "left_out": section.filter.left_out}
+            | {"pairs": section.n_pairs}
+        )
+    return pd.DataFrame(rows)
+
+
+def missing_share(section: Section, cell: Cell) -> float:
+    """Mean completeness error as a share of the gap; NaN where the method claims no completeness."""
+    error = cell.completeness_error
+    return np.nan if error is None or not section.gap else float(error.mean()) / abs(section.gap)
+
+
+def incomplete(section: Section) -> list[str]:
+    """A warning for each method whose integral hasn't converged: its scores miss the sum that they must have."""
+    shares = {section.label(cell): missing_share(section, cell) for cell in section.cells}
+    return [
+        f"{label} has not converged: its completeness error is {share:.0%} of the gap; give it more steps."
+        for label, share in sorted(shares.items())
+        if share > CONVERGED
+    ]
