@@ -42,6 +42,12 @@ def _one_thread() -> Iterator[None]:
     return
 
 
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For commands whose report nobody reads: it takes seconds to draw."""
+    monkeypatch.setattr("benchmark.cli._write_report", lambda *_: None)
+
+
 @pytest.fixture(scope="session")
 def gpt2_tokens() -> Tokens:
     """GPT-2's tokenizer, with its BOS in front."""

@@ -24,6 +24,7 @@ def example(guide: str) -> str:
 
 
 @pytest.mark.smollm2
+@pytest.mark.usefixtures("without_report")
 def test_the_task_of_the_guide_runs_on_the_real_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin = tmp_path / "colours.py"
     plugin.write_text(example("add_a_task.md"))

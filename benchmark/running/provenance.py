@@ -27,6 +27,7 @@ def environment(model: Model) -> dict[str, Any]:
     }
 
 
+@lru_cache
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)

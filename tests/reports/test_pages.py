@@ -21,8 +21,9 @@ from reports.agreement.frontier import cost_frontier
 from reports.agreement.overlap_curves import curves_data, curves_figure
 from reports.report import write_report
 from reports.terminal import terminal_summary
+from reports.writing.latex import latex
 from tests.reports.test_renderers import Cells
-from tests.reports.test_reports import HEADS, LAYERS, METHODS, add_cell
+from tests.reports.test_reports import HEADS, LAYERS, METHODS, add_cell, contents_of, digests, markdown_of
 
 pytestmark = pytest.mark.xdist_group("pages")
 PAIRS = 24
@@ -157,12 +158,13 @@ def test_no_interval_and_its_reason_where_pairs_are_few(tmp_path: Path) -> None:
     record_run(tmp_path, {"asked": {}, "resolved": {}})
     for name in METHODS:
         add_cell(tmp_path, name, n_pairs=4)
-    text = write_report(Results(tmp_path), tmp_path / "report").with_suffix(".md").read_text()
+    text = markdown_of(Results(tmp_path))
     (found,) = compared(Results(tmp_path))
     assert found.halves.refusal
     assert f"**{found.halves.refusal.capitalize()}." in text
     assert f"{found.halves.refusal.capitalize()}." in text.split("The panel against")[1].split("\n")[0]
-    assert "[" not in (tmp_path / "report" / "tables" / "ioi-head-panel.tex").read_text().split(r"\midrule")[1]
+    (panel,) = [block for block in contents_of(Results(tmp_path)) if getattr(block, "stem", "") == "ioi-head-panel"]
+    assert "[" not in latex(panel).split(r"\midrule")[1]
     assert found.halves.refusal in terminal_summary(Results(tmp_path))
 
 
@@ -185,11 +187,13 @@ def test_sources_become_a_bibliography(report: Path) -> None:
 def test_cells_of_older_versions_say_that_they_name_no_source(tmp_path: Path) -> None:
     record_run(tmp_path, {"asked": {}, "resolved": {}})
     add_cell(tmp_path)
-    text = write_report(Results(tmp_path), tmp_path / "report").with_suffix(".md").read_text()
+    text = markdown_of(Results(tmp_path))
     assert "| task | ioi | - | not stored by the version that scored it |" in text
 
 
-def test_a_report_deletes_nothing_but_an_earlier_reports_files(grid: Path, tmp_path: Path) -> None:
+def test_a_second_report_is_the_same_bytes_and_deletes_nothing_but_an_earlier_reports_files(
+    grid: Path, report: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "paper"
     (out / "figures").mkdir(parents=True)
     mine = [out / "figures" / "mine.pdf", tmp_path / "outside.txt"]
@@ -198,6 +202,10 @@ def test_a_report_deletes_nothing_but_an_earlier_reports_files(grid: Path, tmp_p
     (out / "report.json").write_text(json.dumps({"files": ["../outside.txt", "figures/gone.pdf", "report.md"]}))
     write_report(Results(grid), out)
     assert all(path.read_text() == "mine" for path in mine)
+    mine[0].unlink()
+    assert digests(out) == digests(report)
+    assert "figures/ioi-neuron-layers.pdf" in digests(report)
+    assert b"CreationDate" not in (report / "figures/ioi-head-maps.pdf").read_bytes()
 
 
 def test_the_forest_shows_value_interval_other_pairs_and_ceiling(grid: Path) -> None:

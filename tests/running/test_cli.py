@@ -59,6 +59,7 @@ def test_run_prints_the_table_and_where_the_report_lies(
     assert (out / "report" / "report.md").read_bytes() == before
 
 
+@pytest.mark.usefixtures("without_report")
 def test_several_models_share_a_folder(plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "r"
     asked = ["run", "--model", "pocket@step-0,pocket", "--task", "ioi", "--pairs", "3", "--out", str(out)]
@@ -124,6 +125,7 @@ def test_bad_input_exits_with_2_and_says_what_to_do(
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_dataset_with_a_missing_column_or_unequal_lengths(
     folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,6 +149,7 @@ def test_a_dataset_with_a_missing_column_or_unequal_lengths(
 
 
 @pytest.mark.smollm2
+@pytest.mark.usefixtures("without_report")
 def test_a_public_file_runs_on_the_real_model(tmp_path: Path, smollm2_tokens: Tokens) -> None:
     mary, john = (smollm2_tokens.answer(name)[0] for name in (" Mary", " John"))
     path = tmp_path / "ioi.csv"
@@ -233,6 +236,7 @@ def test_other_commands_refuse_an_unwritable_folder_too(
     assert "/dev/null is no folder" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("without_report")
 def test_a_damaged_run_json_is_named(
     folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

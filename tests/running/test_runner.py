@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from benchmark.cli import main
 from benchmark.engine.memory import Chunk
 from benchmark.errors import BenchmarkError
 from benchmark.running.plan import Asked
@@ -110,11 +111,12 @@ def test_a_run_stores_every_cell_with_scores_that_the_method_gives(options: dict
     assert stored.accuracy == Accuracy(right, len(want.pair_ids))
 
 
+@pytest.mark.usefixtures("without_report")
 def test_killed_in_the_middle_and_run_again_nothing_is_lost_and_the_bits_are_the_same(
-    folder: Path, plugin: str, tmp_path: Path
+    folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    subprocess.run(command(folder, plugin, whole), check=True, capture_output=True)
+    assert main(command(folder, plugin, whole)[3:]) == 0
     process = subprocess.Popen(command(folder, plugin, broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(times(broken)) < 2 and time.monotonic() < deadline:
@@ -123,8 +125,8 @@ def test_killed_in_the_middle_and_run_again_nothing_is_lost_and_the_bits_are_the
     process.wait()
     finished = times(broken)
     assert 2 <= len(finished) < 2 * len(METHODS)
-    again = subprocess.run(command(folder, plugin, broken), check=True, capture_output=True, text=True)
-    assert f"{len(finished)} of {2 * len(METHODS)} cells are stored already" in again.stderr
+    assert main(command(folder, plugin, broken)[3:]) == 0
+    assert f"{len(finished)} of {2 * len(METHODS)} cells are stored already" in capsys.readouterr().err
     after = times(broken)
     assert all(after[name] == stamp for name, stamp in finished.items())
     assert arrays(broken) == arrays(whole)
