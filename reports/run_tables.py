@@ -15,7 +15,6 @@ from reports.writing.references import Reference, references
 _STATISTICS = {  # sources of what a report computes, beside those of what was run
     "agreement of tops": "krishna2022",
     "rank-biased overlap": "webber2010",
-    "weighted tau": "vigna2015",
     "disattenuation": "spearman1904",
     "adjusted p": "holm1979",
 }

@@ -143,6 +143,8 @@ class Method:
         before = replace(model.passes, shortcuts=model.passes.shortcuts.copy())
         request, chunk, parts = self._scored(model, pairs, request, chunk, say)
         order = torch.tensor([place for batch, _ in parts for place in batch.index]).argsort()
+        if len(order) != len(pairs):
+            raise BenchmarkError(f"Method {self.label!r} scored {len(order)} of {len(pairs)} pairs: some were lost.")
 
         def joined(name: str) -> Tensor:
             return torch.cat([part[name] for _, part in parts])[order]

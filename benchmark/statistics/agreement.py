@@ -91,11 +91,6 @@ STATISTICS = (
     Statistic("spearman", "by_size", "Spearman", correlation.spearman, lowest=-1.0, needs_signs=False),
     Statistic("kendall", "signed", "Kendall", correlation.kendall, "Kendall", lowest=-1.0, pairwise=True),
     Statistic("kendall", "by_size", "Kendall", correlation.kendall, lowest=-1.0, needs_signs=False, pairwise=True),
-    Statistic("weighted_tau", "signed", "weighted tau", correlation.weighted_tau, lowest=-1.0, pairwise=True),
-    Statistic(
-        "weighted_tau", "by_size", "weighted tau", correlation.weighted_tau, lowest=-1.0, needs_signs=False,
-        pairwise=True,
-    ),
     Statistic(
         "pairwise_rank_agreement", "by_size", "pairwise rank agreement", correlation.pairwise_rank_agreement,
         needs_signs=False, pairwise=True,

@@ -39,35 +39,23 @@ def pearson_within_layer(a: ScoreRows, b: ScoreRows, layer: Int[np.ndarray, " co
 
 
 def kendall(a: ScoreRows, b: ScoreRows) -> Row:
-    """Kendall's tau-b: `(C - D) / sqrt((C+D+Ta) (C+D+Tb))` over all pairs of components.
+    """Kendall's tau-b: `(C - D) / sqrt((C+D+Ta) (C+D+Tb))` over every two components.
 
-    C and D count the pairs of components that both methods order alike and oppositely, Ta and Tb those tied in one
-    method only. Kendall 1945, doi:10.1093/biomet/33.3.239.
+    C counts how often both methods order two components alike, D how often oppositely, Ta and Tb how often the two are
+    tied in one method only. Kendall 1945, doi:10.1093/biomet/33.3.239.
     """
     alike, oppositely = _orders(a, b)
-    norm = np.sqrt(a.untied.sum(axis=1)) * np.sqrt(b.untied.sum(axis=1))
-    return _clipped((alike - oppositely).sum(axis=1), norm)
-
-
-def weighted_tau(a: ScoreRows, b: ScoreRows) -> Row:
-    """Kendall's tau with each pair of components weighted by `1/r_i + 1/r_j`, r their ranks from the highest score.
-
-    Mean of the tau with the ranks in `a` (ties broken by `b`) and with the ranks in `b`, as
-    `scipy.stats.weightedtau(rank=True)`: symmetric. Vigna 2015, doi:10.1145/2736277.2741088.
-    """
-    alike, oppositely = _orders(a, b)
-    both = (_weighted(a, b, alike - oppositely, by) for by in ((a, b), (b, a)))
-    return np.asarray(sum(both) / 2)
+    return _clipped(alike - oppositely, np.sqrt(a.untied) * np.sqrt(b.untied))
 
 
 def pairwise_rank_agreement(a: ScoreRows, b: ScoreRows) -> Row:
-    """Share of the pairs of components that both methods order alike; (tau_a + 1) / 2 without ties.
+    """How often both methods order two components alike, as a share; (tau_a + 1) / 2 without ties.
 
-    A pair tied in both counts 1, one tied in one method only 1/2. Krishna et al. 2022, arXiv:2202.01602.
+    Two that are tied count 1 in both methods, 1/2 in one only. Krishna et al. 2022, arXiv:2202.01602.
     """
-    alike, oppositely = (counts.sum(axis=1) / 2 for counts in _orders(a, b))
+    alike, oppositely = _orders(a, b)
     n = a.values.shape[1]
-    tied_in_one = (a.untied + b.untied).sum(axis=1) / 2 - 2 * (alike + oppositely)
+    tied_in_one = a.untied + b.untied - 2 * (alike + oppositely)
     tied_in_both = n * (n - 1) / 2 - alike - oppositely - tied_in_one
     return np.asarray((alike + tied_in_both + tied_in_one / 2) / (n * (n - 1) / 2))
 
@@ -92,21 +80,13 @@ def _cosine(a: Each, b: Each) -> Row:
     return np.asarray(np.clip(np.einsum("rc,rc->r", a, b), -1, 1))
 
 
-def _orders(a: ScoreRows, b: ScoreRows) -> tuple[Each, Each]:
-    """For each component, how many others both methods place on the same side of it, and on opposite sides."""
+def _orders(a: ScoreRows, b: ScoreRows) -> tuple[Row, Row]:
+    """How often both methods order two components alike, and how often oppositely."""
     (above_a, below_a), (above_b, below_b) = a.comparisons, b.comparisons
     alike = np.bitwise_count((above_a & above_b) | (below_a & below_b))
     oppositely = np.bitwise_count((above_a & below_b) | (below_a & above_b))
-    return alike.sum(axis=-1, dtype=np.float64), oppositely.sum(axis=-1, dtype=np.float64)
-
-
-def _weighted(a: ScoreRows, b: ScoreRows, balance: Each, by: tuple[ScoreRows, ScoreRows]) -> Row:
-    first, second = by
-    order = np.lexsort((-second.values, -first.values), axis=1)
-    weights = np.empty(order.shape)
-    np.put_along_axis(weights, order, 1 / np.arange(1, order.shape[1] + 1)[None].repeat(len(order), 0), axis=1)
-    norms = [np.sqrt(np.einsum("rc,rc->r", weights, rows.untied)) for rows in (a, b)]
-    return _clipped(np.einsum("rc,rc->r", weights, balance), norms[0] * norms[1])
+    # Every two components are met twice, once from either side.
+    return alike.sum(axis=(1, 2), dtype=np.float64) / 2, oppositely.sum(axis=(1, 2), dtype=np.float64) / 2
 
 
 def _clipped(above: Row, below: Row) -> Row:

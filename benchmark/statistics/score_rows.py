@@ -16,7 +16,7 @@ from benchmark.errors import BenchmarkError
 
 Version = Literal["signed", "by_size"]
 Rows = Float[np.ndarray, "row component"]
-MOST = 8192  # components up to which all pairs of components can be compared
+MOST = 8192  # components up to which every two can be compared
 _SAME = 1e-13  # a range below this share of the largest value is rounding: scipy's bound for "nearly constant"
 _BLOCK = 2**24  # comparisons held unpacked at a time: 16 MB
 ABSENT = np.iinfo(np.int64).max // 4  # the place of a component in no top
@@ -89,7 +89,7 @@ class ScoreRows:
         n_rows, n = self.values.shape
         if n > MOST:
             raise BenchmarkError(
-                f"All pairs of {n} components are too many to compare: use SHORT_PANEL above {MOST} components."
+                f"Every two of {n} components are too many to compare: use SHORT_PANEL above {MOST} components."
             )
         above, below = (np.zeros((n_rows, n, -(-n // 64) * 8), dtype=np.uint8) for _ in range(2))
         step = max(1, _BLOCK // n**2)
@@ -100,10 +100,10 @@ class ScoreRows:
         return above.view(np.uint64), below.view(np.uint64)
 
     @cached_property
-    def untied(self) -> Float[np.ndarray, "row component"]:
-        """For each component the number of others with another score."""
+    def untied(self) -> Float[np.ndarray, " row"]:
+        """How many choices of two components have different scores."""
         above, below = self.comparisons
-        return np.asarray(np.bitwise_count(above | below).sum(axis=-1, dtype=np.float64))
+        return np.asarray(np.bitwise_count(above | below).sum(axis=(1, 2), dtype=np.float64) / 2)
 
     def places(self, depth: int) -> Places:
         """Places down to `depth`; only components that stand so high in some row have a column."""

@@ -82,13 +82,12 @@ class Curve:
 
 @dataclass(frozen=True)
 class OverlapCurves:
-    """Top-k overlap, rank, sign and signed-rank agreement by size at k = 1 ... depth."""
+    """Top-k overlap, rank and sign agreement by size at k = 1 ... depth."""
 
     k: Int[np.ndarray, " depth"]
     overlap: Curve
     rank: Curve
     sign: Curve
-    signed_rank: Curve
 
 
 def overlap_curves(
@@ -98,7 +97,7 @@ def overlap_curves(
     draws: int = 1000,
     seed: int = 0,
 ) -> OverlapCurves:
-    """The four statistics by size of two vectors of mean scores over k; NaN (unmeasured) in either leaves it out.
+    """The three statistics by size of two vectors of mean scores over k; NaN (unmeasured) in either leaves it out.
 
     The chance level is that of the two methods' own scores, ties, zeros and signs included, when one method's are
     dealt out to the components anew: `draws` deals. For overlap this is the hypergeometric distribution of the number
@@ -112,7 +111,7 @@ def overlap_curves(
     one, other, entries = _shared(by_size[0], by_size[1], depth)
     dealt = _deal(one, other, n, draws, np.random.default_rng(seed))
     curves = []
-    for same_place, same_sign in ((False, False), (True, False), (False, True), (True, True)):
+    for same_place, same_sign in ((False, False), (True, False), (False, True)):
         value = _shares(common(*entries, depth, same_place, same_sign), one, other)[0]
         chance = _shares(common(*dealt, depth, same_place, same_sign), one, other)
         low, high = np.quantile(chance, (0.025, 0.975), axis=0)

@@ -22,7 +22,6 @@ SHOWN = (
     statistic("pearson", "by_size"),
     statistic("spearman", "signed"),
     statistic("kendall", "signed"),
-    statistic("weighted_tau", "signed"),
     statistic("rank_biased_overlap", "by_size"),
     statistic("top_k_overlap", "by_size"),
     statistic("sign_agreement_top_k", "by_size"),
@@ -59,7 +58,7 @@ class World:
         return [f"t{(pair // self.cluster) % self.templates}" for pair in range(self.pairs)]
 
     def studies(self, count: int, rng: np.random.Generator) -> tuple[Study, Study, list[Float[np.ndarray, "1 c"]]]:
-        """Scores of both methods in `count` studies, and the means that they would have on endless pairs."""
+        """Scores of both methods in `count` studies, and the means that they would have over all prompts."""
         fixed = np.random.default_rng(0)
         truth = 0.1 * fixed.normal(size=self.components)
         matter = max(3, self.components // 15)
@@ -138,7 +137,7 @@ def simulate(world: World, seed: int = 1) -> pd.DataFrame:
             | {"spread": spread, "covered": ((own.low <= mean) & (mean <= own.high)).mean()}
             | {f"above {one}": (share > one).mean() for one in SHARES}
             | {"where given": _covered(own[~decided], mean), "where withheld": _covered(own[decided], mean)}
-            | {"width": (own.high - own.low).mean(), "endless pairs": endless}
+            | {"width": (own.high - own.low).mean(), "all prompts": endless}
             | {"covers endless": ((own.low <= endless) & (endless <= own.high)).mean()}
             | {"same pairs": own.value.mean(), "disjoint": own.disjoint.mean(), "ceiling": own.ceiling.mean()}
             | {"disattenuated": own.disattenuated.mean(), "sd": own.disattenuated.std()}
@@ -160,7 +159,7 @@ def main() -> None:
     print(endless.loc[[world.name for world in WORLDS], order].to_markdown(floatfmt=".2f"), "\n")
     primary = found[found.statistic == "pearson signed"]
     columns = ["setting", "studies find", "spread", "width", "same pairs", "disjoint", "ceiling", "disattenuated", "sd"]
-    print(primary[[*columns, "endless pairs"]].to_markdown(index=False, floatfmt=".2f"), "\n")
+    print(primary[[*columns, "all prompts"]].to_markdown(index=False, floatfmt=".2f"), "\n")
     columns = ["setting", *(f"above {share}" for share in SHARES), "covered", "where given", "where withheld"]
     print(primary[columns].replace({np.nan: "-"}).to_markdown(index=False, floatfmt=".2f"))
 

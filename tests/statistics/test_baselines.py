@@ -62,10 +62,6 @@ def by_hand(grid: np.ndarray) -> dict[str, float]:
     }
 
 
-def test_the_experiment_has_the_baselines_that_there_are() -> None:
-    assert REPLACEMENTS == REPLACEMENTS
-
-
 def test_every_contrast_is_what_it_is_cell_by_cell() -> None:
     grid = noisy()
     found = contrasts(grid, MANY, PEARSON, 5)

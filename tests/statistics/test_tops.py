@@ -15,7 +15,6 @@ CURVES = {
     "overlap": "top_k_overlap",
     "rank": "rank_agreement_top_k",
     "sign": "sign_agreement_top_k",
-    "signed_rank": "signed_rank_agreement_top_k",
 }
 tied_vectors = st.integers(4, 9).flatmap(
     lambda n: st.tuples(*[st.lists(st.integers(-3, 3), min_size=n, max_size=n).map(np.array)] * 2)
