@@ -39,7 +39,7 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
                 lines += _against_references(part) or [_matrix(part)]
     if found:
         lines.append(
-            "(abs), top: by size; over all components Spearman and Kendall mostly order noise; " + _intervals(parts)
+            "(abs) and tops: by size; over all components Spearman and Kendall mostly order noise; " + _intervals(parts)
         )
     if results.failures or results.damaged:
         lines.append(
