@@ -1,6 +1,7 @@
-"""Kinds of component as values. To add one: a value here, its name in `benchmark.components`.
+"""Kinds of component as values. To add one: a value and its place in `KIND` here, its name in `benchmark.components`.
 
-Above the adapter (`engine.model`) nothing knows one kind from another: activations are `[row, pos, component, dim]`.
+The engine above the adapter (`engine.model`) treats kinds alike: activations are `[row, pos, component, dim]`. A method may
+still say what it does for a kind, as activation patching does of neurons.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`load_model`: one loader, several sources."""
+"""`load_model`: one loader, several sources. To add one, let `_source` give its folder for a name of `catalogue`."""
 
 import difflib
 import sys

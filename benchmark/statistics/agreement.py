@@ -1,5 +1,9 @@
 """How far two methods agree: a panel of statistics on two vectors of mean scores, never a single one.
 
+To add one: a function of two `ScoreRows` (and of k, and of the components' layers, where it needs them) in `correlation`
+or `tops`, and a line in `STATISTICS` with its heading. Tables and `agreement.csv` follow; above 1024 components only
+`SHORT_PANEL` is computed.
+
 Every statistic exists over signed scores or over sizes `|score|`, and says which. All of them lie in [-1, 1] or [0, 1],
 are symmetric, give 1 for a method against itself, and don't change when a method's scores are multiplied by a positive
 number. Where one is undefined it is NaN with a reason (`undefined`), never 0.
@@ -30,7 +34,7 @@ class Statistic:
     version: Version
     heading: str  # of its row or column in a report, which adds "by size"
     compute: Callable[..., Float[np.ndarray, " row"]]
-    column: str = ""  # of the table that a run ends with; without a heading the statistic isn't shown there
+    column: str = ""  # of the table that a run ends with; without it the statistic is not shown there
     top_k: bool = False
     needs_signs: bool = True
     needs_layers: bool = False
