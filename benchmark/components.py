@@ -1,7 +1,7 @@
 """The words of a request: kinds of component, directions, replacements, and which go together. Imports nothing heavy.
 
-To add a kind: its name in `KINDS`, its letter in `_LETTERS`, and in `_MANY` if a layer has thousands. Where its activation
-is read and written stands in `engine.kinds`.
+To add a kind: its name in `KINDS`, its letter in `_LETTERS`, and in `_MANY` if a layer has thousands. Where its
+activation is read and written stands in `engine.kinds`.
 """
 
 from typing import NamedTuple

@@ -1,7 +1,7 @@
 """Kinds of component as values. To add one: a value and its place in `KIND` here, its name in `benchmark.components`.
 
-The engine above the adapter (`engine.model`) treats kinds alike: activations are `[row, pos, component, dim]`. A method may
-still say what it does for a kind, as activation patching does of neurons.
+The engine above the adapter (`engine.model`) treats kinds alike: activations are `[row, pos, component, dim]`. A method
+may still say what it does for a kind, as activation patching does of neurons.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
 """How far two methods agree: a panel of statistics on two vectors of mean scores, never a single one.
 
-To add one: a function of two `ScoreRows` (and of k, and of the components' layers, where it needs them) in `correlation`
-or `tops`, and a line in `STATISTICS` with its heading. Tables and `agreement.csv` follow; above 1024 components only
-`SHORT_PANEL` is computed.
+To add one: a function of two `ScoreRows` (and of k, and of the components' layers, where it needs them) in
+`correlation` or `tops`, and a line in `STATISTICS` with its heading. Tables and `agreement.csv` follow; above 1024
+components only `SHORT_PANEL` is computed.
 
 Every statistic exists over signed scores or over sizes `|score|`, and says which. All of them lie in [-1, 1] or [0, 1],
 are symmetric, give 1 for a method against itself, and don't change when a method's scores are multiplied by a positive
