@@ -17,7 +17,6 @@ from reports.baselines.words import side, task_words, together_words
 from reports.report import write_report
 from tests.reports.test_reports import HEADS, LAYERS, add_cell, contents_of, markdown_of
 
-pytestmark = pytest.mark.xdist_group("baselines")
 PAIRS = 24
 OPTIONS = {"integrated-gradients": {"steps": 8, "path": "site"}}
 LABELS = {"integrated-gradients": "integrated-gradients:steps=8"}

@@ -14,7 +14,6 @@ from benchmark.store.folder import Results
 from reports.litmus.section import litmus_summary, seen
 from reports.report import write_report
 
-pytestmark = pytest.mark.xdist_group("litmus")
 PAGE = Path(__file__).parents[2] / "docs" / "litmus.md"
 
 

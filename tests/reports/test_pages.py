@@ -25,7 +25,6 @@ from reports.writing.latex import latex
 from tests.reports.test_renderers import Cells
 from tests.reports.test_reports import HEADS, LAYERS, METHODS, add_cell, contents_of, digests, markdown_of
 
-pytestmark = pytest.mark.xdist_group("pages")
 PAIRS = 24
 CITED = {"task": "wang2022", "method": "@misc{own2031, title = {Our own}, year = {2031}, url = {https://example.org}}"}
 
