@@ -150,8 +150,8 @@ class Filter:
 class Rows:
     """Rows (one prompt each) that went through the model."""
 
-    forward: float = 0
-    backward: float = 0
+    forward: int | float = 0
+    backward: int | float = 0
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from benchmark.statistics.detection import auroc, average_precision, detect
 NAN = float("nan")
 
 
-def _truth(**effects: list[list[float | None]]) -> dict[str, list[list[float | None]]]:
-    return effects
+def _truth(**effects: list[list[float | None]]) -> dict[str, list[tuple[float | None, ...]]]:
+    return {kind: [tuple(row) for row in rows] for kind, rows in effects.items()}
 
 
 @pytest.mark.parametrize("seed", range(20))
