@@ -14,7 +14,7 @@ from benchmark.components import REPLACEMENTS
 from benchmark.store.folder import Results
 from reports.agreement.agreement_map import agreement_map
 from reports.baselines.tables import matching_table, matrix_table, parting_table
-from reports.baselines.words import task_words, together_words
+from reports.baselines.words import together_words
 from reports.writing.blocks import Block, Heading, Paragraph, Picture, Table
 
 
@@ -33,7 +33,7 @@ def together(found: list[Experiment]) -> list[Block]:
 
 
 def details(found: list[Experiment], section: Section) -> list[Block]:
-    """The experiment on one task: what it says, and the 6 x 6 matrix as a table and a picture."""
+    """The experiment on one task: the 6 x 6 matrix as a table and a picture."""
     blocks: list[Block] = []
     for one in (one for one in found if one.section.slug == section.slug):
         stem = f"{section.slug}-{one.part.kind}-baselines"
@@ -42,7 +42,6 @@ def details(found: list[Experiment], section: Section) -> list[Block]:
         blocks += [
             Heading(f"Baselines: {one.part.kind}s", 3),
             *(Paragraph(f"**{warning}**") for warning in warnings),
-            Paragraph(task_words(one)),
             table := matrix_table(one.part, stem),
             _map(one.part, table),
         ]

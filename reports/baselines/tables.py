@@ -11,6 +11,7 @@ from benchmark.analysis.matched_baselines import SHOWN, Experiment
 from benchmark.components import REPLACEMENTS
 from benchmark.statistics.matched_baselines import Estimate
 from reports.agreement.agreement_map import matrix
+from reports.baselines.words import verdict
 from reports.writing import captions
 from reports.writing.blocks import Table, number, with_interval
 
@@ -58,6 +59,7 @@ def matching_table(tasks: list[Experiment], stem: str) -> Table:
             shown.append(
                 {"task": one.section.short, "statistic": title}
                 | {words: _interval(found[name]) for name, words in _CONTRASTS.items()}
+                | {"so matching is": verdict(found["matching"])}
             )
             rows += [
                 {"task": one.section.short, "statistic": measure.name, "version": measure.version, "contrast": name}

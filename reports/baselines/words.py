@@ -1,104 +1,26 @@
 """What the baselines experiment says, in words that claim no more than the numbers do."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from benchmark.analysis.behaviour import CONVERGED, missing_share
 from benchmark.analysis.matched_baselines import Experiment
 from benchmark.components import REPLACEMENTS
-from benchmark.statistics.matched_baselines import Estimate, Parting
-from reports.writing.blocks import counted, with_interval
+from benchmark.statistics.matched_baselines import Estimate
+from reports.writing.blocks import counted
 
-Side = Literal["above", "below", "open", "negligible", "unknown", "undefined"]
 NEGLIGIBLE = 0.01  # a difference of agreements of which words make nothing, however sure it is
-_TALLY: dict[Side, str] = {
-    "above": "above 0",
-    "below": "below 0",
-    "open": "not told from 0",
-    "negligible": f"within {NEGLIGIBLE} of 0",
-}
+VERDICTS = ("above 0", "below 0", "not told from 0", f"within {NEGLIGIBLE} of 0")
 
 
-def side(one: Estimate) -> Side:
-    """Where an estimate lies by its interval: above or below 0, not told from 0, all but 0, or nothing known."""
-    if np.isnan(one.value):
-        return "undefined"
+def verdict(one: Estimate) -> str:
+    """Which of `VERDICTS` the interval of an estimate allows; a dash where it has none."""
     if np.isnan(one.low):
-        return "unknown"
+        return "-"
     if max(abs(one.low), abs(one.high)) < NEGLIGIBLE:
-        return "negligible"
-    return "above" if one.low > 0 else "below" if one.high < 0 else "open"
-
-
-def task_words(found: Experiment) -> str:
-    """The statement on one task and kind of component."""
-    effects = found.matching
-    effect = effects["matching"]
-    if np.isnan(effect.value):
-        return f"The effect of matching baselines is {effect.note}."
-    words = [
-        f"With the same baseline, activation patching and integrated gradients agree at {_plain(effects['matched'])} "
-        f"on average (Pearson, {found.part.kind}s), with different ones at {_plain(effects['unmatched'])}: matching is "
-        f"worth **{_signed(effect)}**. {_VERDICTS[side(effect)].format(note=effect.note)}",
-        f"By two baselines alone: {_by_pair(effects)}.{_uneven(effects)}",
-        _method_words(effects),
-    ]
-    return " ".join([*words, *_parting_words(found.partings)])
-
-
-_VERDICTS: dict[Side, str] = {
-    "above": "Matched baselines agree more.",
-    "below": "Matched baselines agree less.",
-    "open": "The interval includes 0: these pairs don't show that matching changes the agreement.",
-    "negligible": "That is next to nothing: the interval lies within 0.01 of 0.",
-    "unknown": "Take it as a first look ({note}).",
-}
-
-
-def _by_pair(effects: Mapping[str, Estimate]) -> str:
-    return "; ".join(f"{name.removeprefix('matching, ')} {_signed(effects[name])}" for name in _pairs(effects))
-
-
-def _pairs(effects: Mapping[str, Estimate]) -> list[str]:
-    return [name for name in effects if name.startswith("matching, ")]
-
-
-def _uneven(effects: Mapping[str, Estimate]) -> str:
-    """Whether one odd baseline makes the effect: it is shown for some pairs of baselines and not for others."""
-    shown = [name for name in _pairs(effects) if side(effects[name]) == "above"]
-    common = [baseline for baseline in REPLACEMENTS if all(baseline in name for name in shown)]
-    if not shown or len(shown) == len(_pairs(effects)):
-        return ""
-    if len(shown) == 2 and common:
-        return f" Both comparisons that show it have the baseline {common[0]}, so that one alone may make the effect."
-    return f" Only {' and '.join(name.removeprefix('matching, ') for name in shown)} show it."
-
-
-def _method_words(effects: Mapping[str, Estimate]) -> str:
-    same, gap = effects["same method"], effects["matching less method"]
-    verdict = {
-        "above": "The baseline matters more than the method.",
-        "below": "The method matters more than the baseline.",
-        "negligible": "Neither the baseline nor the method matters more.",
-        "open": "Which of the two matters more, the baseline or the method, these pairs don't tell.",
-    }.get(side(gap), "")
-    return f"One method with different baselines agrees with itself at {_plain(same)}. {verdict}".strip()
-
-
-def _parting_words(partings: Mapping[str, Parting]) -> list[str]:
-    if not partings:
-        return []
-    each = [
-        f"{baseline}: C {found.curvature.value:.0%}, I {found.interactions.value:.0%}{_larger(found.excess)}"
-        for baseline, found in partings.items()
-    ]
-    return [f"Sizes of curvature C and interactions I against activation patching's: {'; '.join(each)}."]
-
-
-def _larger(excess: Estimate) -> str:
-    return {"above": " (I larger)", "below": " (C larger)", "open": " (not told apart)"}.get(side(excess), "")
+        return VERDICTS[3]
+    return VERDICTS[0] if one.low > 0 else VERDICTS[1] if one.high < 0 else VERDICTS[2]
 
 
 def together_words(tasks: Sequence[Experiment]) -> str:
@@ -157,12 +79,12 @@ def _unconverged(tasks: Sequence[Experiment]) -> str:
 
 def _told(estimates: Sequence[Estimate]) -> str:
     """`above 0 in 5, not told from 0 in 1 of 6`; empty where no estimate has an interval."""
-    sides = [side(one) for one in estimates]
-    counts = [f"{words} in {sides.count(name)}" for name, words in _TALLY.items() if name in sides]
+    found = [verdict(one) for one in estimates]
+    counts = [f"{words} in {found.count(words)}" for words in VERDICTS if words in found]
     if not counts:
         return ""
-    without = len(sides) - sum(name in _TALLY for name in sides)
-    return f"{', '.join([*counts, *[f'without an interval in {without}'] * bool(without)])} of {len(sides)}"
+    without = [f"without an interval in {found.count('-')}"] * ("-" in found)
+    return f"{', '.join(counts + without)} of {len(found)}"
 
 
 def _reasons(estimates: Sequence[Estimate]) -> str:
@@ -177,11 +99,3 @@ def _range(estimates: Iterable[Estimate], form: str = "z.2f") -> str:
         return "an undefined value"
     low, high = format(min(values), form), format(max(values), form)
     return low if low == high else f"{low} to {high}"
-
-
-def _plain(one: Estimate) -> str:
-    return with_interval(one.value, one.low, one.high)
-
-
-def _signed(one: Estimate) -> str:
-    return with_interval(one.value, one.low, one.high, "+z.2f")

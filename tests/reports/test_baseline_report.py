@@ -13,7 +13,8 @@ from benchmark.components import REPLACEMENTS
 from benchmark.statistics.matched_baselines import Estimate
 from benchmark.store.folder import Results, record_run
 from reports.baselines.section import summary
-from reports.baselines.words import side, task_words, together_words
+from reports.baselines.tables import matching_table
+from reports.baselines.words import together_words
 from reports.report import write_report
 from tests.reports.test_reports import HEADS, LAYERS, add_cell, contents_of, markdown_of
 
@@ -157,40 +158,34 @@ def test_only_components_that_activation_patching_measured_count(tmp_path: Path)
     assert one.partings["mean"].n_components == HEADS
 
 
+def verdicts(tasks: list[Experiment]) -> list[str]:
+    return list(matching_table(tasks, "stem").shown["so matching is"])
+
+
 def test_few_pairs_give_no_verdict(tmp_path: Path) -> None:
     [one] = found(grid(tmp_path, ("ioi",), pairs=6))
-    assert "Take it as a first look (no interval: 6 pairs" in task_words(one)
+    assert "(no interval: 6 pairs" in together_words([one])
     assert "take it as a first look" in together_words([one])
-    for words in (task_words(one), together_words([one])):
-        assert not any(claim in words for claim in ("agree more", "above 0", "matters more", "larger)"))
+    assert "above 0" not in together_words([one])
+    assert verdicts([one]) == ["-", "-"]
 
 
 @pytest.mark.parametrize(
-    ("estimate", "where", "words"),
+    ("estimate", "verdict", "words"),
     [
-        (Estimate(0.2, 0.1, 0.3), "above", "Matched baselines agree more."),
-        (Estimate(-0.2, -0.3, -0.1), "below", "Matched baselines agree less."),
-        (Estimate(0.2, -0.1, 0.5), "open", "don't show that matching changes the agreement"),
-        (Estimate(0.004, 0.002, 0.006), "negligible", "That is next to nothing"),
-        (Estimate(0.2, note="few"), "unknown", "first look (few)"),
-        (Estimate(np.nan, note="undefined: constant"), "undefined", "is undefined: constant"),
+        (Estimate(0.2, 0.1, 0.3), "above 0", "above 0 in 1 of 1"),
+        (Estimate(-0.2, -0.3, -0.1), "below 0", "below 0 in 1 of 1"),
+        (Estimate(0.2, -0.1, 0.5), "not told from 0", "not told from 0 in 1 of 1"),
+        (Estimate(0.004, 0.002, 0.006), "within 0.01 of 0", "within 0.01 of 0 in 1 of 1"),
+        (Estimate(0.2, note="few"), "-", "(few: take it as a first look)"),
+        (Estimate(np.nan, note="undefined: constant"), "-", "is undefined: undefined: constant"),
     ],
 )
-def test_the_verdict_follows_the_interval(folder: Path, estimate: Estimate, where: str, words: str) -> None:
+def test_the_verdict_follows_the_interval(folder: Path, estimate: Estimate, verdict: str, words: str) -> None:
     one = found(folder)[0]
     one.matching["matching"] = estimate
-    assert side(estimate) == where
-    assert words in task_words(one)
-
-
-def test_one_odd_baseline_is_named(folder: Path) -> None:
-    one = found(folder)[0]
-    for name in one.matching:
-        if name.startswith("matching, "):
-            one.matching[name] = Estimate(0.3, 0.2, 0.4) if "zero" in name else Estimate(0.0, -0.1, 0.1)
-    assert "Both comparisons that show it have the baseline zero, so that one alone may make the effect." in task_words(
-        one
-    )
+    assert verdicts([one])[0] == verdict
+    assert words in together_words([one])
 
 
 def test_the_statement_says_where_integrals_had_not_converged(tmp_path: Path) -> None:
