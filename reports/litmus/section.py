@@ -12,7 +12,7 @@ from benchmark.statistics.detection import EXACT, NOTHING
 from benchmark.store.folder import Results
 from reports.litmus.map import VERDICTS, litmus_map
 from reports.writing import captions
-from reports.writing.blocks import Block, Bullets, Heading, Picture, Table, number
+from reports.writing.blocks import Block, Bullets, Heading, Picture, Table, counted, number
 
 HOW_TO_READ = (
     f"**exact** (=): every component that matters outranks every other, and no score is off by more than {EXACT:.0%} "
@@ -34,8 +34,8 @@ def together(results: Results) -> list[Block]:
     if data.empty:
         return []
     told = [section for section in sections(results) if section.cells[0].truth]
-    counts = captions.distinct(sorted({section.n_pairs for section in told}), " or ")
-    facts = f"{counts or 'no'} pairs a model, all alike; {captions.made_by(told[:1]).rpartition('; ')[2]}"
+    counts = captions.distinct((counted(n, "pair") for n in sorted({section.n_pairs for section in told})), " or ")
+    facts = f"{counts or 'no pairs'} a model, all alike; {captions.made_by(told[:1]).rpartition('; ')[2]}"
     tables = [_table(group, str(setting), facts) for setting, group in data.groupby("setting", sort=False)]
     caption = (
         "What each method sees (rows) of each planted model (columns), from the models that most methods see to those "
