@@ -6,7 +6,6 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from benchmark.components import KINDS
 from benchmark.engine.intervention import Intervention, Quadrature, mean_share
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
@@ -71,7 +70,7 @@ class IntegratedGradients(Method):
 
     def _run(self, model: Model, batch: PairBatch, request: Request) -> Intervention:
         """The batch's run, one for scores and totals; on the joint path all kinds move, whatever was asked for."""
-        return Intervention.of(model, batch, request, KINDS if self.path == "joint" else None)
+        return Intervention.of(model, batch, request, model.kinds if self.path == "joint" else None)
 
     def work(self, model: Model, batch: PairBatch, request: Request) -> float:
         by_site = self.path in ("component", "site")

@@ -104,11 +104,13 @@ class Method:
                         f"Method {self.label!r} can't do {what} {value!r}; it can do {', '.join(able)}."
                     )
 
+    @torch.inference_mode(mode=False)  # whatever mode a notebook was put into
+    @torch.enable_grad()
     def scores(
         self,
         model: Model,
         pairs: Pairs,
-        components: Sequence[str] = KINDS,
+        components: Sequence[str] | None = None,
         replacement: str = COUNTERFACTUAL.replacement,
         direction: str = COUNTERFACTUAL.direction,
         seed: int = 0,
@@ -120,17 +122,20 @@ class Method:
     ) -> dict[str, Scores]:
         """This method's scores of every pair, by kind of component, in the order of `pairs`.
 
+        `components` are kinds: by default all that the method and the model have.
         `chunk`, how much shares a forward, is chosen from the device's free memory where it isn't given; where memory
         runs out all the same it is halved and the batch tried again, which `say` is told. `progress` is told of rows
         that are done; without it, long work shows a bar. `means` (`engine.means.mean_activations`) and `known`, the
         metrics `clean` and `corrupted` `[pair]` of the unpatched prompts, save computing them again.
         """
         self._refuse_wrong_types(model, pairs, components)
+        components = tuple(kind for kind in model.kinds if kind in self.kinds) if components is None else components
+        model.refuse(components)
         self.check(components, replacement, direction)
         pairs.refuse_replacement(replacement)
         request = Request(tuple(components), replacement, direction, seed)
         if means is None:
-            means = mean_activations(model, pairs, KINDS) if replacement == MEAN.replacement else {}
+            means = mean_activations(model, pairs, model.kinds) if replacement == MEAN.replacement else {}
         if chunk is None:
             chunk = fitting_chunk(model, pairs.longest, gradients=self.cost(model, request).backward > 0)
         if progress is None:
@@ -228,7 +233,7 @@ class Method:
                 f"scores() needs pairs that were tokenised for the model, not {type(pairs).__name__}: use "
                 "`task.pairs(model)`, or `make_pairs(model, [PromptPair(...)], logit_diff)`."
             )
-        if isinstance(components, str) or not components:
+        if isinstance(components, str) or (components is not None and not components):
             raise BenchmarkError(
                 f"components is {components!r}; give a tuple of kinds, such as ({components or KINDS[0]!r},)."
             )

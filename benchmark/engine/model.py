@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from benchmark.components import KINDS
-from benchmark.engine.kinds import KIND, Kind
+from benchmark.engine.measure import measure
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.tokens import Tokens
 
@@ -87,21 +88,23 @@ class Model:
         self.bridge, self.tokens, self.name, self.digest, self.revision = bridge, tokens, name, digest, revision
         self.processing = processing  # what was done to the weights before they were loaded
         self.tokenizer = tokens.tokenizer
-        config = bridge.cfg
-        sizes = (config.n_layers, config.n_heads, config.d_model, config.d_head, config.d_mlp, config.d_vocab)
-        self.n_layers, self.n_heads, self.d_model, self.d_head, self.d_mlp, self.d_vocab = map(int, sizes)
         self._config = getattr(bridge.original_model, "config", None)  # native models have none, and no cache
         self.passes = Passes()
         self.blocks, self.blocks_return_tuples = tuple(map(Block, bridge.blocks)), _probe(bridge, name)
+        self.n_layers = len(self.blocks)
         parameter = next(bridge.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         self._modules: dict[str, nn.Module] = dict(bridge.hook_dict)
-        missing = [hook for site in self.sites(KINDS) if (hook := _hook(site)) not in self._modules]
-        if missing:
-            raise BenchmarkError(
-                f"Model {name!r} has no {missing[0]} (and {len(missing) - 1} more such places): "
-                "only decoders with attention heads and a dense MLP in every layer can be scored."
-            )
+        self._parts = tuple(bridge.modules())
+        found = measure(bridge, bridge.blocks)
+        self._hooks = {Site(*place): hook for place, hook in found.hooks.items()}
+        self._sizes, self.refusals = found.sizes, found.refusals
+        self.d_model, self.d_vocab = found.d_model, found.d_vocab
+        self.n_heads, self.d_mlp = self.size("head"), self.size("neuron")
+        self.d_head = found.widths["head"] // self.n_heads if self.n_heads else 0
+        if not self.kinds:
+            reasons = "; ".join(f"{kind}s: {reason}" for kind, reason in self.refusals.items())
+            raise BenchmarkError(f"Nothing in model {name!r} can be scored. {reasons}.")
 
     @classmethod
     def from_hf(
@@ -117,19 +120,22 @@ class Model:
         # a private path, but the only one that leaves tokenizers (and the hub) alone
         from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
+        _refuse_wrapped(hf_model, name)
         tokens = Tokens(tokenizer, prepend_bos, hf_model.config.model_type)
         digest = _weights_digest(hf_model)
+        architecture = type(hf_model).__name__
         try:
-            bridge = build_bridge_from_module(
-                hf_model, type(hf_model).__name__, hf_config=hf_model.config, model_name=name
-            )
-        except (ValueError, KeyError, NotImplementedError, AttributeError) as error:
+            bridge = build_bridge_from_module(hf_model, architecture, hf_config=hf_model.config, model_name=name)
+            bridge.eval()
+            bridge.requires_grad_(False)
+            return cls(bridge, tokens, name, digest, revision, processing)
+        except (BenchmarkError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # whatever a layout that nobody thought of makes of being taken over and tried
             raise BenchmarkError(
-                f"transformer_lens can't take the architecture {type(hf_model).__name__} of {name!r}: {error}"
+                f"transformer_lens can't take over the architecture {architecture} of {name!r} "
+                f"({type(error).__name__}: {_first_line(error)}). Use a model of another architecture."
             ) from error
-        bridge.eval()
-        bridge.requires_grad_(False)
-        return cls(bridge, tokens, name, digest, revision, processing)
 
     @classmethod
     def native(
@@ -160,18 +166,34 @@ class Model:
 
     def __repr__(self) -> str:
         processed = "" if self.processing == "none" else f"\n  weights: {self.processing}"
+        counts = [f"{self.n_layers * self.size(kind)} {kind}s" for kind in self.kinds]
+        refused = "".join(f"\n  no {kind}s: {reason}" for kind, reason in self.refusals.items())
         return (
-            f"Model {self.name}: {self.n_layers} layers x {self.n_heads} heads, {self.n_layers * self.d_mlp} neurons, "
-            f"d_model {self.d_model}, {str(self.dtype).removeprefix('torch.')} on {self.device}, "
-            f"{'with' if self.tokens.prepend_bos else 'no'} BOS{processed}"
+            f"Model {self.name}: {self.n_layers} layers, {', '.join(counts)}, d_model {self.d_model}, "
+            f"{str(self.dtype).removeprefix('torch.')} on {self.device}, "
+            f"{'with' if self.tokens.prepend_bos else 'no'} BOS{processed}{refused}"
         )
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of component that were found at load; why the others can't be scored stands in `refusals`."""
+        return tuple(kind for kind in KINDS if kind in self._sizes)
+
     def size(self, kind: str) -> int:
-        """How many components of a kind one layer has."""
-        return KIND[kind].size(self)
+        """How many components of a kind one layer has; 0 where that kind can't be scored."""
+        return self._sizes.get(kind, 0)
+
+    def refuse(self, kinds: Iterable[str]) -> None:
+        """Raise BenchmarkError where one of these kinds can't be scored in this model."""
+        for kind in kinds:
+            if kind in self.refusals:
+                left = f" Its {' and '.join(f'{one}s' for one in self.kinds)} can be." if self.kinds else ""
+                raise BenchmarkError(
+                    f"The {kind}s of model {self.name!r} can't be scored: {self.refusals[kind]}.{left}"
+                )
 
     def sites(self, kinds: Iterable[str]) -> list[Site]:
-        return [Site(kind, layer) for kind in KINDS if kind in kinds for layer in range(self.n_layers)]
+        return [Site(kind, layer) for kind in self.kinds if kind in kinds for layer in range(self.n_layers)]
 
     def longest_prefix(self, length: int) -> int:
         """How many positions of prompts of this length a key-value cache may stand for."""
@@ -192,7 +214,7 @@ class Model:
 
     def module(self, site: Site) -> nn.Module:
         """The module whose output is the site's activation, for libraries that attach hooks themselves (captum)."""
-        return self._modules[_hook(site)]
+        return self._modules[self._hooks[site]]
 
     def run(
         self, tokens: Int[Tensor, "row pos"], edits: Mapping[Site, Edit] | None = None, embedding: Edit | None = None
@@ -205,7 +227,7 @@ class Model:
 
     def hooks(self, edits: Mapping[Site, Edit], embedding: Edit | None = None) -> list[Hook]:
         """The edits as transformer_lens takes them."""
-        hooks: list[Hook] = [(_hook(site), _as_hook(edit, KIND[site.kind])) for site, edit in edits.items()]
+        hooks: list[Hook] = [(self._hooks[site], _as_hook(edit, self.size(site.kind))) for site, edit in edits.items()]
         if embedding is not None:
             hooks.append((_EMBEDDING, lambda value, hook: embedding(value)))
         return hooks
@@ -224,8 +246,11 @@ class Model:
         positions.
         """
         rows = rows or [len(tokens)] * self.n_layers
-        if self.bridge.training:
-            raise BenchmarkError(f"Model {self.name!r} is in train mode, where dropout blurs every score: call eval().")
+        if any(map(attrgetter("training"), self._parts)):
+            raise BenchmarkError(
+                f"Model {self.name!r} is in train mode, or a part of it is: there dropout blurs every score. "
+                "Call eval()."
+            )
         self.passes.forward += rows[-1]
         self.passes.whole_forward += sum(rows) / self.n_layers * share
         logits: Tensor = self.bridge.run_with_hooks(
@@ -264,6 +289,25 @@ class Model:
         return kept[0]
 
 
+def _refuse_wrapped(hf_model: Any, name: str) -> None:
+    """A sentence for models in a wrapping that hides their modules."""
+    wrapping = type(hf_model).__name__
+    if hasattr(hf_model, "_orig_mod"):
+        raise BenchmarkError(f"Model {name!r} is compiled: hand over the model before torch.compile (`._orig_mod`).")
+    if hasattr(hf_model, "merge_and_unload"):
+        raise BenchmarkError(f"Model {name!r} is a {wrapping}: hand over `model.merge_and_unload()`.")
+    if any(weight.is_inference() for weight in hf_model.parameters()):
+        raise BenchmarkError(
+            f"Model {name!r} was made under torch.inference_mode(), where no gradient can be taken: load it outside."
+        )
+    if not hasattr(hf_model, "config"):
+        raise BenchmarkError(f"from_hf() needs a causal language model of transformers, not {wrapping}.")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [""])[0]
+
+
 @torch.no_grad()
 def _probe(bridge: Any, name: str) -> bool:
     """Whether blocks return tuples. Refuses a model whose positions see later ones: its numbers would mean nothing."""
@@ -281,14 +325,12 @@ def _probe(bridge: Any, name: str) -> bool:
     return isinstance(outputs[0], tuple)
 
 
-def _hook(site: Site) -> str:
-    return KIND[site.kind].hook.format(site.layer)
+def _as_hook(edit: Edit, size: int) -> Callable[[Tensor, Any], Tensor | None]:
+    """The edit of `[row, pos, component, dim]` as one of what transformer_lens holds there, in whatever shape."""
 
-
-def _as_hook(edit: Edit, kind: Kind) -> Callable[[Tensor, Any], Tensor | None]:
     def hooked(value: Tensor, hook: Any) -> Tensor | None:
-        edited = edit(kind.read(value))
-        return None if edited is None else kind.write(edited)
+        edited = edit(value.reshape(*value.shape[:2], size, -1))
+        return None if edited is None else edited.reshape(value.shape)
 
     return hooked
 

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import DynamicCache
 
-from benchmark.components import KINDS
 from benchmark.engine.kinds import HEAD
 from benchmark.engine.model import Edit, Model, Passes, Site, keeping
 
@@ -150,10 +149,10 @@ def _working(model: Model) -> tuple[str, ...]:
     """The shortcuts that hold, on random tokens and every kind of edit."""
     generator = torch.Generator().manual_seed(0)
     vocabulary = torch.arange(min(64, model.d_vocab), device=model.device)
-    tokens = torch.randint(len(model.unembedding()[0]), (2, 5), generator=generator).to(model.device)
+    tokens = torch.randint(model.d_vocab, (2, 5), generator=generator).to(model.device)
     passes, model.passes = model.passes, Passes()
     try:
-        traced = trace(model, tokens, model.sites(KINDS))
+        traced = trace(model, tokens, model.sites(model.kinds))
         working = [*SHORTCUTS]
         if not _exact(model, traced, vocabulary, working):  # one by one: each on top of those that were found to work
             working = []
@@ -169,7 +168,7 @@ def _exact(model: Model, traced: Trace, vocabulary: Tensor, taking: Collection[s
     rows, prefix = torch.tensor([1, 0], device=model.device), 2
     step = torch.finfo(model.dtype).eps
     tolerance = max(step**0.5, 1e-4)  # of what the edit does
-    for site in model.sites(KINDS):
+    for site in model.sites(model.kinds):
         if site.layer not in (min(1, model.n_layers - 1), model.n_layers // 2, model.n_layers - 1):
             continue
 

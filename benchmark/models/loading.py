@@ -17,6 +17,7 @@ from benchmark.models.litmus import PREFIX, load_litmus
 from benchmark.prompts.tokens import Tokens
 
 
+@torch.inference_mode(mode=False)  # weights made in it can't be differentiated through
 def load_model(
     name: str = DEFAULT,
     *,

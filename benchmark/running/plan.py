@@ -92,6 +92,7 @@ class Plan:
             "tasks": {one.task.name: list(one.pairs.ids) if one.pairs else [] for one in self.behaviours},
             "methods": list(dict.fromkeys(cell.method.label for cell in self.cells)),
             "device": self.model.device.type,
+            "refused": {kind: why for kind, why in self.model.refusals.items() if kind in self.asked.components},
             "chunk": self.chunk._asdict(),
             "cells": [cell.key.digest[:8] for cell in self.cells],
         }
@@ -134,7 +135,11 @@ def make_plan(
     empty = [one for one in found if one.pairs is None]
     if len(empty) == len(found):
         raise BenchmarkError("\n".join(str(one.error) for one in empty) or "No task was asked for.")
-    costs = [method.cost(model, _request(asked)) for method in methods]
+    kinds = tuple(kind for kind in model.kinds if kind in asked.components)
+    if not kinds:
+        model.refuse(asked.components)
+    request = Request(kinds, asked.replacement, asked.direction, asked.seed)
+    costs = [method.cost(model, request) for method in methods]
     if chunk is None:
         longest = max(one.pairs.longest for one in found if one.pairs)
         chunk = choose_chunk(model, longest, budget, gradients=any(cost.backward for cost in costs))
@@ -143,20 +148,17 @@ def make_plan(
             place = (asked.source, asked.rows_of(one.task.name), one.pairs.ids)
             bench.pairs[place], bench.metrics[place] = one.pairs, one.metrics
     cells = [
-        _cell(asked, model, one, method, cost, chunk)
+        _cell(asked, model, one, method, request, cost, chunk)
         for one in found
         for method, cost in zip(methods, costs, strict=True)
     ]
     return Plan(asked, bench, tuple(cells), chunk, tuple(found))
 
 
-def _request(asked: Asked) -> Request:
-    kinds = tuple(kind for kind in KINDS if kind in asked.components)
-    return Request(kinds, asked.replacement, asked.direction, asked.seed)
-
-
-def _cell(asked: Asked, model: Model, found: Behaviour, method: Method, cost: Cost, chunk: Chunk) -> PlannedCell:
-    request, pairs = _request(asked), found.pairs
+def _cell(
+    asked: Asked, model: Model, found: Behaviour, method: Method, request: Request, cost: Cost, chunk: Chunk
+) -> PlannedCell:
+    pairs = found.pairs
     key = CellKey(
         model=ModelKey(model.name, model.digest, model.revision, model.tokens.prepend_bos),
         task=_task_key(asked, found),

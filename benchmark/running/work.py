@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.components import KINDS, MEAN
+from benchmark.components import MEAN
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk
 from benchmark.engine.method import Method
@@ -136,7 +136,9 @@ class Bench:
         key = (work.model, work.task)
         if key not in self.means:
             self.means.clear()  # one task's at a time
-            self.means[key] = mean_activations(self.model(work.model), self.pairs_of(work), KINDS)
+            self.means[key] = mean_activations(
+                self.model(work.model), self.pairs_of(work), self.model(work.model).kinds
+            )
         return self.means[key]
 
 

@@ -1,0 +1,140 @@
+"""What a model is found to be at load: right to the plain loop, or refused with a reason; never believed."""
+
+import copy
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from benchmark import load_method, logit_diff, make_pairs
+from benchmark.engine.model import Model
+from benchmark.errors import BenchmarkError
+from tests.engine.zoo import ZOO, hf_model, outcome
+from tests.tiny import PAIRS, tokenizer
+
+NO_NEURONS = {"neuron": "layer [01] has no single output projection"}
+REFUSED: dict[str, dict[str, str]] = {  # by kind, or the whole model; everything else must be right
+    "latent attention, experts": NO_NEURONS,
+    "experts narrower than the stream": NO_NEURONS,
+    "experts": NO_NEURONS,
+    "experts and a shared one": NO_NEURONS,
+    "experts, qwen3": NO_NEURONS,
+    "experts and sinks": NO_NEURONS,
+    "falcon, new": {"model": "can't take over the architecture FalconForCausalLM"},
+    "linear attention in some layers": {"model": "it has no attn there"},
+    "a state space in some layers": {"model": "it has no attn there"},
+    "a gate behind attention": {"head": "isn't 4 slices, each of which one attention pattern"},
+    "differential attention": {"model": "can't take over the architecture DiffLlamaForCausalLM"},
+}
+
+
+@pytest.mark.parametrize("name", list(ZOO))
+def test_every_layout_is_right_or_refused_with_a_reason(name: str) -> None:
+    found, refused = outcome(ZOO[name]), REFUSED.get(name, {})
+    assert set(found) == ({"model"} if "model" in refused else {"head", "neuron"})
+    for kind, result in found.items():
+        if kind in refused:
+            assert isinstance(result, str)
+            assert re.search(refused[kind], result), result
+        else:
+            assert isinstance(result, float), result
+            assert result < 1e-4
+
+
+def taken_over(reference: Any, **config: Any) -> Model:
+    for key, value in config.items():
+        setattr(reference.config, key, value)
+    return Model.from_hf(reference, tokenizer(), "a model", prepend_bos=False)
+
+
+def test_the_config_is_not_believed() -> None:
+    """Its sizes are changed after the weights were made: what is found stays what the weights are."""
+    reference = hf_model(ZOO["an MLP of 8 widths"])
+    model = taken_over(reference, ffn_dim=99)
+    assert (model.n_layers, model.n_heads, model.d_head, model.d_mlp, model.d_model) == (3, 4, 8, 256, 32)
+
+
+def test_heads_whose_channels_are_shuffled_before_the_projection_are_refused() -> None:
+    reference = hf_model(ZOO["one key for all heads"])
+    order = torch.randperm(32, generator=torch.Generator().manual_seed(0))
+    for layer in reference.model.layers:
+        layer.self_attn.o_proj.register_forward_pre_hook(lambda module, inputs: (inputs[0][..., order],))
+    model = Model.from_hf(reference, tokenizer(), "shuffled", prepend_bos=False)
+    assert "head" in model.refusals
+    assert model.kinds == ("neuron",)
+
+
+def test_neurons_that_are_changed_on_their_way_to_the_projection_are_refused() -> None:
+    reference = hf_model(ZOO["one key for all heads"])
+    reference.model.layers[1].mlp.down_proj.register_forward_pre_hook(lambda module, inputs: (inputs[0].cumsum(-1),))
+    model = Model.from_hf(reference, tokenizer(), "summed", prepend_bos=False)
+    assert "is not what the output projection of layer 1 takes in" in model.refusals["neuron"]
+
+
+def test_layers_of_different_widths_are_refused() -> None:
+    reference = hf_model(ZOO["one key for all heads"])
+    mlp = reference.model.layers[2].mlp
+    for name in ("gate_proj", "up_proj", "down_proj"):
+        part = getattr(mlp, name)
+        weight = part.weight[:40] if name != "down_proj" else part.weight[:, :40]
+        part.weight = nn.Parameter(weight.detach().clone())
+        part.out_features, part.in_features = weight.shape
+    model = Model.from_hf(reference, tokenizer(), "narrowing", prepend_bos=False)
+    assert "different numbers of them (48, 40)" in model.refusals["neuron"]
+    assert model.kinds == ("head",)
+
+
+def test_what_is_refused_says_so_where_it_is_asked_for_and_the_rest_runs() -> None:
+    kept = ZOO["experts"]
+    model = Model.from_hf(hf_model(kept), tokenizer(), "experts", prepend_bos=False)
+    pairs = make_pairs(model, PAIRS[:1], logit_diff)
+    with pytest.raises(BenchmarkError, match="The neurons of model 'experts' can't be scored: layer 0 .* heads can be"):
+        load_method("attribution-patching").scores(model, pairs, ("neuron",))
+    assert set(load_method("attribution-patching").scores(model, pairs)) == {"head"}
+    assert "no neurons: layer 0" in repr(model)
+
+
+def test_one_part_in_train_mode_is_enough_to_refuse(gpt2_with_dropout: Model) -> None:
+    with pytest.raises(BenchmarkError, match="or a part of it is"):
+        gpt2_with_dropout.run(torch.tensor([[1, 2, 3]]))
+
+
+@pytest.fixture
+def gpt2_with_dropout() -> Model:
+    model = Model.from_hf(copy.deepcopy(hf_model(ZOO["an MLP of an odd width"])), tokenizer(), "a", prepend_bos=False)
+    dropouts = [part for part in model.bridge.original_model.modules() if isinstance(part, nn.Dropout)]
+    assert dropouts
+    for part in dropouts:
+        part.train()
+    return model
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("method", ["attribution-patching", "integrated-gradients"])
+def test_gradients_are_taken_whatever_mode_the_caller_is_in(llama: Model, mode: Any, method: str) -> None:
+    pairs = make_pairs(llama, PAIRS[:1], logit_diff)
+    want = load_method(method).scores(llama, pairs)["head"].values
+    with mode():
+        assert torch.equal(load_method(method).scores(llama, pairs)["head"].values, want)
+
+
+def test_a_model_made_in_inference_mode_is_refused() -> None:
+    with torch.inference_mode():
+        reference = hf_model(ZOO["one key for all heads"])
+    with pytest.raises(BenchmarkError, match="load it outside"):
+        Model.from_hf(reference, tokenizer(), "made inside")
+
+
+@pytest.mark.parametrize(
+    ("wrap", "words"),
+    [
+        (lambda model: torch.compile(model), "hand over the model before torch.compile"),
+        (lambda model: nn.DataParallel(model), "not DataParallel"),
+        (lambda model: type("PeftModel", (), {"merge_and_unload": None, "config": model.config})(), "merge_and_unload"),
+    ],
+)
+def test_a_wrapped_model_is_named_as_what_it_is(wrap: Any, words: str) -> None:
+    with pytest.raises(BenchmarkError, match=words):
+        Model.from_hf(wrap(hf_model(ZOO["one key for all heads"])), tokenizer(), "wrapped")
