@@ -90,7 +90,9 @@ def test_what_is_refused_says_so_where_it_is_asked_for_and_the_rest_runs() -> No
     kept = ZOO["experts"]
     model = Model.from_hf(hf_model(kept), tokenizer(), "experts", prepend_bos=False)
     pairs = make_pairs(model, PAIRS[:1], logit_diff)
-    with pytest.raises(BenchmarkError, match="The neurons of model 'experts' can't be scored: layer 0 .* heads can be"):
+    with pytest.raises(
+        BenchmarkError, match=r"The neurons of model 'experts' can't be scored: layer 0 .* heads can be"
+    ):
         load_method("attribution-patching").scores(model, pairs, ("neuron",))
     assert set(load_method("attribution-patching").scores(model, pairs)) == {"head"}
     assert "no neurons: layer 0" in repr(model)

@@ -28,7 +28,8 @@ COMMON = {
 }  # fmt: skip
 GROUPED = {**COMMON, "num_key_value_heads": 2}
 LATENT = {
-    **COMMON, "num_key_value_heads": HEADS, "q_lora_rank": 16, "kv_lora_rank": 16, "qk_rope_head_dim": 4, "v_head_dim": 8, "qk_nope_head_dim": 8,
+    **COMMON, "num_key_value_heads": HEADS, "q_lora_rank": 16, "kv_lora_rank": 16,
+    "qk_rope_head_dim": 4, "v_head_dim": 8, "qk_nope_head_dim": 8,
     "n_group": 1, "topk_group": 1, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16,
 }  # fmt: skip
 NAMED = {"vocab_size": VOCABULARY, "bos_token_id": 1, "eos_token_id": 1, "pad_token_id": 0}
@@ -136,8 +137,8 @@ ZOO = {
         LLAMA[0], "",
     ),
     "a state space in some layers": Kept(
-        "Jamba", {**GROUPED, "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1, "use_mamba_kernels": False},
-        "", "",
+        "Jamba", {**GROUPED, "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1,
+                  "use_mamba_kernels": False}, "", "",
     ),
     "a gate behind attention": Kept(
         "Afmoe", {**GROUPED, "head_dim": 8, "num_experts": 4, "num_dense_layers": 3, "moe_intermediate_size": 16,
