@@ -71,6 +71,7 @@ greater_than = Task(
     name="greater-than",
     title="Greater-than",
     metric=prob_diff,
+    answer_tokens="continuation",
     summary="An event has a first year, and its last year must be greater. The corrupted prompt sets the first year's "
     "last two digits to 01. Where digits are single tokens, the tens digit of the last year is what counts.",
     citation="hanna2023",

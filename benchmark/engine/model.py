@@ -121,11 +121,13 @@ class Model:
         from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
         _refuse_wrapped(hf_model, name)
-        tokens = Tokens(tokenizer, prepend_bos, hf_model.config.model_type)
+        config = hf_model.config
+        rows = len(hf_model.get_input_embeddings().weight)
+        tokens = Tokens(tokenizer, prepend_bos, config.model_type, positions_of(config), rows)
         digest = _weights_digest(hf_model)
         architecture = type(hf_model).__name__
         try:
-            bridge = build_bridge_from_module(hf_model, architecture, hf_config=hf_model.config, model_name=name)
+            bridge = build_bridge_from_module(hf_model, architecture, hf_config=config, model_name=name)
             bridge.eval()
             bridge.requires_grad_(False)
             return cls(bridge, tokens, name, digest, revision, processing)
@@ -302,6 +304,12 @@ def _refuse_wrapped(hf_model: Any, name: str) -> None:
         )
     if not hasattr(hf_model, "config"):
         raise BenchmarkError(f"from_hf() needs a causal language model of transformers, not {wrapping}.")
+
+
+def positions_of(config: Any) -> int | None:
+    """How many positions a model of this config has; None where nothing says it."""
+    found = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
+    return int(found) if isinstance(found, int) and found > 0 else None
 
 
 def _first_line(error: Exception) -> str:

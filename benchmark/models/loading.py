@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from benchmark import packaged
-from benchmark.engine.model import Model
+from benchmark.engine.model import Model, positions_of
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.models import smollm2
 from benchmark.models.catalogue import DEFAULT, POCKET, SMOLLM2, built_in, checkpoints, weights_of
@@ -59,10 +59,11 @@ def load_tokens(name: str = DEFAULT, prepend_bos: bool | None = None, revision: 
     source = _source(name)
     tokenizer = _tokenizer(source, name, revision)
     try:
-        model_type = AutoConfig.from_pretrained(source, revision=revision).model_type
+        config = AutoConfig.from_pretrained(source, revision=revision)
     except (OSError, ValueError):  # a folder with a tokenizer and no model
-        model_type = ""
-    return Tokens(tokenizer, prepend_bos, model_type)
+        return Tokens(tokenizer, prepend_bos)
+    rows = getattr(config, "vocab_size", None)
+    return Tokens(tokenizer, prepend_bos, config.model_type, positions_of(config), rows)
 
 
 def _take_weights(hf_model: Any, file: Path) -> None:

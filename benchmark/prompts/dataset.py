@@ -1,9 +1,11 @@
 """Prompt pairs as text, and the CSV files that hold them: nothing here knows a tokenizer."""
 
+import ast
 import csv
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -34,6 +36,29 @@ class PromptPair:
     cluster: str = ""
     split: str = "evaluation"
     extra: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def chat(
+        cls,
+        clean: str,
+        corrupted: str | Sequence[str] | None,
+        correct: Answer,
+        incorrect: Answer | Sequence[Answer],
+        system: str = "",
+        **fields: Any,
+    ) -> "PromptPair":
+        """A pair of messages to a chat model: each is put into the chat template that its tokenizer brings.
+
+        The answers stand where the model's answer begins, mostly without a space: `"Paris"`. In a CSV file the columns
+        `chat` (yes) and `system` do the same.
+        """
+        extra = {**fields.pop("extra", {}), "chat": "yes", "system": system}
+        return cls(clean, corrupted, correct, incorrect, extra=extra, **fields)
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether the prompts are messages of a user, to be put into the tokenizer's chat template."""
+        return self.extra.get("chat", "").strip().lower() in ("yes", "true", "1")
 
     def candidates(self) -> list[tuple[str | None, tuple[str, ...]]]:
         """Every (corrupted prompt, incorrect answers) of this pair, in order of preference."""
@@ -93,13 +118,15 @@ def read_csv(path: Path) -> list[PromptPair]:
 def write_csv(rows: Iterable[PromptPair]) -> str:
     """The text of a dataset file, the same bytes for the same rows."""
     rows = list(rows)
-    extra = list(rows[0].extra) if rows else []
+    extra = list(dict.fromkeys(name for row in rows for name in row.extra))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([*COLUMNS, *extra])
     for row in rows:
         cells = [_cell(row.clean), _cell(row.corrupted), _cell(row.correct), _cell(row.incorrect)]
-        writer.writerow([row.id, *cells, row.template, row.cluster, row.split, *(row.extra[name] for name in extra)])
+        writer.writerow(
+            [row.id, *cells, row.template, row.cluster, row.split, *(row.extra.get(name, "") for name in extra)]
+        )
     return out.getvalue()
 
 
@@ -136,12 +163,22 @@ def _row(row: dict[str, str], path: Path, line: int) -> PromptPair:
 
 
 def _parsed(cell: str, where: str) -> str | list[Any]:
+    """A list, written as in JSON or in Python, as a list; any other text, such as `[INST] Who ...`, as it stands."""
     if not cell.startswith("["):
         return cell
     try:
         value = json.loads(cell)
-    except json.JSONDecodeError as error:
-        raise BenchmarkError(f"{where}: not a JSON list ({error}).") from error
+    except (json.JSONDecodeError, RecursionError):
+        try:
+            value = None if re.search(r"""["']\s+["']""", cell) else ast.literal_eval(cell)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            value = None
+        if not isinstance(value, list):
+            if re.match(r"""\[\s*["'\[]""", cell):
+                raise BenchmarkError(
+                    f"{where}: {cell[:40]!r} starts like a list and is none of JSON or Python."
+                ) from None
+            return cell
     if not value or not all(isinstance(entry, str) or _is_strings(entry) for entry in value):
         raise BenchmarkError(f"{where}: a list must hold strings, at least one.")
     return list(value)

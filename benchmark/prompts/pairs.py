@@ -4,7 +4,7 @@ import hashlib
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -37,22 +37,40 @@ class TokenPair:
     corrupted: tuple[int, ...] | None
     correct: tuple[int, ...]
     incorrect: tuple[int, ...]
+    cut: tuple[str, ...] = ()  # answers of several tokens, of which the first one stands for all
+
+
+class Dropped(str):
+    """Why a row can't be used; `detail` is what a person needs to see beside the reason."""
+
+    detail: str
+
+    def __new__(cls, reason: str, detail: str = "") -> "Dropped":
+        made = super().__new__(cls, reason)
+        made.detail = detail
+        return made
 
 
 @dataclass(frozen=True)
 class Audit:
-    """How many rows were read, how many survive, and how many fell to each reason."""
+    """How many rows were read, how many survive, and how many fell to each reason.
+
+    `examples` names the rows of each reason, with details. `cut`: in how many surviving rows an answer of several
+    tokens is scored by its first one.
+    """
 
     rows: int
     kept: int
     dropped: dict[str, int]
+    examples: dict[str, tuple[str, ...]] = field(default_factory=dict, compare=False, repr=False)
+    cut: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PairBatch:
     """Pairs of one token length: what a method attributes at once.
 
-    `index` places each pair in the order in which the pairs were drawn; `bos` is 1 where a BOS was prepended.
+    `index` places each pair in the order in which the pairs were drawn; `bos` is how many tokens were put in front.
     """
 
     ids: tuple[str, ...]
@@ -187,11 +205,11 @@ def make_pairs(model: Any, pairs: Sequence[PromptPair], metric: Metric) -> Pairs
     made = []
     for number, row in enumerate(pairs):
         row = replace(row, id=row.id or f"pair-{number}")
-        made.append(tokenise(row, model.tokens))
-        if isinstance(made[-1], str):
-            raise BenchmarkError(f"Pair {row.id!r} can't be used with this model: {made[-1]}.{_lengths(row, model)}")
-    kept = tuple(pair for pair in made if isinstance(pair, TokenPair))
-    return Pairs("by hand", kept, metric, int(model.tokens.prepend_bos), Audit(len(kept), len(kept), {}))
+        outcome = tokenise(row, model.tokens)
+        if isinstance(outcome, Dropped):
+            raise BenchmarkError(f"Pair {row.id!r} can't be used with this model: {outcome}.{outcome.detail}")
+        made.append(outcome)
+    return Pairs("by hand", tuple(made), metric, len(model.tokens.prefix), _all_kept(made))
 
 
 def draw(source: Source, tokens: Tokens, limit: int | None, split: str, seed: int, metric: Metric) -> Pairs:
@@ -203,7 +221,7 @@ def draw(source: Source, tokens: Tokens, limit: int | None, split: str, seed: in
             f"No {split} pair of task {source.name!r} survives the audit under this tokenizer ({reasons}). "
             "`attribution-bench audit` shows the table; use another task, dataset or model."
         )
-    return Pairs(source.name, tuple(kept), metric, int(tokens.prepend_bos), audit, _discovery(source, tokens))
+    return Pairs(source.name, tuple(kept), metric, len(tokens.prefix), audit, _discovery(source, tokens))
 
 
 def named(source: Source, tokens: Tokens, ids: Sequence[str], metric: Metric) -> Pairs:
@@ -211,12 +229,19 @@ def named(source: Source, tokens: Tokens, ids: Sequence[str], metric: Metric) ->
     rows = {row.id: row for row in source.rows}
     made = []
     for name in ids:
-        outcome = tokenise(rows[name], tokens, *source[2:]) if name in rows else "there is no such row"
-        if isinstance(outcome, str):
+        outcome = tokenise(rows[name], tokens, *source[2:]) if name in rows else Dropped("there is no such row")
+        if isinstance(outcome, Dropped):
             raise BenchmarkError(f"Pair {name!r} of task {source.name!r} can't be used: {outcome}.")
         made.append(outcome)
-    audit = Audit(len(made), len(made), {})
-    return Pairs(source.name, tuple(made), metric, int(tokens.prepend_bos), audit, _discovery(source, tokens))
+    return Pairs(source.name, tuple(made), metric, len(tokens.prefix), _all_kept(made), _discovery(source, tokens))
+
+
+def _all_kept(made: Sequence[TokenPair]) -> Audit:
+    return Audit(len(made), len(made), {}, cut=_counted_cuts(made))
+
+
+def _counted_cuts(made: Iterable[TokenPair]) -> dict[str, int]:
+    return dict(Counter(answer for pair in made for answer in pair.cut).most_common())
 
 
 def _discovery(source: Source, tokens: Tokens) -> tuple[TokenPair, ...]:
@@ -231,39 +256,100 @@ def audit(source: Source, tokens: Tokens) -> Audit:
 
 def tokenise(
     row: PromptPair, tokens: Tokens, answer_tokens: AnswerTokens = "first-token", check: Check | None = None
-) -> TokenPair | str:
+) -> TokenPair | Dropped:
     """The pair as tokens, with the first corrupted candidate that fits; or the reason why the first one doesn't."""
     if check and (reason := check(tokens, row)):
-        return reason
+        return Dropped(reason)
     outcomes = (_candidate(row, prompt, wrong, tokens, answer_tokens) for prompt, wrong in row.candidates())
-    first: TokenPair | str = ""
+    first: Dropped | None = None
     for outcome in outcomes:
         if isinstance(outcome, TokenPair):
             return outcome
         first = first or outcome
-    return first
+    return first or Dropped("there is no corrupted candidate")
 
 
 def _candidate(
     row: PromptPair, corrupted: str | None, wrong: tuple[str, ...], tokens: Tokens, answer_tokens: AnswerTokens
-) -> TokenPair | str:
+) -> TokenPair | Dropped:
     prompts = [row.clean] if corrupted is None else [row.clean, corrupted]
-    if any(prompt != prompt.rstrip() for prompt in prompts):
-        return "a prompt ends in a space (put it in front of the answer)"
+    if row.is_chat:
+        chats = [tokens.chat(prompt, row.extra.get("system", "")) for prompt in prompts]
+        prompts = [chat for chat in chats if chat is not None]
+        if len(prompts) < len(chats):
+            return Dropped("the tokenizer has no chat template")
+    elif any(map(tokens.brings_prefix, prompts)):
+        front = tokens.decode(tokens.prefix)
+        return Dropped(f"a prompt starts with {front!r}, which is put in front anyway (leave it out of the text)")
     encoded = [tuple(tokens.encode(prompt)) for prompt in prompts]
-    if not all(tokens.knows(token) for ids in encoded for token in ids[tokens.prepend_bos :]):
-        return "a prompt has words unknown to the tokenizer"
-    if len({len(ids) for ids in encoded}) > 1:
-        return "clean and corrupted differ in length"
-    if len(encoded) == 2 and encoded[0] == encoded[1]:
-        return "clean equals corrupted"
-    correct, incorrect = tokens.answer_sets(answers(row.correct), wrong, answer_tokens)
-    if not correct or not incorrect:
-        return "no answer is left: correct and incorrect share their first tokens"
-    if not all(tokens.knows(token) for token in (*correct, *incorrect)):
-        return "an answer is unknown to the tokenizer"
+    if reason := _unusable(encoded, tokens):
+        return reason
+    sides = _answer_tokens(prompts, (answers(row.correct), wrong), tokens, answer_tokens)
+    if isinstance(sides, Dropped):
+        return sides
+    (correct, incorrect), cut = sides
     chosen = replace(row, corrupted=corrupted, incorrect=wrong)
-    return TokenPair(chosen, encoded[0], encoded[1] if corrupted is not None else None, correct, incorrect)
+    return TokenPair(chosen, encoded[0], encoded[1] if corrupted is not None else None, correct, incorrect, cut)
+
+
+def _unusable(encoded: Sequence[tuple[int, ...]], tokens: Tokens) -> Dropped | None:
+    """Why a model can't take these prompts as they are, or side by side."""
+    own = [token for ids in encoded for token in ids[len(tokens.prefix) :]]
+    if not all(map(tokens.knows, own)):
+        return Dropped("a prompt has words unknown to the tokenizer")
+    if missing := [token for ids in encoded for token in ids if not tokens.has_room_for(token)]:
+        return Dropped(
+            f"a prompt has a token beyond the model's embedding of {tokens.vocabulary} rows",
+            f" {tokens.decode([missing[0]])!r} is token {missing[0]}",
+        )
+    longest = max(map(len, encoded))
+    if tokens.positions is not None and longest > tokens.positions:
+        return Dropped(f"a prompt is longer than the model's {tokens.positions} positions", f" {longest} tokens")
+    if len({len(ids) for ids in encoded}) > 1:
+        return Dropped("clean and corrupted differ in length", _side_by_side(encoded, tokens))
+    if len(encoded) == 2 and encoded[0] == encoded[1]:
+        return Dropped("clean equals corrupted")
+    return None
+
+
+def _answer_tokens(
+    prompts: Sequence[str], sides: tuple[Sequence[str], Sequence[str]], tokens: Tokens, which: AnswerTokens
+) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[str, ...]] | Dropped:
+    """First tokens of the correct and incorrect answers, and the answers that were cut to them.
+
+    A token that would stand in both stands in neither. `one-token` keeps only places where the i-th correct and the
+    i-th incorrect answer are both a single token.
+    """
+    texts = [text for side in sides for text in side]
+    if which == "continuation":
+        found: list[tuple[int, ...] | None] = [tokens.answer(text) for text in texts]
+    else:
+        found = tokens.following(prompts[0], texts)
+        if joined := [text for text, ids in zip(texts, found, strict=True) if ids is None]:
+            return Dropped(
+                "prompt and answer join into other tokens (a space between them belongs in front of the answer)",
+                f" {prompts[0][-12:] + joined[0]!r}",
+            )
+        if prompts[-1][-8:] != prompts[0][-8:] and tokens.following(prompts[-1], texts) != found:
+            return Dropped("an answer has other tokens after the corrupted prompt than after the clean one")
+    forms = [ids or () for ids in found]
+    right, wrong = forms[: len(sides[0])], forms[len(sides[0]) :]
+    if which == "one-token":
+        kept = [pair for pair in zip(right, wrong, strict=True) if all(len(form) == 1 for form in pair)]
+        right, wrong = [pair[0] for pair in kept], [pair[1] for pair in kept]
+    correct, incorrect = ([form[0] for form in side if form] for side in (right, wrong))
+    shared = set(correct) & set(incorrect)
+    correct, incorrect = ([*dict.fromkeys(t for t in side if t not in shared)] for side in (correct, incorrect))
+    if not correct or not incorrect:
+        return Dropped("no answer is left: correct and incorrect share their first tokens")
+    if not all(tokens.knows(token) and tokens.has_room_for(token) for token in (*correct, *incorrect)):
+        return Dropped("an answer is unknown to the tokenizer")
+    cut = [text for text, ids in zip(texts, forms, strict=True) if len(ids) > 1 and ids[0] not in shared]
+    return (tuple(correct), tuple(incorrect)), () if which == "one-token" else tuple(dict.fromkeys(cut))
+
+
+def _side_by_side(encoded: Sequence[Sequence[int]], tokens: Tokens) -> str:
+    return "".join(f"\n  {len(ids)} tokens: {' | '.join(tokens.decode([token]) for token in ids)}" for ids in encoded)
 
 
 def _survivors(
@@ -271,7 +357,7 @@ def _survivors(
 ) -> tuple[list[TokenPair], Audit]:
     kept: list[TokenPair] = []
     seen: set[tuple[object, ...]] = set()
-    dropped: Counter[str] = Counter()
+    dropped: dict[str, list[str]] = {}
     count = 0
     for row in rows:
         if limit is not None and len(kept) == limit:
@@ -279,13 +365,16 @@ def _survivors(
         count += 1
         outcome = tokenise(row, tokens, source.answer_tokens, source.check)
         if isinstance(outcome, TokenPair) and (outcome.clean, outcome.corrupted) in seen:
-            outcome = "the same tokens as an earlier row"
+            outcome = Dropped("the same tokens as an earlier row")
         if isinstance(outcome, TokenPair):
             kept.append(outcome)
             seen.add((outcome.clean, outcome.corrupted))
         else:
-            dropped[outcome] += 1
-    return kept, Audit(count, len(kept), dict(dropped.most_common()))
+            dropped.setdefault(str(outcome), []).append(f"{row.id}{':' * bool(outcome.detail)}{outcome.detail}")
+    ordered = sorted(dropped.items(), key=lambda one: -len(one[1]))
+    counts = {reason: len(named) for reason, named in ordered}
+    examples = {reason: tuple(named) for reason, named in ordered}
+    return kept, Audit(count, len(kept), counts, examples, _counted_cuts(kept))
 
 
 def _shuffled(rows: Sequence[PromptPair], split: str, seed: int) -> list[PromptPair]:
@@ -304,14 +393,3 @@ def _refuse_wrong_types(model: Any, pairs: Any, metric: Any) -> None:
         )
     if not isinstance(metric, Metric):
         raise BenchmarkError(f"metric is {metric!r}; give a Metric, such as `benchmark.logit_diff` or `prob_diff`.")
-
-
-def _lengths(row: PromptPair, model: Any) -> str:
-    """The tokens of both prompts, where that is what a person needs to see."""
-    if not isinstance(row.corrupted, str):
-        return ""
-    shown = [
-        f"\n  {len(ids)} tokens: " + " | ".join(model.tokens.decode([token]) for token in ids)
-        for ids in (model.tokens.encode(row.clean), model.tokens.encode(row.corrupted))
-    ]
-    return "".join(shown) if shown[0] != shown[1] else ""

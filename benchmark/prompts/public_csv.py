@@ -97,7 +97,7 @@ def _decoded(cell: str, where: str, tokens: Tokens) -> Answer:
     except (ValueError, SyntaxError, TypeError) as error:
         raise BenchmarkError(f"{where}: {cell!r} is neither a token id nor a list of them.") from error
     size = len(tokens.tokenizer)
-    words = [tokens.decode([token]) if 0 <= token < size else "" for token in ids]
+    words = [tokens.word(token) if 0 <= token < size else "" for token in ids]
     for token, word in zip(ids, words, strict=True):
         if not word.startswith(" ") or not word[1:2].isalpha():
             shown = f"{word!r}, not the start of a word" if word else "out of its range"

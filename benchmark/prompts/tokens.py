@@ -1,5 +1,6 @@
-"""Text to token ids and back: all that the audit needs of a model, without its weights."""
+"""Text to token ids and back, as the model will see them: all that the audit needs of a model, without its weights."""
 
+import re
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
@@ -7,30 +8,56 @@ from typing import Any, Literal
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.dataset import PromptPair
 
-AnswerTokens = Literal["first-token", "one-token"]
+AnswerTokens = Literal["first-token", "one-token", "continuation"]
 Check = Callable[["Tokens", PromptPair], str | None]  # why a row can't be used under this tokenizer, or None
 Ids = tuple[int, ...]
 
 _NEUTRAL = ","  # no tokenizer in use merges a comma with a word or a digit that follows it
 _BOS_BY_DEFAULT = ("gpt2", "gpt_neox")  # the literature's numbers on GPT-2 and Pythia have a BOS in front
+_WORD_MARKS = ("\u2581", "\u0120")  # how SentencePiece and byte-level tokenizers write the space before a word
 
 
 class Tokens:
-    """A tokenizer together with the decision whether a BOS is prepended.
+    """A tokenizer together with what it puts in front of a prompt, and what its model has room for.
 
-    `prepend_bos=None` means: yes for GPT-2 and Pythia, elsewhere what the tokenizer itself does.
+    `prepend_bos=None` means: what the tokenizer itself puts in front, and for GPT-2 and Pythia a BOS. What a tokenizer
+    puts behind a text (an EOS) is left out: prompts go on. `positions` and `vocabulary` are how many of each the model
+    has, where that is known.
     """
 
-    def __init__(self, tokenizer: Any, prepend_bos: bool | None = None, model_type: str = "") -> None:
-        self.tokenizer = tokenizer
+    def __init__(
+        self,
+        tokenizer: Any,
+        prepend_bos: bool | None = None,
+        model_type: str = "",
+        positions: int | None = None,
+        vocabulary: int | None = None,
+    ) -> None:
+        self.tokenizer, self.positions, self.vocabulary = tokenizer, positions, vocabulary
         self._answers: dict[str, Ids] = {}
-        self._answer_sets: dict[tuple[object, ...], tuple[Ids, Ids]] = {}
-        if prepend_bos is None:
-            plain, special = self._plain("a"), tokenizer("a", add_special_tokens=True)["input_ids"]
-            prepend_bos = model_type in _BOS_BY_DEFAULT or special[: -len(plain)] == [tokenizer.bos_token_id]
-        if prepend_bos and tokenizer.bos_token_id is None:
+        self._tails: dict[tuple[str, tuple[str, ...]], list[Ids | None]] = {}
+        bos = () if tokenizer.bos_token_id is None else (int(tokenizer.bos_token_id),)
+        if prepend_bos and not bos:
             raise BenchmarkError("A BOS is to be prepended, but this tokenizer has none: use --no-prepend-bos.")
-        self.prepend_bos = bool(prepend_bos)
+        own = () if prepend_bos is False else self._own_prefix()
+        wanted = prepend_bos or (prepend_bos is None and model_type in _BOS_BY_DEFAULT)
+        self.prefix: Ids = (*bos, *own) if wanted and not set(bos) & set(own) else own
+
+    def _own_prefix(self) -> Ids:
+        """The tokens that the tokenizer puts in front of any text."""
+        plain, special = self._plain("a"), list(self.tokenizer("a", add_special_tokens=True)["input_ids"])
+        for start in range(len(special) - len(plain) + 1):
+            if special[start : start + len(plain)] == plain:
+                return tuple(special[:start])
+        raise BenchmarkError(
+            f"This tokenizer makes {self.decode(special)!r} of 'a' with its special tokens and {self.decode(plain)!r} "
+            "without: what it puts in front can't be told. Use --no-prepend-bos, or --prepend-bos."
+        )
+
+    @property
+    def prepend_bos(self) -> bool:
+        """Whether anything stands in front of every prompt."""
+        return bool(self.prefix)
 
     @cached_property
     def _after_neutral(self) -> list[int]:
@@ -40,11 +67,53 @@ class Tokens:
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a prompt, with the BOS in front where this model has one."""
-        return [self.tokenizer.bos_token_id] * self.prepend_bos + self._plain(text)
+        """Token ids of a prompt, with the prefix in front that this model has; a text that brings it gets it once."""
+        plain = self._plain(text)
+        return plain if self.starts_with_prefix(plain) else [*self.prefix, *plain]
+
+    def starts_with_prefix(self, plain: Sequence[int]) -> bool:
+        return bool(self.prefix) and tuple(plain[: len(self.prefix)]) == self.prefix
+
+    def brings_prefix(self, text: str) -> bool:
+        """Whether the text itself starts with what is put in front."""
+        return self.starts_with_prefix(self._plain(text))
+
+    def chat(self, message: str, system: str = "") -> str | None:
+        """The message in the tokenizer's own chat template, up to where the answer begins; None where it has none."""
+        if not getattr(self.tokenizer, "chat_template", None):
+            return None
+        messages = [{"role": "system", "content": system}] if system else []
+        messages.append({"role": "user", "content": message})
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+
+    def following(self, prompt: str, answers: Sequence[str]) -> list[Ids | None]:
+        """The tokens of each answer that follow this prompt when both are tokenised together.
+
+        None where the two join into other tokens than the prompt has by itself, or where nothing follows.
+        """
+        before = self._plain(prompt)
+        last_word = str(re.search(r"\s?\S*\s*$", prompt)[0])  # type: ignore[index]
+        for tail in (last_word, last_word.lstrip()):
+            end = self._plain(tail)
+            if len(answers) > 1 and end and before[-len(end) :] == end:
+                found = self._after_tail(tail, tuple(answers))
+                if found[:1] == self._joint(prompt, before, answers[:1]):  # the tail speaks for the whole prompt
+                    return found
+        return self._joint(prompt, before, answers)
+
+    def _joint(self, prompt: str, before: list[int], answers: Sequence[str]) -> list[Ids | None]:
+        joint = self.tokenizer([prompt + answer for answer in answers], add_special_tokens=False)["input_ids"]
+        return [tuple(ids[len(before) :]) or None if ids[: len(before)] == before else None for ids in joint]
+
+    def _after_tail(self, tail: str, answers: tuple[str, ...]) -> list[Ids | None]:
+        """Of many answers to many prompts that end in the same word, found once."""
+        key = (tail, answers)
+        if key not in self._tails:
+            self._tails[key] = self._joint(tail, self._plain(tail), answers)
+        return self._tails[key]
 
     def answer(self, text: str) -> Ids:
-        """Token ids of an answer as it follows a prompt: `" Mary"` or, after the digits of a century, `"45"`."""
+        """Token ids of an answer by itself: `" Mary"` or, after the digits of a century, `"45"`."""
         if text not in self._answers:
             ids = self._plain(_NEUTRAL + text)
             if ids[: len(self._after_neutral)] != self._after_neutral:
@@ -52,29 +121,18 @@ class Tokens:
             self._answers[text] = tuple(ids[len(self._after_neutral) :])
         return self._answers[text]
 
-    def answer_sets(self, right: tuple[str, ...], wrong: tuple[str, ...], which: AnswerTokens) -> tuple[Ids, Ids]:
-        """First tokens of the correct and incorrect answers; a token that would stand in both stands in neither.
-
-        `one-token` keeps only places where the i-th correct and the i-th incorrect answer are both a single token.
-        """
-        key = (right, wrong, which)
-        if key not in self._answer_sets:
-            ids = [[self.answer(text) for text in side] for side in (right, wrong)]
-            if which == "one-token":
-                both = [pair for pair in zip(*ids, strict=True) if all(len(form) == 1 for form in pair)]
-                ids = [[pair[place] for pair in both] for place in (0, 1)]
-            correct, incorrect = ([form[0] for form in side if form] for side in ids)
-            shared = set(correct) & set(incorrect)
-            self._answer_sets[key] = (_distinct(correct, shared), _distinct(incorrect, shared))
-        return self._answer_sets[key]
-
     def decode(self, ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(ids), clean_up_tokenization_spaces=False))
+
+    def word(self, token: int) -> str:
+        """The text of one token, with the space that its marker stands for."""
+        text, piece = self.decode([token]), str(self.tokenizer.convert_ids_to_tokens(token))
+        return f" {text}" if piece.startswith(_WORD_MARKS) and not text.startswith(" ") else text
 
     def knows(self, token: int) -> bool:
         """Whether a token id stands for text of its own rather than for anything unknown."""
         return bool(token != self.tokenizer.unk_token_id)
 
-
-def _distinct(ids: Sequence[int], without: set[int]) -> Ids:
-    return tuple(dict.fromkeys(token for token in ids if token not in without))
+    def has_room_for(self, token: int) -> bool:
+        """Whether the model has an embedding for a token."""
+        return self.vocabulary is None or token < self.vocabulary

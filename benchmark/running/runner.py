@@ -5,7 +5,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -162,13 +162,14 @@ def _about(found: Behaviour, cell: PlannedCell) -> Cell:
     """Which pairs, what the audit dropped, and whether the model does the task at all."""
     if found.pairs is None:
         return Cell(cell.key)
+    audit = found.pairs.audit
     return Cell(
         cell.key,
         pairs=tuple(
             PairFacts(pair.prompt.id, pair.prompt.template, pair.prompt.cluster, len(pair.clean))
             for pair in found.pairs.pairs
         ),
-        audit=AuditCounts(**asdict(found.pairs.audit)),
+        audit=AuditCounts(audit.rows, audit.kept, audit.dropped, audit.cut),
         accuracy=Accuracy(found.right, found.looked_at),
         filter=Filter(found.min_metric, found.left_out),
     )

@@ -123,11 +123,15 @@ class PairFacts:
 
 @dataclass(frozen=True)
 class AuditCounts:
-    """How many rows were looked at, how many became pairs, and how many fell to each reason."""
+    """How many rows were looked at, how many became pairs, and how many fell to each reason.
+
+    `cut`: in how many pairs an answer of several tokens is scored by its first one.
+    """
 
     rows: int
     kept: int
     dropped: dict[str, int] = field(default_factory=dict)
+    cut: Annotated[dict[str, int], unless_empty] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

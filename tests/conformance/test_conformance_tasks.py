@@ -13,6 +13,7 @@ from benchmark.cli import main
 from benchmark.conformance import TASK_CHECKS, task_findings
 from benchmark.conformance.findings import name_of
 from benchmark.engine.model import Model
+from benchmark.prompts import pairs as audit
 from benchmark.prompts.dataset import PromptPair, write_csv
 from benchmark.prompts.metrics import Metric, logit_diff
 from benchmark.prompts.task import Task
@@ -101,7 +102,7 @@ def test_a_good_task_passes_and_what_it_lacks_is_not_asked_of_it(llama: Model) -
 
 def test_an_answer_that_overlaps_with_the_wrong_ones_fails_the_metrics(llama: Model, monkeypatch) -> None:  # type: ignore[no-untyped-def]
     """The audit keeps such tokens out of both sets; were they let in, the metrics' check would say so."""
-    monkeypatch.setattr(type(llama.tokens), "answer_sets", lambda self, right, wrong, which: ((3, 4), (3, 4)))
+    monkeypatch.setattr(audit, "_answer_tokens", lambda *_: (((3, 4), (3, 4)), ()))
     assert outcomes(GOOD, llama)["metrics-tell-right-from-wrong"] == "failed"
 
 

@@ -8,7 +8,7 @@ from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.dataset import PromptPair
 from benchmark.prompts.metrics import logit_diff
-from benchmark.prompts.pairs import TokenPair, make_pairs, tokenise
+from benchmark.prompts.pairs import Dropped, TokenPair, make_pairs, tokenise
 from benchmark.prompts.task import Task
 from benchmark.prompts.tokens import Tokens
 from tests.tiny import PAIRS, tokenizer
@@ -27,7 +27,6 @@ REASONS = {
     "no answer is left: correct and incorrect share their first tokens": replace(GOOD, incorrect=" is"),
     "an answer is unknown to the tokenizer": replace(GOOD, incorrect=" flies"),
     "a prompt has words unknown to the tokenizer": replace(GOOD, clean="the lion near a dog"),
-    "a prompt ends in a space (put it in front of the answer)": replace(GOOD, clean=GOOD.clean + " "),
 }
 
 
@@ -40,14 +39,14 @@ def test_each_reason_to_drop_a_pair(tokens: Tokens, reason: str) -> None:
 def test_answers_that_share_their_first_token_are_no_pair(gpt2_tokens: Tokens) -> None:
     """ " South Africa" and " South Korea" are the same answer to a metric that reads one token."""
     pair = PromptPair("Pretoria, the capital of", "Seoul, the capital of", " South Africa", " South Korea")
-    assert isinstance(tokenise(pair, gpt2_tokens), str)
+    assert isinstance(tokenise(pair, gpt2_tokens), Dropped)
 
 
 def test_a_token_in_both_sets_stands_in_neither(smollm2_tokens: Tokens) -> None:
     """Digits are single tokens: after 17 of 1745, tens digit 4 is right for 46-49 and wrong for 40-45."""
     later, earlier = [f"{y:02d}" for y in range(46, 100)], [f"{y:02d}" for y in range(46)]
     pair = PromptPair("It lasted from 1745 to the year 17", "It lasted from 1701 to the year 17", later, earlier)
-    made = tokenise(pair, smollm2_tokens)
+    made = tokenise(pair, smollm2_tokens, "continuation")
     assert isinstance(made, TokenPair)
     assert [smollm2_tokens.decode([token]) for token in made.correct] == list("56789")
     assert [smollm2_tokens.decode([token]) for token in made.incorrect] == list("0123")
