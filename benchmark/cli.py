@@ -245,13 +245,18 @@ def _describe(plan: Any) -> str:
         if found.pairs is None:
             lines.append(f"  {found.task.name}: {found.error}")
             continue
-        forward, backward = (sum(cell.cost[place] for cell in cells) for place in (0, 1))
-        lines.append(
-            f"  {found.task.name}: {len(found.pairs)} pairs x {len(cells)} methods, "
-            f"at most {forward} forward and {backward} backward passes"
-        )
+        lines.append(f"  {found.task.name}: {len(found.pairs)} pairs x {len(cells)} methods, {_cost(cells)}")
     lines.append(_estimate(plan))
     return "\n".join(lines)
+
+
+def _cost(cells: Sequence[Any]) -> str:
+    """What the cells of a task take at most, and which of their methods don't say."""
+    declared = [cell.cost for cell in cells if cell.cost is not None]
+    silent = ", ".join(cell.method.label for cell in cells if cell.cost is None)
+    forward, backward = (sum(cost[place] for cost in declared) for place in (0, 1))
+    said = f"at most {forward} forward and {backward} backward passes" if declared else ""
+    return "; ".join(filter(None, (said, silent and f"{silent}: cost not declared")))
 
 
 def _estimate(plan: Any) -> str:
@@ -268,7 +273,9 @@ def _estimate(plan: Any) -> str:
         if (pairs := cell.behaviour.pairs) is not None:
             length = sum(len(pair.clean) for pair in pairs.pairs) / len(pairs)
             total += cell.rows * length * token_seconds
-    return f"  {len(plan.cells)} cells, at most about {max(1, round(total / 60))} min if none is stored yet"
+    silent = any(cell.cost is None for cell in plan.cells)
+    beside = ", what is not declared aside," * silent
+    return f"  {len(plan.cells)} cells, at most about {max(1, round(total / 60))} min{beside} if none is stored yet"
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> str:

@@ -148,7 +148,7 @@ def _compute(
         **environment(plan.model),
         **counted,
         seconds=round(time.perf_counter() - started, 3),
-        declared_cost_per_pair=Rows(*(rows // pairs for rows in cell.cost)),
+        declared_cost_per_pair=None if cell.cost is None else Rows(*(rows // pairs for rows in cell.cost)),
         peak_memory_bytes=peak_bytes(plan.model),
         quadrature=cell.method.quadrature,
         seed=plan.asked.seed,

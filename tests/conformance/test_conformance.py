@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 
-from benchmark import ConformanceError, check_method
+from benchmark import ConformanceError, Method, check_method
 from benchmark.cli import main
 from benchmark.conformance import METHOD_CHECKS, named_checks
 from benchmark.conformance.findings import carry_out, name_of
@@ -100,6 +100,17 @@ def test_what_a_method_does_not_claim_is_not_asked_of_it() -> None:
     assert outcomes["neurons-at-their-post-activation"] == "not applicable"
     assert outcomes["works-without-corrupted-prompts"] == "not applicable"
     assert outcomes["exact-on-linear-parallel"] == outcomes["refusals"] == "passed"
+
+
+@dataclass(frozen=True)
+class Silent(AttributionPatching):
+    name: ClassVar[str] = "silent"
+    cost = Method.cost
+
+
+def test_of_a_method_that_declares_no_cost_none_is_asked() -> None:
+    [finding] = check_method(Silent, ["declared-cost"])
+    assert (finding.outcome, finding.reason) == ("not applicable", "it declares no cost (`cost` gives None)")
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)

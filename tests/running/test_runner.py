@@ -332,3 +332,48 @@ def test_a_folder_of_a_newer_version_is_refused_and_left_alone(options: dict, tm
     with pytest.raises(BenchmarkError, match=f"{place} has schema 99, .* a newer version"):
         run(out=tmp_path / "r", **asked)
     assert path.read_bytes() == before
+
+
+SILENT = """
+from dataclasses import dataclass
+from benchmark import AT_ONE, Intervention, Method
+
+
+@dataclass(frozen=True)
+class Silent(Method):
+    name = "silent"
+    summary = "attribution patching that doesn't say what it takes"
+
+    def attribute(self, model, batch, request):
+        run = Intervention(model, batch, request)
+        return run.stacked(run.integrate([run.sites], AT_ONE))
+"""
+
+
+def test_a_method_that_declares_no_cost_is_planned_run_and_reported(
+    options: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "silent.py", tmp_path / "r"
+    file.write_text(SILENT)
+    methods, plugins = ("silent", "attribution-patching"), (*options["plugins"], str(file))
+    asked = options | {"methods": methods, "plugins": plugins, "tasks": ("one",)}
+    plan = prepare(Asked(**asked), out)
+    assert {cell.method.name: cell.cost for cell in plan.cells} == {"silent": None, "attribution-patching": (9, 3)}
+    assert plan.cells[0].rows == 3
+    assert execute(plan, out, say=lambda message: None).failures == []
+    silent, declared = sorted(Results(out).cells, key=lambda cell: cell.identity, reverse=True)
+    assert silent.provenance.declared_cost_per_pair is None
+    assert declared.provenance.declared_cost_per_pair is not None
+    np.testing.assert_array_equal(silent.values("head"), declared.values("head"))
+    model, pairs = plan.model, plan.behaviours[0].pairs
+    scores = plan.cells[0].method.scores(model, pairs, ("head",))["head"]  # chooses its chunk itself
+    np.testing.assert_allclose(scores.values.numpy(), silent.values("head"), atol=1e-6)
+    words = ["run", "--model", str(options["model"]), "--task", "one", "--methods", ",".join(methods), "--dry-run"]
+    assert main([*words, *(word for one in plugins for word in ("--plugin", one)), "--device", "cpu"]) == 0
+    said = capsys.readouterr().err
+    assert "at most 9 forward and 3 backward passes; silent: cost not declared" in said
+    assert "min, what is not declared aside, if none is stored yet" in said
+    assert main(["report", str(out)]) == 0
+    text = (out / "report" / "report.md").read_text()
+    assert "| silent | head, neuron |" in text
+    assert "- + -" not in text
