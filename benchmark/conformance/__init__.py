@@ -59,7 +59,7 @@ from benchmark.engine.method import Method
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.prompts.task import Task
-from benchmark.running.plugins import Registry, discover
+from benchmark.running.plugins import Registry, as_dataclass, discover
 
 METHOD_CHECKS: tuple[Callable[[Trial], None], ...] = (
     right_shapes_on_every_architecture, declared_support, refusals, works_without_corrupted_prompts, declared_cost,
@@ -118,6 +118,7 @@ def named_checks(known: Sequence[Checked], names: Sequence[str]) -> tuple[Checke
 def methods_to_check(method: Method | type[Method] | str, registry: Registry | None = None) -> list[Method]:
     """A method with its options as given; a class, or a name without options, under each of its `variants`."""
     if isinstance(method, Method):
+        as_dataclass(type(method))
         return [method]
     if isinstance(method, str):
         registry = registry or discover()

@@ -104,7 +104,7 @@ def plugin_digest(file: str | Path | None) -> str | None:
 
 def build_method(made: type[Method], options: dict[str, Any]) -> Method:
     """A method with options given as values or as text; an unknown option or a bad value is an error."""
-    known = {option.name: option for option in fields(made)}
+    known = {option.name: option for option in fields(as_dataclass(made))}
     hints = typing.get_type_hints(made)
     for name in options:
         if name not in known:
@@ -113,6 +113,23 @@ def build_method(made: type[Method], options: dict[str, Any]) -> Method:
                 f"Method {made.name!r} has no option {name!r}.{did_you_mean(name, list(known))} It takes {takes}."
             )
     return made(**{name: _parsed(made, known[name], hints[name], value) for name, value in options.items()})
+
+
+def as_dataclass(made: type[Method]) -> type[Method]:
+    """The class, made a frozen dataclass where it is none: its annotated fields are its options."""
+    for one in reversed(made.__mro__):
+        if not issubclass(one, Method) or "__dataclass_fields__" in vars(one):
+            continue
+        if "__init__" in vars(one):
+            raise BenchmarkError(
+                f"Method class {one.__name__} has an `__init__` of its own. Leave it out and write its options as "
+                "fields of the class, such as `steps: int = 8`."
+            )
+        try:
+            dataclass(frozen=True)(one)
+        except (TypeError, ValueError) as error:
+            raise BenchmarkError(f"Method class {one.__name__} can't be made a frozen dataclass: {error}.") from error
+    return made
 
 
 def _parsed(made: type[Method], option: Field[Any], hint: Any, value: Any) -> Any:
@@ -151,7 +168,9 @@ def _modules(plugin_files: Sequence[str | Path]) -> Iterator[types.ModuleType]:
         for entry in sorted(importlib.metadata.entry_points(group=group)):
             try:
                 loaded = entry.load()
-                yield loaded if isinstance(loaded, types.ModuleType) else importlib.import_module(entry.module)
+                module = loaded if isinstance(loaded, types.ModuleType) else importlib.import_module(entry.module)
+                tuple(_methods_in(module))  # where one is refused, that is theirs to mend
+                yield module
             except Exception as error:  # somebody else's package: say so and go on
                 warnings.warn(f"Plugin {entry.name} = {entry.value} is skipped: {error!r}", stacklevel=2)
     for file in plugin_files:
@@ -201,7 +220,7 @@ def _file_module(path: Path) -> types.ModuleType:
             raise
         raise BenchmarkError(f"The plugin {str(path)!r} can't be imported: {type(error).__name__}: {error}") from error
     if not any(True for _ in _tasks_in(module)) and not any(True for _ in _methods_in(module)):
-        raise BenchmarkError(f"The plugin {str(path)!r} defines no Task value and no Method class.")
+        raise BenchmarkError(f"The plugin {str(path)!r} defines no Task value and no Method class with a `name`.")
     return module
 
 
@@ -213,8 +232,8 @@ def _methods_in(module: types.ModuleType) -> Iterator[type[Method]]:
     for value in vars(module).values():
         if not (isinstance(value, type) and issubclass(value, Method)):
             continue
-        if value.__module__ == module.__name__ and "name" in vars(value) and "__dataclass_fields__" in vars(value):
-            yield value
+        if value.__module__ == module.__name__ and "name" in vars(value):
+            yield as_dataclass(value)
 
 
 def _add(taken: dict[str, tuple[Any, str]], name: str, value: Any, source: str, what: str) -> None:

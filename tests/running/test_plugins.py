@@ -3,7 +3,7 @@
 import importlib.metadata
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -68,6 +68,63 @@ def test_a_method_in_a_file_with_postponed_annotations_works(tmp_path: Path) -> 
         "@dataclass(frozen=True)\nclass Mine(Method):\n    name = 'mine'\n    summary = 's'\n    power: float = 1.0\n"
     )
     assert discover([tmp_path / "p.py"]).method("mine:power=2").power == 2.0
+
+
+PLAIN = """
+from benchmark import Method
+
+
+class Shared(Method):
+    power: float = 1.0
+
+
+class Mine(Shared):
+    name = "mine"
+    summary = "no decorator"
+    steps: int = 8
+
+
+class Bare(Method):
+    name = "bare"
+    summary = "no options either"
+"""
+
+
+def test_a_method_class_needs_no_decorator(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(PLAIN)
+    registry = discover([tmp_path / "p.py"])
+    mine = registry.method("mine:steps=3:power=0.5")
+    assert mine.options == {"steps": 3, "power": 0.5}
+    assert mine.label == "mine:power=0.5:steps=3"
+    assert (registry.method("bare").options, registry.method("bare").label) == ({}, "bare")
+    assert mine == registry.method("mine:steps=3:power=0.5") != registry.method("mine")
+    with pytest.raises(FrozenInstanceError):
+        mine.steps = 4
+
+
+class Undecorated(Method):
+    name = "undecorated"
+    steps: int = 8
+
+
+def test_a_class_without_a_decorator_may_be_handed_over_by_itself() -> None:
+    assert build_method(Undecorated, {"steps": "3"}).options == {"steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "    def __init__(self, steps=8):\n        self.steps = steps",
+            "Method class Mine has an `__init__` of its own",
+        ),
+        ("    steps: list = []", "Method class Mine can't be made a frozen dataclass: mutable default"),
+    ],
+)
+def test_a_class_that_can_be_no_dataclass_is_refused_with_the_reason(tmp_path: Path, body: str, message: str) -> None:
+    (tmp_path / "p.py").write_text(f"from benchmark import Method\nclass Mine(Method):\n    name = 'mine'\n{body}\n")
+    with pytest.raises(BenchmarkError, match=message):
+        discover([tmp_path / "p.py"])
 
 
 def test_unknown_names_get_suggestions() -> None:
