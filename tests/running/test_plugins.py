@@ -1,8 +1,10 @@
 """How tasks and methods are found, and what goes wrong when they can't be."""
 
+import hashlib
 import importlib.metadata
 import subprocess
 import sys
+import types
 from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,7 +14,7 @@ import pytest
 from benchmark.engine.method import Method
 from benchmark.errors import BenchmarkError
 from benchmark.models.litmus import LITMUS
-from benchmark.running.plugins import build_method, discover, load_method, load_task
+from benchmark.running.plugins import build_method, discover, load_method, load_task, plugin_digest
 
 TASK = """
 from benchmark import PromptPair, Task, logit_diff
@@ -125,6 +127,82 @@ def test_a_class_that_can_be_no_dataclass_is_refused_with_the_reason(tmp_path: P
     (tmp_path / "p.py").write_text(f"from benchmark import Method\nclass Mine(Method):\n    name = 'mine'\n{body}\n")
     with pytest.raises(BenchmarkError, match=message):
         discover([tmp_path / "p.py"])
+
+
+HELPED = """
+from __future__ import annotations
+from {helper} import Base, POWER
+
+class Mine(Base):
+    name = {name!r}
+    summary = "has a helper"
+    power: float = POWER
+"""
+HELPER = """
+from __future__ import annotations
+from typing import ClassVar, Literal
+from benchmark import Method
+from deeper.constants import POWER
+
+class Base(Method):
+    citation: ClassVar[str] = ""
+    rule: Literal["one", "other"] = "one"
+"""
+
+
+def helped(folder: Path, power: float, name: str) -> Path:
+    """A plugin that imports a sibling file, which imports another one from a folder beside it."""
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "deeper" / "constants.py").write_text(f"POWER = {power}\n")
+    (folder / "helper.py").write_text(HELPER)
+    (folder / "p.py").write_text(HELPED.format(helper="helper", name=name))
+    return folder / "p.py"
+
+
+def test_a_plugin_may_import_a_file_beside_it_and_never_gets_anothers(tmp_path: Path) -> None:
+    plugins = [helped(tmp_path / name, power, name) for name, power in (("first", 2.0), ("second", 3.0))]
+    before, modules = list(sys.path), set(sys.modules)
+    registry = discover(plugins)
+    assert [registry.method(name).options for name in ("first", "second")] == [
+        {"rule": "one", "power": 2.0}, {"rule": "one", "power": 3.0},
+    ]  # fmt: skip
+    assert registry.method("second:rule=other").options["rule"] == "other"
+    assert sys.path == before
+    assert not {"helper", "deeper", "deeper.constants"} & set(sys.modules)
+    assert all(name.startswith("plugin_p_") for name in set(sys.modules) - modules)
+
+
+def test_what_others_have_loaded_under_a_siblings_name_stays_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = types.ModuleType("helper")
+    monkeypatch.setitem(sys.modules, "helper", theirs)
+    assert discover([helped(tmp_path / "a", 2.0, "mine")]).method("mine").options["power"] == 2.0
+    assert sys.modules["helper"] is theirs
+    (tmp_path / "a" / "p.py").write_text("import helper\nraise ValueError('on purpose')\n")
+    with pytest.raises(BenchmarkError, match="on purpose"):
+        discover([tmp_path / "a" / "p.py"])
+    assert sys.modules["helper"] is theirs
+
+
+def test_the_digest_covers_what_a_plugin_imports_from_beside_it(tmp_path: Path) -> None:
+    file = helped(tmp_path / "a", 2.0, "mine")
+    discover([file])
+    before = plugin_digest(file)
+    (tmp_path / "a" / "unused.py").write_text("")
+    discover([file])
+    assert plugin_digest(file) == before
+    (tmp_path / "a" / "deeper" / "constants.py").write_text("POWER = 2.0  # the same value, said at more length\n")
+    discover([file])
+    assert plugin_digest(file) != before
+    discover([helped(tmp_path / "b", 2.0, "mine")])
+    assert plugin_digest(tmp_path / "b" / "p.py") == before
+
+
+def test_the_digest_of_a_plugin_without_siblings_is_that_of_its_bytes(tmp_path: Path) -> None:
+    file = plugin(tmp_path)
+    discover([file])
+    assert plugin_digest(file) == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def test_unknown_names_get_suggestions() -> None:
