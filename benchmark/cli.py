@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(asked: argparse.Namespace) -> int:
     from benchmark.models.catalogue import model_names
 
-    out = Path(asked.out or Path("results") / Path(asked.model).name)
-    return _carry_out(asked, [{"model": model} for model in model_names(asked.model)], out)
+    out = Path(asked.out or Path("results") / ",".join(Path(one).name for one in asked.model))
+    return _carry_out(asked, [{"model": model} for model in model_names(*asked.model)], out)
 
 
 def baselines(asked: argparse.Namespace) -> int:
