@@ -36,6 +36,7 @@ class Method:
     kinds: ClassVar[tuple[str, ...]] = KINDS
     signed: ClassVar[bool] = True
     metric_units: ClassVar[bool] = True  # whether a score is an amount of the metric
+    needs_replacement: ClassVar[bool] = True  # False: the same scores whatever replaces an activation
     reference: ClassVar[bool] = False  # what the other methods are held against
     quadrature: ClassVar[str | None] = None  # of integrals, where there are any
     on_request: ClassVar[bool] = False  # left out of `--methods all`: a second implementation, or one that needs a file
@@ -129,7 +130,8 @@ class Method:
         """
         self._refuse_wrong_types(model, pairs, components)
         self.check(components, replacement, direction)
-        pairs.refuse_replacement(replacement)
+        if self.needs_replacement:
+            pairs.refuse_replacement(replacement)
         request = Request(tuple(components), replacement, direction, seed)
         if means is None:
             means = mean_activations(model, pairs, KINDS) if replacement == MEAN.replacement else {}
