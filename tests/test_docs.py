@@ -4,13 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from benchmark.analysis.comparisons import agreement_table, compared
 from benchmark.arguments import parser
 from benchmark.cli import main
 from benchmark.running.plugins import discover
 from benchmark.store.folder import Results
-from tests.tiny import PAIRS
+from tests.tiny import PAIRS, tokenizer
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -85,6 +87,27 @@ def test_the_method_that_replaces_nothing_passes_its_checks_and_runs_beside_the_
     assert {"activation-patching", "attribution-patching"} <= set(
         beside[beside.method_b == "gradient-x-activation"].method_a
     )
+
+
+@pytest.mark.usefixtures("without_report")
+def test_the_method_that_reads_patterns_and_weights_passes_its_checks_and_runs(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin, task, out = tmp_path / "mine.py", tiny_task(tmp_path / "task.py"), tmp_path / "r"
+    plugin.write_text(example("add_a_method.md", 2))
+    assert main(["check", "method", "looks-back", "--plugin", str(plugin)]) == 0
+    assert ", 0 failed, " in capsys.readouterr().out
+    asked = ["run", "--model", str(folder), "--task", "tiny", "--plugin", str(plugin), "--plugin", task]
+    asked += ["--device", "cpu"]
+    assert main([*asked, "--out", str(out), "--methods", "random,looks-back", "--components", "head"]) == 0
+    scores = Results(out).scores("tiny", "looks-back", "head")
+    hf = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager")
+    tokens = [tokenizer()(pair.clean, return_tensors="pt")["input_ids"] for pair in PAIRS]
+    patterns = [torch.stack(hf(ids, output_attentions=True).attentions)[:, 0, :, -1, -1] for ids in tokens]
+    outputs = torch.stack([layer.self_attn.o_proj.weight for layer in hf.model.layers])
+    sizes = outputs.unflatten(2, (scores.shape[2], -1)).norm(dim=(1, 3))
+    wanted = ((1 - torch.stack(patterns).mean(0)) * sizes).detach().numpy()
+    assert abs(scores.mean(0) - wanted).max() < 1e-4 * wanted.max()
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *(f"docs/{path.name}" for path in DOCS.glob("*.md"))])
