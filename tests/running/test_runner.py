@@ -223,6 +223,51 @@ def test_a_damaged_cell_is_named_and_computed_again(options: dict, tmp_path: Pat
     assert arrays(out) == before
 
 
+HOLDER = """
+import sys
+from pathlib import Path
+from benchmark.store.folder import alone_in
+
+with alone_in(Path(sys.argv[1]), print):
+    print("held", flush=True)
+    input()
+"""
+
+
+def test_a_run_waits_for_another_one_that_writes_into_the_folder(options: dict, tmp_path: Path) -> None:
+    out, said = tmp_path / "r", list[str]()
+    plan = prepare(Asked(**options | {"methods": ("random",)}), out)
+    out.mkdir()
+    words = [sys.executable, "-c", HOLDER, str(out)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+
+        def end_the_other(message: str) -> None:
+            said.append(message)
+            assert not (out / "run.json").exists()
+            holder.communicate("\n")
+
+        results = execute(plan, out, end_the_other)
+    assert said == [f"Another run is writing into {out}; waiting for it ..."]
+    assert len(results.cells) == 2
+    assert execute(plan, out, said.append).cells
+    assert said[1:] == [f"2 of 2 cells are stored already in {out}."]
+    assert (out / ".lock" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_that_cannot_be_locked_is_written_all_the_same(
+    options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("No locks available")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    out, said = tmp_path / "r", list[str]()
+    assert len(execute(prepare(Asked(**options | {"methods": ("random",)}), out), out, said.append).cells) == 2
+    assert said == [f"{out} can't be locked (No locks available): start no other run there before this one has ended."]
+
+
 def test_a_failed_cell_stops_no_other_and_is_tried_again(options: dict, tmp_path: Path, plugin: str) -> None:
     asked = {**options, "methods": ("broken", "random"), "tasks": ("one", "empty")}
     results = run(out=tmp_path / "r", **asked)
