@@ -258,10 +258,16 @@ def test_entry_points_are_found_and_a_broken_one_is_skipped_with_a_warning(
     found = [
         importlib.metadata.EntryPoint("good", "packaged_tasks", group),
         importlib.metadata.EntryPoint("bad", "not_installed_anywhere", group),
+        importlib.metadata.EntryPoint("unfit", "packaged_unfit", group),
     ]
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found if group.endswith("tasks") else [])
-    with pytest.warns(UserWarning, match="Plugin bad = not_installed_anywhere is skipped"):
+    unfit = "from benchmark import Method\nclass Mine(Method):\n    name = 'mine'\n    steps: list = []\n"
+    (tmp_path / "packaged_unfit.py").write_text(unfit)
+    with pytest.warns(UserWarning, match="is skipped") as warned:
         assert "from-a-package" in discover().tasks
+    said = [str(warning.message) for warning in warned]
+    assert any(line.startswith("Plugin bad = not_installed_anywhere is skipped") for line in said)
+    assert any(line.startswith("Plugin unfit = packaged_unfit is skipped") for line in said)
 
 
 @pytest.mark.parametrize("name", ["tasks", "methods", "reports"])
