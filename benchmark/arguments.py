@@ -11,11 +11,21 @@ from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
 
 USER_ERROR = 2
 BASELINE_PAIRS, BASELINE_STEPS, LITMUS_PAIRS = 64, 64, 16
+_SEVERAL = "with commas, or by giving the option several times"
 Command = Callable[[argparse.Namespace], int]
 
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+class _AddUp(argparse.Action):
+    """A list option: the first use takes the place of the default, each further one adds what it names beside."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option: str | None = None) -> None:
+        named = getattr(namespace, self.dest)
+        before = () if named is self.default else named
+        setattr(namespace, self.dest, (*before, *(value for value in values if value not in before)))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -46,15 +56,20 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
                            help="a Python file with a task or a method; may be given several times")  # fmt: skip
         return added
 
-    def model_options(added: argparse.ArgumentParser) -> None:
-        text = "built-in name, local folder or Hugging Face id; for `run` also several, with commas [%(default)s]"
-        added.add_argument("--model", default=DEFAULT, help=text)
+    def model_options(added: argparse.ArgumentParser, several: bool = False) -> None:
+        text = "built-in name, local folder or Hugging Face id"
+        if several:
+            text += f"; several {_SEVERAL} [{DEFAULT}]"
+            added.add_argument("--model", type=lambda text: (text,), action=_AddUp, default=(DEFAULT,), help=text)
+        else:
+            added.add_argument("--model", default=DEFAULT, help=f"{text} [%(default)s]")
         added.add_argument("--revision", help="revision of a Hugging Face id")
         bos = "put a BOS before every prompt [on for GPT-2 and Pythia, else as the tokenizer does]"
         added.add_argument("--prepend-bos", action=argparse.BooleanOptionalAction, help=bos)
 
     def task_options(added: argparse.ArgumentParser) -> None:
-        added.add_argument("--tasks", "--task", type=_names, default=("all",), help="names, separated by commas [all]")
+        text = f"names, {_SEVERAL} [all]"
+        added.add_argument("--tasks", "--task", type=_names, action=_AddUp, default=("all",), help=text)
 
     def report_options(added: argparse.ArgumentParser) -> None:
         text = "how many components are a top [a twentieth, at least 5]"
@@ -62,7 +77,8 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
     def run_options(added: argparse.ArgumentParser, kinds: tuple[str, ...], pairs: int, out: str) -> None:
         put = added.add_argument
-        put("--components", type=_names, default=kinds, help=f"{', '.join(KINDS)}, or several [{','.join(kinds)}]")
+        text = f"{', '.join(KINDS)}, or several [{','.join(kinds)}]"
+        put("--components", type=_names, action=_AddUp, default=kinds, help=text)
         put("--pairs", type=int, default=pairs, help="pairs a task [%(default)s]")
         put("--metric", default="default", help="default (the task's own), logit_diff or prob_diff")
         put("--split", default="evaluation", help="evaluation or discovery [%(default)s]")
@@ -76,9 +92,9 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         report_options(added)
 
     a = command("run", "score every component by every method on every task, and write the report")
-    model_options(a)
+    model_options(a, several=True)
     task_options(a)
-    a.add_argument("--methods", type=_names, default=("all",),
+    a.add_argument("--methods", type=_names, action=_AddUp, default=("all",),
                    help="such as activation-patching,integrated-gradients:steps=32:path=joint [all]")  # fmt: skip
     replacements, directions = (", ".join(words) for words in (REPLACEMENTS, DIRECTIONS))
     a.add_argument("--replacement", default=COUNTERFACTUAL.replacement, help=f"{replacements} [%(default)s]")
@@ -96,14 +112,17 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
     a = command("litmus", "try the methods on planted models, of which it is known what matters")
     a.add_argument("litmus", nargs="*", metavar="NAME", help="such as or-gate or saturation [all]")
-    a.add_argument("--methods", type=_names, default=("all",), help="as for `run` [all, in all their variants]")
+    text = "as for `run` [all, in all their variants]"
+    a.add_argument("--methods", type=_names, action=_AddUp, default=("all",), help=text)
     run_options(a, KINDS, LITMUS_PAIRS, "results/litmus")
 
     a = command("check", "does a method or a task do what it claims? Run it on models whose answer is known")
     a.add_argument("what", choices=("method", "task"))
     text = "a task (under --model), or a method in all its variants, or one such as integrated-gradients:steps=32"
     a.add_argument("name", metavar="NAME", help=text)
-    a.add_argument("--only", type=_names, default=(), metavar="CHECK", help="checks by name, with commas [all]")
+    a.add_argument(
+        "--only", type=_names, action=_AddUp, default=(), metavar="CHECK", help="checks by name, with commas [all]"
+    )
     model_options(a)
 
     a = command("report", "write the report of a results folder again, without a model")

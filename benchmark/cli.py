@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(asked: argparse.Namespace) -> int:
     from benchmark.models.catalogue import model_names
 
-    out = Path(asked.out or Path("results") / Path(asked.model).name)
-    return _carry_out(asked, [{"model": model} for model in model_names(asked.model)], out)
+    out = Path(asked.out or Path("results") / ",".join(Path(one).name for one in asked.model))
+    return _carry_out(asked, [{"model": model} for model in model_names(*asked.model)], out)
 
 
 def baselines(asked: argparse.Namespace) -> int:
@@ -92,8 +92,7 @@ def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: 
 
     `brief`: many small plans, which go by as one bar and aren't described.
     """
-    from tqdm import tqdm
-
+    from benchmark.progress import bar
     from benchmark.running.plan import Asked
     from benchmark.running.runner import execute, prepare
 
@@ -101,13 +100,15 @@ def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: 
     given: dict[str, Any] = {name: value for name, value in vars(asked).items() if name in names}
     started = time.perf_counter()
     hashes: list[str] = []
-    for changes in tqdm(plans, unit="plan", disable=None if brief else True):
-        plan = prepare(Asked(**given | {"plugins": tuple(asked.plugins)} | changes), out)
-        if asked.dry_run or not brief:
-            _say(_describe(plan))
-        hashes += plan.resolved()["cells"]
-        if not asked.dry_run:
-            results = execute(plan, out, _say, asked.force, asked.debug, brief)
+    with bar(len(plans), "plans", unit="plan", quick=0.0, hidden=not brief) as shown:
+        for changes in plans:
+            plan = prepare(Asked(**given | {"plugins": tuple(asked.plugins)} | changes), out)
+            if asked.dry_run or not brief:
+                _say(_describe(plan))
+            hashes += plan.resolved()["cells"]
+            if not asked.dry_run:
+                results = execute(plan, out, _say, asked.force, asked.debug, brief)
+            shown.advance()
     if asked.dry_run:
         return 0
     seconds = time.perf_counter() - started
@@ -126,6 +127,7 @@ def check(asked: argparse.Namespace) -> int:
 
     from benchmark import conformance
     from benchmark.models.loading import load_model
+    from benchmark.progress import bar
     from benchmark.running.plugins import discover
 
     if asked.what == "method" and asked.model != DEFAULT:
@@ -143,13 +145,13 @@ def check(asked: argparse.Namespace) -> int:
         model = load_model(asked.model, device="cpu", prepend_bos=asked.prepend_bos, revision=asked.revision)
         streams, each = {task.name: conformance.task_findings(task, model, promises)}, len(promises)
     outcomes: list[str] = []
-    with tqdm(total=each * len(streams), unit="check", leave=False, disable=None) as bar:
+    with bar(each * len(streams), "checks", unit="check", quick=0.0, leave=False) as shown:
         for name, findings in streams.items():
             tqdm.write(name)
             for finding in findings:
                 tqdm.write(f"  {finding}")
                 outcomes.append(finding.outcome)
-                bar.update()
+                shown.advance()
     counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in ("passed", "failed", "not applicable"))
     print(f"{counts} in {time.perf_counter() - started:.0f} s.")
     return CHECK_FAILED if "failed" in outcomes else 0
@@ -168,8 +170,7 @@ def report(asked: argparse.Namespace) -> int:
 
 def _write_report(results: Any, out: Path, top_k: int | None, shown: Any) -> None:
     """Write the report of all results under a progress bar, and print the table of those to be `shown`."""
-    from tqdm import tqdm
-
+    from benchmark.progress import bar
     from benchmark.running.plugins import refuse_shadow
 
     refuse_shadow("reports")
@@ -177,8 +178,13 @@ def _write_report(results: Any, out: Path, top_k: int | None, shown: Any) -> Non
     from reports.report import write_report
     from reports.terminal import terminal_summary
 
-    with tqdm(desc="report", unit="part", disable=None) as bar:
-        written = write_report(results, out, top_k, progress=lambda part: bar.set_postfix_str(part) or bar.update())
+    with bar(None, "report", unit="part", quick=0.0) as drawn:
+
+        def tell(part: str) -> None:
+            drawn.describe(f"report, {part}")
+            drawn.advance()
+
+        written = write_report(results, out, top_k, progress=tell)
     words = (terminal_summary(shown, top_k), summary(shown, top_k), f"Report: {written}")
     print("\n\n".join(filter(None, words)))
 
@@ -245,13 +251,18 @@ def _describe(plan: Any) -> str:
         if found.pairs is None:
             lines.append(f"  {found.task.name}: {found.error}")
             continue
-        forward, backward = (sum(cell.cost[place] for cell in cells) for place in (0, 1))
-        lines.append(
-            f"  {found.task.name}: {len(found.pairs)} pairs x {len(cells)} methods, "
-            f"at most {forward} forward and {backward} backward passes"
-        )
+        lines.append(f"  {found.task.name}: {len(found.pairs)} pairs x {len(cells)} methods, {_cost(cells)}")
     lines.append(_estimate(plan))
     return "\n".join(lines)
+
+
+def _cost(cells: Sequence[Any]) -> str:
+    """What the cells of a task take at most, and which of their methods don't say."""
+    declared = [cell.cost for cell in cells if cell.cost is not None]
+    silent = ", ".join(cell.method.label for cell in cells if cell.cost is None)
+    forward, backward = (sum(cost[place] for cost in declared) for place in (0, 1))
+    said = f"at most {forward} forward and {backward} backward passes" if declared else ""
+    return "; ".join(filter(None, (said, silent and f"{silent}: cost not declared")))
 
 
 def _estimate(plan: Any) -> str:
@@ -268,7 +279,9 @@ def _estimate(plan: Any) -> str:
         if (pairs := cell.behaviour.pairs) is not None:
             length = sum(len(pair.clean) for pair in pairs.pairs) / len(pairs)
             total += cell.rows * length * token_seconds
-    return f"  {len(plan.cells)} cells, at most about {max(1, round(total / 60))} min if none is stored yet"
+    silent = any(cell.cost is None for cell in plan.cells)
+    beside = ", what is not declared aside," * silent
+    return f"  {len(plan.cells)} cells, at most about {max(1, round(total / 60))} min{beside} if none is stored yet"
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> str:

@@ -20,6 +20,7 @@ class RandomScores(Method):
     name: ClassVar[str] = "random"
     summary: ClassVar[str] = "standard normal scores fixed by the seed: a floor"
     metric_units: ClassVar[bool] = False
+    needs_replacement: ClassVar[bool] = False
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         return {

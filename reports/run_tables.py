@@ -144,6 +144,11 @@ def sampled(methods: list[Scored]) -> str:
     return "".join(lines)
 
 
+def _declared(forward: float | None, backward: float | None) -> str:
+    """Forward + backward rows; a dash where the method declares none."""
+    return "-" if pd.isna(forward) else f"{number(forward, '.0f')} + {number(backward, '.0f')}"
+
+
 def cost_table(section: Section, stem: str) -> Table:
     """What each cell took, and how far its scores are from complete where that is claimed."""
     rows = []
@@ -171,7 +176,7 @@ def cost_table(section: Section, stem: str) -> Table:
             "components": row.kinds,
             "forward rows": number(row.forward, ".0f"),
             "backward rows": number(row.backward, ".0f"),
-            "declared a pair": " + ".join(number(n, ".0f") for n in (row.declared_forward, row.declared_backward)),
+            "declared a pair": _declared(row.declared_forward, row.declared_backward),
             "seconds": number(row.seconds, ".1f"),
             "process peak so far, MB": number(None if pd.isna(row.peak_bytes) else row.peak_bytes / 1e6, ".0f"),
             "completeness error, mean": number(row.completeness_mean, ".2g"),

@@ -11,6 +11,7 @@ import torch
 from benchmark.conformance.declarations import (
     declared_cost,
     declared_support,
+    no_replacement_has_a_say,
     refusals,
     works_without_corrupted_prompts,
 )
@@ -59,10 +60,11 @@ from benchmark.engine.method import Method
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.prompts.task import Task
-from benchmark.running.plugins import Registry, discover
+from benchmark.running.plugins import Registry, as_dataclass, discover
 
 METHOD_CHECKS: tuple[Callable[[Trial], None], ...] = (
-    right_shapes_on_every_architecture, declared_support, refusals, works_without_corrupted_prompts, declared_cost,
+    right_shapes_on_every_architecture, declared_support, refusals, works_without_corrupted_prompts,
+    no_replacement_has_a_say, declared_cost,
     deterministic_under_a_seed, independent_of_batching, independent_of_the_kinds_asked_for,
     independent_of_earlier_calls, left_as_found, metric_left_as_it_is,
     zero_where_nothing_changes, sign_convention, signs_as_declared, exact_on_linear_parallel, exact_if_a_reference,
@@ -118,6 +120,7 @@ def named_checks(known: Sequence[Checked], names: Sequence[str]) -> tuple[Checke
 def methods_to_check(method: Method | type[Method] | str, registry: Registry | None = None) -> list[Method]:
     """A method with its options as given; a class, or a name without options, under each of its `variants`."""
     if isinstance(method, Method):
+        as_dataclass(type(method))
         return [method]
     if isinstance(method, str):
         registry = registry or discover()

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 from torch import Tensor, nn
 
@@ -54,10 +55,10 @@ def refusals(trial: Trial) -> None:
             asked[f"{way}, which is not declared,"] = partial(trial.scores, model, pairs, way)
     for kind in (*(kind for kind in KINDS if kind not in able.kinds), "layer"):
         asked[f"component kind {kind!r}"] = partial(trial.scores, model, pairs, kinds=(kind,))
-    if COUNTERFACTUAL in trial.ways:
+    if COUNTERFACTUAL in trial.ways and able.needs_replacement:
         bare = tiny_pairs(model, _BARE)
         asked["counterfactual for pairs without corrupted prompts"] = partial(trial.scores, model, bare, COUNTERFACTUAL)
-    if MEAN in trial.ways:
+    if MEAN in trial.ways and able.needs_replacement:
         asked["mean without discovery rows"] = partial(trial.scores, model, replace(pairs, discovery=()), MEAN)
     for what, call in asked.items():
         try:
@@ -88,14 +89,39 @@ def works_without_corrupted_prompts(trial: Trial) -> None:
             )
 
 
+def no_replacement_has_a_say(trial: Trial) -> None:
+    """Where none is claimed to, scores are the same with any replacement, and without corrupted prompts."""
+    if trial.method.needs_replacement:
+        raise NotApplicable("it needs a replacement (needs_replacement = True)")
+    model, pairs = tiny(count=2)
+    bare = replace(pairs, pairs=tiny_pairs(model, _BARE).pairs)
+    for direction in dict.fromkeys(way.direction for way in trial.ways):
+        ways = [way for way in trial.ways if way.direction == direction]
+        found = {str(way): trial.values(model, pairs, way) for way in ways}
+        if direction == "noising":  # denoising runs the corrupted prompts
+            found |= {f"{way} and no corrupted prompt": trial.values(model, bare, way) for way in ways}
+        (one, first), *others = found.items()
+        for (other, second), kind in product(others, trial.kinds):
+            moved = difference(first[kind], second[kind])
+            expect(
+                moved <= allowed(PROMISE, first[kind]),
+                f"{kind} scores move by {moved:.1e} from {one} to {other}",
+                "the same scores",
+                "needs_replacement = False is not true",
+            )
+
+
 def declared_cost(trial: Trial) -> None:
     """`cost` is what a pair takes at most, as seen at the unembedding, whoever runs it."""
     model, pairs = tiny(count=1)
-    for way in trial.ways:
+    asked = {way: Request(trial.kinds, way.replacement, way.direction) for way in trial.ways}
+    costs = {way: cost for way in asked if (cost := trial.method.cost(model, asked[way])) is not None}
+    if not costs:
+        raise NotApplicable("it declares no cost (`cost` gives None)")
+    for way, declared in costs.items():
         means = mean_activations(model, pairs, KINDS) if way == MEAN else {}  # shared by all methods
         known = metrics(model, pairs)  # so are these
         rows = rows_through(model, partial(trial.scores, model, pairs, way, means=means, known=known))
-        declared = trial.method.cost(model, Request(trial.kinds, way.replacement, way.direction))
         for what, most in declared._asdict().items():
             expect(
                 rows[what] <= most,

@@ -30,6 +30,7 @@ _ON, _OFF = {"on": 1.0}, {"one": 1.0, "on": -1.0}
 
 def exact_on_linear_parallel(trial: Trial) -> None:
     """Where the model is linear and no component feeds another, every score is the component's exact effect."""
+    trial.needs_a_replacement()
     trial.needs_amounts()
     litmus = load_litmus("linear-parallel")
     model, pairs = planted(litmus, 2)
@@ -47,6 +48,7 @@ def exact_on_linear_parallel(trial: Trial) -> None:
 
 def exact_if_a_reference(trial: Trial) -> None:
     """What the others are held against is exact activation patching, on models that bend too."""
+    trial.needs_a_replacement()
     if not trial.method.reference:
         raise NotApplicable("it claims no exactness (reference = False)")
     for architecture, ways in (("gpt2", trial.ways), ("gemma2", trial.ways[:1])):
@@ -61,6 +63,7 @@ def exact_if_a_reference(trial: Trial) -> None:
 
 def neurons_at_their_post_activation(trial: Trial) -> None:
     """A neuron's difference and its gradient are both taken after its nonlinearity."""
+    trial.needs_a_replacement()
     trial.needs_amounts()
     trial.needs("neuron")
     switched = replace(
@@ -111,6 +114,7 @@ def nothing_where_nothing_is_written(trial: Trial) -> None:
 
 def denoising_is_noising_exchanged(trial: Trial) -> None:
     """Denoising is noising with clean and corrupted prompts exchanged, and the sign turned."""
+    trial.needs_a_replacement()
     trial.needs_amounts(signed=False)
     if not {COUNTERFACTUAL, DENOISING} <= set(trial.ways):
         raise NotApplicable("it doesn't do both directions")
@@ -130,6 +134,7 @@ def denoising_is_noising_exchanged(trial: Trial) -> None:
 
 def paths_through_later_heads(trial: Trial) -> None:
     """What a head does through the attention of later ones counts, from every position."""
+    trial.needs_a_replacement()
     trial.needs_amounts()
     trial.needs("head")
     # head 0.0 takes 1 from the answer, and gives it 3 by what it writes at the position before the last one
@@ -149,6 +154,7 @@ def paths_through_later_heads(trial: Trial) -> None:
 
 def sign_convention(trial: Trial) -> None:
     """Positive: the component's clean activation pushes the metric towards the clean answer, in both directions."""
+    trial.needs_a_replacement()
     trial.needs_amounts()
     trial.needs("head")
     model, pairs = planted(load_litmus("inhibition"), 2)

@@ -32,6 +32,7 @@ COMPLETE = 0.01  # of the total, or of a metric of 1
 
 def zero_where_nothing_changes(trial: Trial) -> None:
     """A component whose activation never changes scores exactly 0, and a prepended BOS never changes."""
+    trial.needs_a_replacement()
     trial.needs_amounts(signed=False)
     model, pairs, still = _still_parts()
     for way in trial.ways:
@@ -62,6 +63,7 @@ def signs_as_declared(trial: Trial) -> None:
 
 def completeness(trial: Trial) -> None:
     """Where `totals` claims a sum of scores, it is the patch of all of them at once, and they sum to it."""
+    trial.needs_a_replacement()
     for architecture in ("gpt2", "llama"):
         model, pairs = tiny(architecture, 1)
         for way in trial.ways:

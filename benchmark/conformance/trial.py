@@ -81,6 +81,11 @@ class Trial:
         if signed and not self.method.signed:
             raise NotApplicable("its scores have no signs (signed = False)")
 
+    def needs_a_replacement(self) -> None:
+        """For checks of what a component does as against what replaces it."""
+        if not self.method.needs_replacement:
+            raise NotApplicable("no replacement has a say in its scores (needs_replacement = False)")
+
     def needs(self, kind: str) -> None:
         if kind not in self.kinds:
             raise NotApplicable(f"it scores no {kind}s (kinds = {self.kinds})")

@@ -84,6 +84,10 @@ class Intervention:
 
     `live[site]` and `replacement[site]` are `[pair, pos, component, dim]`: the activations on the base prompt and what
     m = 0 puts there. A prepended BOS keeps its live activation.
+
+    Both may be changed before a run, with one trap: under a counterfactual replacement, positions before the pairs'
+    first difference are taken from the unpatched run and not computed again, so that a change of `replacement` there
+    has no effect. Set `prefix = 0` to have every position computed.
     """
 
     @classmethod

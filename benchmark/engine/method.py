@@ -14,7 +14,7 @@ from benchmark.components import COUNTERFACTUAL, DENOISING, DIRECTIONS, KINDS, M
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk, fitting_chunk, smaller, within_memory
 from benchmark.engine.model import Model, Site
-from benchmark.engine.request import Cost, Design, Request
+from benchmark.engine.request import Cost, Design, Request, may_go_backward
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
 from benchmark.progress import bar
@@ -36,6 +36,7 @@ class Method:
     kinds: ClassVar[tuple[str, ...]] = KINDS
     signed: ClassVar[bool] = True
     metric_units: ClassVar[bool] = True  # whether a score is an amount of the metric
+    needs_replacement: ClassVar[bool] = True  # False: the same scores whatever replaces an activation
     reference: ClassVar[bool] = False  # what the other methods are held against
     quadrature: ClassVar[str | None] = None  # of integrals, where there are any
     on_request: ClassVar[bool] = False  # left out of `--methods all`: a second implementation, or one that needs a file
@@ -46,16 +47,18 @@ class Method:
         """Scores by kind, `[pair, layer, index]`, for at least the kinds asked for; NaN where not measured."""
         raise NotImplementedError
 
-    def cost(self, model: Model, request: Request) -> Cost:
-        """Forward and backward rows that one pair takes, at most."""
-        raise NotImplementedError
+    def cost(self, model: Model, request: Request) -> Cost | None:
+        """Forward and backward rows that one pair takes, at most; None: not declared."""
+        return None
 
     def work(self, model: Model, batch: PairBatch, request: Request) -> float:
         """What a batch takes, in whole rows: the length of its progress bar.
 
-        By default the cost. Without gradients of weights, a backward takes about as long as a forward.
+        By default the cost, or one row a pair where none is declared. Without gradients of weights, a backward takes
+        about as long as a forward.
         """
-        return float(sum(self.cost(model, request)) * len(batch))
+        cost = self.cost(model, request)
+        return float(len(batch) if cost is None else sum(cost) * len(batch))
 
     def design(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Design]:
         """Which components of every kind asked for are measured, the same for all pairs. By default all are."""
@@ -132,12 +135,13 @@ class Method:
         components = tuple(kind for kind in model.kinds if kind in self.kinds) if components is None else components
         model.refuse(components)
         self.check(components, replacement, direction)
-        pairs.refuse_replacement(replacement)
+        if self.needs_replacement:
+            pairs.refuse_replacement(replacement)
         request = Request(tuple(components), replacement, direction, seed)
         if means is None:
             means = mean_activations(model, pairs, model.kinds) if replacement == MEAN.replacement else {}
         if chunk is None:
-            chunk = fitting_chunk(model, pairs.longest, gradients=self.cost(model, request).backward > 0)
+            chunk = fitting_chunk(model, pairs.longest, gradients=may_go_backward(self.cost(model, request)))
         if progress is None:
             length = sum(self.work(model, batch, request) for batch in pairs.batches())
             with bar(length, f"{pairs.task} x {self.label}", "pass") as shown:

@@ -61,3 +61,8 @@ class Cost(NamedTuple):
 
     forward: int
     backward: int
+
+
+def may_go_backward(cost: Cost | None) -> bool:
+    """Whether gradients must be reckoned with: they are where nothing is declared."""
+    return cost is None or cost.backward > 0

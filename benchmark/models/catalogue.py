@@ -35,9 +35,21 @@ def weights_of(checkpoint: str) -> Path:
     return file if file.is_file() else packaged.POCKET / "model" / "model.safetensors"
 
 
-def model_names(asked: str) -> list[str]:
-    """The models of `--model`: one, several separated by commas, or all checkpoints by `pocket@all`."""
-    names = [name.strip() for name in asked.split(",") if name.strip()]
-    if not names:
+def model_names(*asked: str) -> list[str]:
+    """The models of every `--model`, each once: one, several separated by commas, or all checkpoints by `pocket@all`.
+
+    What names a folder is one model, whatever commas stand in it.
+    """
+    names = [name for one in asked for name in ([one] if _is_folder(one) else one.split(","))]
+    stripped = [name.strip() for name in names if name.strip()]
+    if not stripped:
         raise BenchmarkError("--model names no model.")
-    return [one for name in names for one in (checkpoints() if name == f"{POCKET}@all" else [name])]
+    return list(dict.fromkeys(one for name in stripped for one in _expanded(name)))
+
+
+def _is_folder(name: str) -> bool:
+    return bool(name.strip()) and Path(name).expanduser().is_dir()
+
+
+def _expanded(name: str) -> list[str]:
+    return checkpoints() if name == f"{POCKET}@all" else [name]

@@ -15,7 +15,7 @@ def litmus_plans(registry: Registry, names: Sequence[str], methods: Sequence[str
     `names` may be empty: all. `methods` may be `("all",)`: every method that needn't be asked for, with all its
     variants.
     """
-    tried = [load_litmus(name) for name in names] or list(LITMUS.values())
+    tried = [load_litmus(name) for name in dict.fromkeys(names)] or list(LITMUS.values())
     specs = registry.variants() if tuple(methods) == ("all",) else list(methods)
     plans = []
     for litmus in tried:

@@ -10,7 +10,7 @@ from benchmark.engine.means import discovery_digest
 from benchmark.engine.memory import Chunk, choose_chunk, free_bytes, parse_bytes
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
-from benchmark.engine.request import Cost, Request
+from benchmark.engine.request import Cost, Request, may_go_backward
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
 from benchmark.prompts.metrics import METRICS
@@ -59,15 +59,16 @@ class Asked:
 class PlannedCell:
     """One method identity on one task's pairs: its key, what the model does there, and the work that is to be done.
 
-    `work` is None where the task has no pairs; `behaviour.error` says why. `cost` is that of all pairs, at most; `rows`
-    are whole rows, forward and backward: the cell's share of the progress bar.
+    `work` is None where the task has no pairs; `behaviour.error` says why. `cost` is that of all pairs, at most, and
+    None where the method declares none; `rows` are whole rows, forward and backward: the cell's share of the progress
+    bar.
     """
 
     key: CellKey
     method: Method
     behaviour: Behaviour
     work: Work | None
-    cost: Cost
+    cost: Cost | None
     rows: float
 
 
@@ -142,7 +143,7 @@ def make_plan(
     costs = [method.cost(model, request) for method in methods]
     if chunk is None:
         longest = max(one.pairs.longest for one in found if one.pairs)
-        chunk = choose_chunk(model, longest, budget, gradients=any(cost.backward for cost in costs))
+        chunk = choose_chunk(model, longest, budget, gradients=any(map(may_go_backward, costs)))
     for one in found:
         if one.pairs is not None:
             place = (asked.source, asked.rows_of(one.task.name), one.pairs.ids)
@@ -156,7 +157,7 @@ def make_plan(
 
 
 def _cell(
-    asked: Asked, model: Model, found: Behaviour, method: Method, request: Request, cost: Cost, chunk: Chunk
+    asked: Asked, model: Model, found: Behaviour, method: Method, request: Request, cost: Cost | None, chunk: Chunk
 ) -> PlannedCell:
     pairs = found.pairs
     key = CellKey(
@@ -187,7 +188,8 @@ def _cell(
         plugins=asked.plugins,
     )
     rows = sum(method.work(model, batch, request) for batch in pairs.batches())
-    return PlannedCell(key, method, found, work, Cost(*(one * len(pairs) for one in cost)), rows)
+    of_all = None if cost is None else Cost(*(one * len(pairs) for one in cost))
+    return PlannedCell(key, method, found, work, of_all, rows)
 
 
 def _task_key(asked: Asked, found: Behaviour) -> TaskKey:

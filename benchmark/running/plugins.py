@@ -11,6 +11,7 @@ import typing
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import Field, dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.models.litmus import LITMUS
 from benchmark.packaged import ROOT
 from benchmark.prompts.task import Task
+from benchmark.running.siblings import siblings_of
+
+_SIBLINGS = "__siblings__"  # in a plugin's module: the files beside it that it imported
 
 
 @dataclass(frozen=True)
@@ -95,17 +99,25 @@ def load_method(name: str, **options: Any) -> Method:
 
 
 def plugin_digest(file: str | Path | None) -> str | None:
-    """sha256 of a plugin's source, so that editing it makes new cells; None for the project's own."""
+    """sha256 of a plugin's source, and of the files beside it that it imports, so that editing them makes new cells.
+
+    None for the project's own.
+    """
     root = ROOT.resolve()
     if file is None or Path(file).resolve().parent in (root / "tasks", root / "methods"):
         return None
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+    digest = hashlib.sha256(Path(file).read_bytes())
+    loaded = sys.modules.get(_module_name(Path(file)))
+    for sibling in sorted(vars(loaded)[_SIBLINGS]) if loaded else ():
+        place = sibling.relative_to(Path(file).resolve().parent).as_posix()
+        digest.update(f"\n{place} {hashlib.sha256(sibling.read_bytes()).hexdigest()}".encode())
+    return digest.hexdigest()
 
 
 def build_method(made: type[Method], options: dict[str, Any]) -> Method:
     """A method with options given as values or as text; an unknown option or a bad value is an error."""
-    known = {option.name: option for option in fields(made)}
-    hints = typing.get_type_hints(made)
+    known = {option.name: option for option in fields(as_dataclass(made))}
+    hints = _hints(made)  # type: ignore[arg-type]  # mypy takes the class for an instance, whose hash is another
     for name in options:
         if name not in known:
             takes = ", ".join(f"{f.name}={f.default}" for f in known.values()) or "no options"
@@ -113,6 +125,29 @@ def build_method(made: type[Method], options: dict[str, Any]) -> Method:
                 f"Method {made.name!r} has no option {name!r}.{did_you_mean(name, list(known))} It takes {takes}."
             )
     return made(**{name: _parsed(made, known[name], hints[name], value) for name, value in options.items()})
+
+
+@lru_cache
+def _hints(made: type[Method]) -> dict[str, Any]:
+    """Types of the options. Kept, because what a sibling file names is out of reach once its plugin is imported."""
+    return typing.get_type_hints(made)
+
+
+def as_dataclass(made: type[Method]) -> type[Method]:
+    """The class, made a frozen dataclass where it is none: its annotated fields are its options."""
+    for one in reversed(made.__mro__):
+        if not issubclass(one, Method) or "__dataclass_fields__" in vars(one):
+            continue
+        if "__init__" in vars(one):
+            raise BenchmarkError(
+                f"Method class {one.__name__} has an `__init__` of its own. Leave it out and write its options as "
+                "fields of the class, such as `steps: int = 8`."
+            )
+        try:
+            dataclass(frozen=True)(one)
+        except (TypeError, ValueError) as error:
+            raise BenchmarkError(f"Method class {one.__name__} can't be made a frozen dataclass: {error}.") from error
+    return made
 
 
 def _parsed(made: type[Method], option: Field[Any], hint: Any, value: Any) -> Any:
@@ -151,7 +186,9 @@ def _modules(plugin_files: Sequence[str | Path]) -> Iterator[types.ModuleType]:
         for entry in sorted(importlib.metadata.entry_points(group=group)):
             try:
                 loaded = entry.load()
-                yield loaded if isinstance(loaded, types.ModuleType) else importlib.import_module(entry.module)
+                module = loaded if isinstance(loaded, types.ModuleType) else importlib.import_module(entry.module)
+                tuple(_methods_in(module))  # where one is refused, that is theirs to mend
+                yield module
             except Exception as error:  # somebody else's package: say so and go on
                 warnings.warn(f"Plugin {entry.name} = {entry.value} is skipped: {error!r}", stacklevel=2)
     for file in plugin_files:
@@ -187,22 +224,29 @@ def _folder_modules(package: str) -> Iterator[types.ModuleType]:
 def _file_module(path: Path) -> types.ModuleType:
     if not path.is_file():
         raise BenchmarkError(f"There is no plugin file {str(path)!r}.")
-    unique = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
-    spec = importlib.util.spec_from_file_location(f"plugin_{path.stem}_{unique}", path.resolve())
+    spec = importlib.util.spec_from_file_location(_module_name(path), path.resolve())
     if spec is None or spec.loader is None:
         raise BenchmarkError(f"The plugin {str(path)!r} is no Python file: give one that ends in .py.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up
     try:
-        spec.loader.exec_module(module)
+        with siblings_of(path) as siblings:
+            spec.loader.exec_module(module)
+            methods = {method.name: _hints(method) for method in _methods_in(module)}  # type: ignore[arg-type]
+        vars(module)[_SIBLINGS] = tuple(siblings)
     except Exception as error:
         del sys.modules[spec.name]
         if isinstance(error, BenchmarkError):
             raise
         raise BenchmarkError(f"The plugin {str(path)!r} can't be imported: {type(error).__name__}: {error}") from error
-    if not any(True for _ in _tasks_in(module)) and not any(True for _ in _methods_in(module)):
-        raise BenchmarkError(f"The plugin {str(path)!r} defines no Task value and no Method class.")
+    if not methods and not any(True for _ in _tasks_in(module)):
+        raise BenchmarkError(f"The plugin {str(path)!r} defines no Task value and no Method class with a `name`.")
     return module
+
+
+def _module_name(plugin: Path) -> str:
+    """A plugin's name among all modules: two files of one name don't meet."""
+    return f"plugin_{plugin.stem}_{hashlib.sha256(str(plugin.resolve()).encode()).hexdigest()[:8]}"
 
 
 def _tasks_in(module: types.ModuleType) -> Iterator[Task]:
@@ -213,8 +257,8 @@ def _methods_in(module: types.ModuleType) -> Iterator[type[Method]]:
     for value in vars(module).values():
         if not (isinstance(value, type) and issubclass(value, Method)):
             continue
-        if value.__module__ == module.__name__ and "name" in vars(value) and "__dataclass_fields__" in vars(value):
-            yield value
+        if value.__module__ == module.__name__ and "name" in vars(value):
+            yield as_dataclass(value)
 
 
 def _add(taken: dict[str, tuple[Any, str]], name: str, value: Any, source: str, what: str) -> None:

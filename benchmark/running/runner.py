@@ -21,7 +21,7 @@ from benchmark.running.plan import Asked, Plan, PlannedCell, chosen_methods, mak
 from benchmark.running.provenance import environment
 from benchmark.running.work import Bench, computed
 from benchmark.store.cell import Accuracy, AuditCounts, Cell, Filter, PairFacts, Provenance, Rows
-from benchmark.store.folder import DamagedCell, Results, cell_folder, read_cell, record_run, write_cell
+from benchmark.store.folder import DamagedCell, Results, alone_in, cell_folder, read_cell, record_run, write_cell
 
 Say = Callable[[str], None]
 
@@ -87,7 +87,8 @@ def prepare(asked: Asked, out: Path) -> Plan:
 def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = False, brief: bool = False) -> Results:
     """Compute the cells that aren't stored yet (all of them with `force`).
 
-    With a progress bar over the whole plan and word of what is stored, unless `brief`: it is one of many.
+    With a progress bar over the whole plan and word of what is stored, unless `brief`: it is one of many. Where another
+    run is writing into the folder, it is waited for.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -95,7 +96,14 @@ def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = 
         raise BenchmarkError(
             f"The output folder {out} can't be made ({error.strerror}). Give another: --out FOLDER."
         ) from error
-    record_run(out, {"asked": plan.asked.as_json(), "resolved": plan.resolved()})
+    with alone_in(out, say):
+        record_run(out, {"asked": plan.asked.as_json(), "resolved": plan.resolved()})
+        _compute_all(plan, out, say, force, debug, brief)
+    return Results(out)
+
+
+def _compute_all(plan: Plan, out: Path, say: Say, force: bool, debug: bool, brief: bool) -> None:
+    """Compute and store what isn't stored, cell by cell."""
     todo = [cell for cell in plan.cells if force or not _stored(out, cell, say)]
     if len(todo) < len(plan.cells) and not brief:
         say(f"{len(plan.cells) - len(todo)} of {len(plan.cells)} cells are stored already in {out}.")
@@ -114,7 +122,6 @@ def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = 
 
             chunk = _compute(plan, cell, chunk, out, say, advance, debug)
             advance(left)
-    return Results(out)
 
 
 def _compute(
@@ -148,7 +155,7 @@ def _compute(
         **environment(plan.model),
         **counted,
         seconds=round(time.perf_counter() - started, 3),
-        declared_cost_per_pair=Rows(*(rows // pairs for rows in cell.cost)),
+        declared_cost_per_pair=None if cell.cost is None else Rows(*(rows // pairs for rows in cell.cost)),
         peak_memory_bytes=peak_bytes(plan.model),
         quadrature=cell.method.quadrature,
         seed=plan.asked.seed,

@@ -5,12 +5,14 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 from jaxtyping import Float
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -21,6 +23,7 @@ from benchmark.store.cell import Cell, CellKey, axes_of, pack, refuse_misshapen,
 
 SCHEMA = 2
 _SCORES, _CELL, _RUN = "scores.safetensors", "cell.json", "run.json"
+_LOCK = ".lock"
 
 
 class DamagedCell(BenchmarkError):
@@ -103,6 +106,29 @@ class Results:
         stored = sorted({f"{cell.task} x {' '.join(cell.identity)}" for cell in self.cells})
         hint = did_you_mean(f"{task} x {' '.join(asked)}", stored)
         raise BenchmarkError(f"{self.folder} holds no {component} scores for {task} x {' '.join(asked)}.{hint}")
+
+
+@contextmanager
+def alone_in(results: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep other runs out of an existing folder; where one is at work there, say so and wait for it.
+
+    The lock ends with the process, however that ends. Its own folder tells git to leave it out.
+    """
+    place = results / _LOCK
+    lock = FileLock(place / "lock")
+    try:
+        place.mkdir(exist_ok=True)
+        (place / ".gitignore").write_text("*\n")
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"Another run is writing into {results}; waiting for it ...")
+        lock.acquire()
+    except (OSError, NotImplementedError) as error:  # file systems without locks
+        say(f"{results} can't be locked ({error}): start no other run there before this one has ended.")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def cell_folder(results: Path, key: CellKey) -> Path:

@@ -456,6 +456,24 @@ class GroupsMixedUp(AttributionPatching):
         return scores
 
 
+@dataclass(frozen=True)
+class NeedsItAfterAll(AttributionPatching):
+    name: ClassVar[str] = "needs-a-replacement-after-all"
+    needs_replacement: ClassVar[bool] = False
+    replacements: ClassVar[tuple[str, ...]] = ("zero", "mean")
+
+
+@dataclass(frozen=True)
+class LooksAtTheCorruptedPrompt(AttributionPatching):
+    name: ClassVar[str] = "looks-at-the-corrupted-prompt"
+    needs_replacement: ClassVar[bool] = False
+    replacements: ClassVar[tuple[str, ...]] = ("counterfactual",)
+
+    def attribute(self, model: Model, batch: PairBatch, request: Request) -> Scored:
+        asked = request if batch.corrupted is not None else replace(request, replacement="zero")
+        return super().attribute(model, batch, asked)
+
+
 class Broken(NamedTuple):
     """A method, its mistake, and the checks that must fail on it."""
 
@@ -503,6 +521,9 @@ BROKEN: Mapping[str, Broken] = {
         (AxesExchanged, "[pair, index, layer]", "right-shapes-on-every-architecture"),
         (BosMoves, "the BOS replaced by zero too", "zero-where-nothing-changes"),
         (CorruptedUnderZero, "needs the corrupted prompt under zero", "works-without-corrupted-prompts"),
+        (NeedsItAfterAll, "attribution patching with needs_replacement = False", "no-replacement-has-a-say"),
+        (LooksAtTheCorruptedPrompt, "the corrupted prompt used with needs_replacement = False",
+         "no-replacement-has-a-say"),
         (MetricOfItsOwn, "always logit_diff, whatever the task's metric", "scores-scale-with-the-metric"),
         (DirectionIgnored, "noising whatever the direction", "denoising-is-noising-exchanged"),
         (GroupsMixedUp, "query heads repeated in the wrong order", "nothing-where-nothing-is-written"),

@@ -7,9 +7,9 @@ from typing import ClassVar
 import pytest
 import torch
 
-from benchmark import ConformanceError, check_method
+from benchmark import ConformanceError, Method, check_method
 from benchmark.cli import main
-from benchmark.conformance import METHOD_CHECKS, named_checks
+from benchmark.conformance import METHOD_CHECKS, methods_to_check, named_checks
 from benchmark.conformance.findings import carry_out, name_of
 from benchmark.conformance.trial import WAYS, Trial, obvious_effects, planted, tiny, variants_of
 from benchmark.errors import BenchmarkError
@@ -64,6 +64,26 @@ def test_a_method_may_be_given_by_class_instance_or_name() -> None:
     ]
 
 
+class Undecorated(RandomScores):
+    name = "undecorated"
+    variants = ("shift=1.0",)
+    shift: float = 0.0
+
+
+def test_a_class_without_a_decorator_is_checked_with_its_options() -> None:
+    assert [method.options for method in methods_to_check(Undecorated)] == [{"shift": 1.0}]
+
+
+class AlsoUndecorated(RandomScores):
+    name = "also-undecorated"
+    shift: float = 0.0
+
+
+def test_so_is_an_instance_of_one() -> None:
+    [method] = methods_to_check(AlsoUndecorated())
+    assert method.options == {"shift": 0.0}
+
+
 def test_all_checks_are_carried_out_unless_some_are_named() -> None:
     assert named_checks(METHOD_CHECKS, ()) == METHOD_CHECKS
     with pytest.raises(BenchmarkError, match=r"no check 'refusal'[.] Did you mean 'refusals'"):
@@ -71,8 +91,6 @@ def test_all_checks_are_carried_out_unless_some_are_named() -> None:
 
 
 def test_a_name_with_options_stands_for_these_and_one_without_for_all_variants() -> None:
-    from benchmark.conformance import methods_to_check
-
     assert [method.label for method in methods_to_check("integrated-gradients:steps=2")] == [
         "integrated-gradients:steps=2"
     ]
@@ -100,6 +118,17 @@ def test_what_a_method_does_not_claim_is_not_asked_of_it() -> None:
     assert outcomes["neurons-at-their-post-activation"] == "not applicable"
     assert outcomes["works-without-corrupted-prompts"] == "not applicable"
     assert outcomes["exact-on-linear-parallel"] == outcomes["refusals"] == "passed"
+
+
+@dataclass(frozen=True)
+class Silent(AttributionPatching):
+    name: ClassVar[str] = "silent"
+    cost = Method.cost
+
+
+def test_of_a_method_that_declares_no_cost_none_is_asked() -> None:
+    [finding] = check_method(Silent, ["declared-cost"])
+    assert (finding.outcome, finding.reason) == ("not applicable", "it declares no cost (`cost` gives None)")
 
 
 @pytest.mark.parametrize("way", WAYS, ids=str)

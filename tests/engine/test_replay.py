@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from benchmark.engine import replay
+from benchmark.engine.intervention import AT_ONE, Intervention
 from benchmark.engine.model import KINDS, Model, Site
 from benchmark.engine.replay import SHORTCUTS, resume, shortcuts, trace
+from benchmark.engine.request import Request
 from benchmark.prompts.metrics import Metric, logit_diff, prob_diff
 from benchmark.running.plugins import load_method
 from tests.tiny import PAIRS, linear_model, tiny_model, tiny_pairs
@@ -170,3 +172,21 @@ def test_trying_shortcuts_sees_lost_edits_in_every_precision(
 
     monkeypatch.setattr(replay, "resume", without_edits)
     assert shortcuts(tiny_model("llama", dtype=dtype)) == ()
+
+
+def test_a_replacement_changed_before_the_first_difference_counts_only_where_every_position_is_computed() -> None:
+    model = tiny_model("llama")
+    batch = next(batch for batch in tiny_pairs(model).batches() if batch.first_difference > 0)
+    request = Request(("head",))
+
+    def scored(shift: float, prefix: int | None = None) -> torch.Tensor:
+        run = Intervention(model, batch, request)
+        if prefix is not None:
+            run.prefix = prefix
+        for site in run.sites:
+            run.replacement[site][:, : batch.first_difference] += shift
+        return run.stacked(run.integrate([run.sites], AT_ONE))["head"]
+
+    torch.testing.assert_close(scored(1.0), scored(0.0))
+    assert (scored(1.0, prefix=0) - scored(0.0)).abs().max() > 1e-3
+    torch.testing.assert_close(scored(0.0, prefix=0), scored(0.0))

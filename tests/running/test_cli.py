@@ -1,16 +1,21 @@
 """What a person at the keyboard sees: exit codes, messages, tables. Nothing ends in a traceback."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from benchmark.arguments import parser
 from benchmark.cli import main
+from benchmark.models.catalogue import checkpoints, model_names
 from benchmark.prompts.dataset import write_csv
 from benchmark.prompts.tokens import Tokens
 from benchmark.store.folder import Results
 from tests.tiny import PAIRS
 
+COMMANDS = ("run", "baselines", "litmus", "check", "report", "list", "audit", "generate")
+NOTHING = dict.fromkeys(COMMANDS, lambda asked: 0)
 HOUSE = "from benchmark import PromptPair, Task, logit_diff\n"
 
 
@@ -68,6 +73,56 @@ def test_several_models_share_a_folder(plugin: str, tmp_path: Path, capsys: pyte
     assert "4 cells in" in capsys.readouterr().out
     assert main(["run", "--model", ","]) == 2
     assert "--model names no model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ([], ("all",)),
+        (["--tasks", "ioi,sva"], ("ioi", "sva")),
+        (["--tasks", "ioi,sva", "--task", "hypernymy"], ("ioi", "sva", "hypernymy")),
+        (["--tasks", "ioi,sva", "--tasks", "sva,hypernymy"], ("ioi", "sva", "hypernymy")),
+    ],
+)
+def test_a_list_option_given_twice_adds_up(given: list[str], found: tuple[str, ...]) -> None:
+    assert parser(NOTHING).parse_args(["run", *given]).tasks == found
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "found"),
+    [
+        (["run", "--methods", "random", "--methods", "random,external:file=a.csv"], "methods",
+         ("random", "external:file=a.csv")),
+        (["run", "--components", "neuron", "--components", "head"], "components", ("neuron", "head")),
+        (["litmus", "--methods", "random", "--methods", "activation-patching"], "methods",
+         ("random", "activation-patching")),
+        (["check", "task", "ioi", "--only", "a", "--only", "b"], "only", ("a", "b")),
+        (["run", "--model", "pocket,gpt2", "--model", "./mine"], "model", ("pocket,gpt2", "./mine")),
+        (["audit", "--model", "gpt2"], "model", "gpt2"),
+    ],
+)  # fmt: skip
+def test_so_do_the_others(words: list[str], name: str, found: object) -> None:
+    assert getattr(parser(NOTHING).parse_args(words), name) == found
+
+
+def test_models_are_named_by_commas_or_one_by_one_and_each_is_run_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "llama,tiny").mkdir()
+    assert model_names("pocket, gpt2") == ["pocket", "gpt2"]
+    assert model_names("pocket,gpt2", "pocket", "./mine") == ["pocket", "gpt2", "./mine"]
+    assert model_names("llama,tiny", "./llama,tiny", str(tmp_path / "llama,tiny"), "llama,big") == [
+        "llama,tiny", "./llama,tiny", str(tmp_path / "llama,tiny"), "llama", "big",
+    ]  # fmt: skip
+    assert model_names("pocket@all", "pocket@step-0") == checkpoints()
+
+
+@pytest.mark.usefixtures("without_report")
+def test_a_model_folder_with_a_comma_runs(folder: Path, plugin: str, tmp_path: Path) -> None:
+    model = shutil.copytree(folder, tmp_path / "llama,tiny")
+    assert main([*words(model, plugin, tmp_path / "r", pairs="2"), "--model", str(folder)]) == 0
+    assert {cell.model for cell in Results(tmp_path / "r").cells} == {"llama,tiny", folder.name}
 
 
 def test_dry_run_shows_plan_and_cost_and_writes_nothing(

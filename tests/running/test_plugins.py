@@ -1,9 +1,11 @@
 """How tasks and methods are found, and what goes wrong when they can't be."""
 
+import hashlib
 import importlib.metadata
 import subprocess
 import sys
-from dataclasses import dataclass
+import types
+from dataclasses import FrozenInstanceError, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +14,7 @@ import pytest
 from benchmark.engine.method import Method
 from benchmark.errors import BenchmarkError
 from benchmark.models.litmus import LITMUS
-from benchmark.running.plugins import build_method, discover, load_method, load_task
+from benchmark.running.plugins import build_method, discover, load_method, load_task, plugin_digest
 
 TASK = """
 from benchmark import PromptPair, Task, logit_diff
@@ -70,6 +72,139 @@ def test_a_method_in_a_file_with_postponed_annotations_works(tmp_path: Path) -> 
     assert discover([tmp_path / "p.py"]).method("mine:power=2").power == 2.0
 
 
+PLAIN = """
+from benchmark import Method
+
+
+class Shared(Method):
+    power: float = 1.0
+
+
+class Mine(Shared):
+    name = "mine"
+    summary = "no decorator"
+    steps: int = 8
+
+
+class Bare(Method):
+    name = "bare"
+    summary = "no options either"
+"""
+
+
+def test_a_method_class_needs_no_decorator(tmp_path: Path) -> None:
+    (tmp_path / "p.py").write_text(PLAIN)
+    registry = discover([tmp_path / "p.py"])
+    mine = registry.method("mine:steps=3:power=0.5")
+    assert mine.options == {"steps": 3, "power": 0.5}
+    assert mine.label == "mine:power=0.5:steps=3"
+    assert (registry.method("bare").options, registry.method("bare").label) == ({}, "bare")
+    assert mine == registry.method("mine:steps=3:power=0.5") != registry.method("mine")
+    with pytest.raises(FrozenInstanceError):
+        mine.steps = 4
+
+
+class Undecorated(Method):
+    name = "undecorated"
+    steps: int = 8
+
+
+def test_a_class_without_a_decorator_may_be_handed_over_by_itself() -> None:
+    assert build_method(Undecorated, {"steps": "3"}).options == {"steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "    def __init__(self, steps=8):\n        self.steps = steps",
+            "Method class Mine has an `__init__` of its own",
+        ),
+        ("    steps: list = []", "Method class Mine can't be made a frozen dataclass: mutable default"),
+    ],
+)
+def test_a_class_that_can_be_no_dataclass_is_refused_with_the_reason(tmp_path: Path, body: str, message: str) -> None:
+    (tmp_path / "p.py").write_text(f"from benchmark import Method\nclass Mine(Method):\n    name = 'mine'\n{body}\n")
+    with pytest.raises(BenchmarkError, match=message):
+        discover([tmp_path / "p.py"])
+
+
+HELPED = """
+from __future__ import annotations
+from {helper} import Base, POWER
+
+class Mine(Base):
+    name = {name!r}
+    summary = "has a helper"
+    power: float = POWER
+"""
+HELPER = """
+from __future__ import annotations
+from typing import ClassVar, Literal
+from benchmark import Method
+from deeper.constants import POWER
+
+class Base(Method):
+    citation: ClassVar[str] = ""
+    rule: Literal["one", "other"] = "one"
+"""
+
+
+def helped(folder: Path, power: float, name: str) -> Path:
+    """A plugin that imports a sibling file, which imports another one from a folder beside it."""
+    (folder / "deeper").mkdir(parents=True)
+    (folder / "deeper" / "constants.py").write_text(f"POWER = {power}\n")
+    (folder / "helper.py").write_text(HELPER)
+    (folder / "p.py").write_text(HELPED.format(helper="helper", name=name))
+    return folder / "p.py"
+
+
+def test_a_plugin_may_import_a_file_beside_it_and_never_gets_anothers(tmp_path: Path) -> None:
+    plugins = [helped(tmp_path / name, power, name) for name, power in (("first", 2.0), ("second", 3.0))]
+    before, modules = list(sys.path), set(sys.modules)
+    registry = discover(plugins)
+    assert [registry.method(name).options for name in ("first", "second")] == [
+        {"rule": "one", "power": 2.0}, {"rule": "one", "power": 3.0},
+    ]  # fmt: skip
+    assert registry.method("second:rule=other").options["rule"] == "other"
+    assert sys.path == before
+    assert not {"helper", "deeper", "deeper.constants"} & set(sys.modules)
+    assert all(name.startswith("plugin_p_") for name in set(sys.modules) - modules)
+
+
+def test_what_others_have_loaded_under_a_siblings_name_stays_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = types.ModuleType("helper")
+    monkeypatch.setitem(sys.modules, "helper", theirs)
+    assert discover([helped(tmp_path / "a", 2.0, "mine")]).method("mine").options["power"] == 2.0
+    assert sys.modules["helper"] is theirs
+    (tmp_path / "a" / "p.py").write_text("import helper\nraise ValueError('on purpose')\n")
+    with pytest.raises(BenchmarkError, match="on purpose"):
+        discover([tmp_path / "a" / "p.py"])
+    assert sys.modules["helper"] is theirs
+
+
+def test_the_digest_covers_what_a_plugin_imports_from_beside_it(tmp_path: Path) -> None:
+    file = helped(tmp_path / "a", 2.0, "mine")
+    discover([file])
+    before = plugin_digest(file)
+    (tmp_path / "a" / "unused.py").write_text("")
+    discover([file])
+    assert plugin_digest(file) == before
+    (tmp_path / "a" / "deeper" / "constants.py").write_text("POWER = 2.0  # the same value, said at more length\n")
+    discover([file])
+    assert plugin_digest(file) != before
+    discover([helped(tmp_path / "b", 2.0, "mine")])
+    assert plugin_digest(tmp_path / "b" / "p.py") == before
+
+
+def test_the_digest_of_a_plugin_without_siblings_is_that_of_its_bytes(tmp_path: Path) -> None:
+    file = plugin(tmp_path)
+    discover([file])
+    assert plugin_digest(file) == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
 def test_unknown_names_get_suggestions() -> None:
     with pytest.raises(BenchmarkError, match=r"There is no task 'greaterthan'. Did you mean 'greater-than'\?"):
         load_task("greaterthan")
@@ -123,10 +258,16 @@ def test_entry_points_are_found_and_a_broken_one_is_skipped_with_a_warning(
     found = [
         importlib.metadata.EntryPoint("good", "packaged_tasks", group),
         importlib.metadata.EntryPoint("bad", "not_installed_anywhere", group),
+        importlib.metadata.EntryPoint("unfit", "packaged_unfit", group),
     ]
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found if group.endswith("tasks") else [])
-    with pytest.warns(UserWarning, match="Plugin bad = not_installed_anywhere is skipped"):
+    unfit = "from benchmark import Method\nclass Mine(Method):\n    name = 'mine'\n    steps: list = []\n"
+    (tmp_path / "packaged_unfit.py").write_text(unfit)
+    with pytest.warns(UserWarning, match="is skipped") as warned:
         assert "from-a-package" in discover().tasks
+    said = [str(warning.message) for warning in warned]
+    assert any(line.startswith("Plugin bad = not_installed_anywhere is skipped") for line in said)
+    assert any(line.startswith("Plugin unfit = packaged_unfit is skipped") for line in said)
 
 
 @pytest.mark.parametrize("name", ["tasks", "methods", "reports"])

@@ -223,6 +223,51 @@ def test_a_damaged_cell_is_named_and_computed_again(options: dict, tmp_path: Pat
     assert arrays(out) == before
 
 
+HOLDER = """
+import sys
+from pathlib import Path
+from benchmark.store.folder import alone_in
+
+with alone_in(Path(sys.argv[1]), print):
+    print("held", flush=True)
+    input()
+"""
+
+
+def test_a_run_waits_for_another_one_that_writes_into_the_folder(options: dict, tmp_path: Path) -> None:
+    out, said = tmp_path / "r", list[str]()
+    plan = prepare(Asked(**options | {"methods": ("random",)}), out)
+    out.mkdir()
+    words = [sys.executable, "-c", HOLDER, str(out)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+
+        def end_the_other(message: str) -> None:
+            said.append(message)
+            assert not (out / "run.json").exists()
+            holder.communicate("\n")
+
+        results = execute(plan, out, end_the_other)
+    assert said == [f"Another run is writing into {out}; waiting for it ..."]
+    assert len(results.cells) == 2
+    assert execute(plan, out, said.append).cells
+    assert said[1:] == [f"2 of 2 cells are stored already in {out}."]
+    assert (out / ".lock" / ".gitignore").read_text() == "*\n"
+
+
+def test_a_folder_that_cannot_be_locked_is_written_all_the_same(
+    options: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("No locks available")
+
+    monkeypatch.setattr("filelock.FileLock.acquire", refuse)
+    out, said = tmp_path / "r", list[str]()
+    assert len(execute(prepare(Asked(**options | {"methods": ("random",)}), out), out, said.append).cells) == 2
+    assert said == [f"{out} can't be locked (No locks available): start no other run there before this one has ended."]
+
+
 def test_a_failed_cell_stops_no_other_and_is_tried_again(options: dict, tmp_path: Path, plugin: str) -> None:
     asked = {**options, "methods": ("broken", "random"), "tasks": ("one", "empty")}
     results = run(out=tmp_path / "r", **asked)
@@ -332,3 +377,48 @@ def test_a_folder_of_a_newer_version_is_refused_and_left_alone(options: dict, tm
     with pytest.raises(BenchmarkError, match=f"{place} has schema 99, .* a newer version"):
         run(out=tmp_path / "r", **asked)
     assert path.read_bytes() == before
+
+
+SILENT = """
+from dataclasses import dataclass
+from benchmark import AT_ONE, Intervention, Method
+
+
+@dataclass(frozen=True)
+class Silent(Method):
+    name = "silent"
+    summary = "attribution patching that doesn't say what it takes"
+
+    def attribute(self, model, batch, request):
+        run = Intervention(model, batch, request)
+        return run.stacked(run.integrate([run.sites], AT_ONE))
+"""
+
+
+def test_a_method_that_declares_no_cost_is_planned_run_and_reported(
+    options: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "silent.py", tmp_path / "r"
+    file.write_text(SILENT)
+    methods, plugins = ("silent", "attribution-patching"), (*options["plugins"], str(file))
+    asked = options | {"methods": methods, "plugins": plugins, "tasks": ("one",)}
+    plan = prepare(Asked(**asked), out)
+    assert {cell.method.name: cell.cost for cell in plan.cells} == {"silent": None, "attribution-patching": (9, 3)}
+    assert plan.cells[0].rows == 3
+    assert execute(plan, out, say=lambda message: None).failures == []
+    silent, declared = sorted(Results(out).cells, key=lambda cell: cell.identity, reverse=True)
+    assert silent.provenance.declared_cost_per_pair is None
+    assert declared.provenance.declared_cost_per_pair is not None
+    np.testing.assert_array_equal(silent.values("head"), declared.values("head"))
+    model, pairs = plan.model, plan.behaviours[0].pairs
+    scores = plan.cells[0].method.scores(model, pairs, ("head",))["head"]  # chooses its chunk itself
+    np.testing.assert_allclose(scores.values.numpy(), silent.values("head"), atol=1e-6)
+    words = ["run", "--model", str(options["model"]), "--task", "one", "--methods", ",".join(methods), "--dry-run"]
+    assert main([*words, *(word for one in plugins for word in ("--plugin", one)), "--device", "cpu"]) == 0
+    said = capsys.readouterr().err
+    assert "at most 9 forward and 3 backward passes; silent: cost not declared" in said
+    assert "min, what is not declared aside, if none is stored yet" in said
+    assert main(["report", str(out)]) == 0
+    text = (out / "report" / "report.md").read_text()
+    assert "| silent | head, neuron |" in text
+    assert "- + -" not in text
