@@ -91,6 +91,15 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         put("--force", action="store_true", help="compute stored cells again")
         report_options(added)
 
+    def pairs_options(added: argparse.ArgumentParser) -> None:
+        text = "a CSV of pairs of your own; with --task, the metric and rules of that task hold for them"
+        added.add_argument("--dataset", "--pairs-file", metavar="FILE", help=text)
+        added.add_argument("--title", help="what reports call the pairs of --dataset [the file's name]")
+        text = "the column of --dataset that holds the corrupted prompts [corrupted]"
+        added.add_argument("--corrupted-column", metavar="NAME", help=text)
+        text = "whose token ids stand in --dataset; needed unless they are the model's own"
+        added.add_argument("--dataset-tokenizer", metavar="MODEL", help=text)
+
     a = command("run", "score every component by every method on every task, and write the report")
     model_options(a, several=True)
     task_options(a)
@@ -99,9 +108,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     replacements, directions = (", ".join(words) for words in (REPLACEMENTS, DIRECTIONS))
     a.add_argument("--replacement", default=COUNTERFACTUAL.replacement, help=f"{replacements} [%(default)s]")
     a.add_argument("--direction", default=COUNTERFACTUAL.direction, help=f"{directions} [%(default)s]")
-    a.add_argument("--dataset", metavar="FILE", help="a CSV of pairs in place of the task's own (with --task)")
-    a.add_argument("--dataset-tokenizer", metavar="MODEL",
-                   help="whose token ids stand in --dataset; needed unless they are the model's own")  # fmt: skip
+    pairs_options(a)
     run_options(a, KINDS, DEFAULT_PAIRS, "results/MODEL")
 
     a = command("baselines", "do activation patching and integrated gradients agree when their baselines match?")
@@ -134,9 +141,12 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a = command("list", "what is there: tasks, methods or models")
     a.add_argument("what", choices=("tasks", "methods", "models"))
 
-    a = command("audit", "how many rows of each dataset a model's tokenizer can carry, and why the others drop")
+    a = command("audit", "which rows of each dataset a model can carry, why the others drop, and what to beware of")
     model_options(a)
     task_options(a)
+    pairs_options(a)
+    a.add_argument("--no-model", action="store_true", help="look at tokens alone: no weights are loaded")
+    a.add_argument("--verbose", action="store_true", help="name every row that drops")
 
     a = command("generate", "write a task's dataset file from its generator")
     task_options(a)

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmark.arguments import USER_ERROR, parser
 from benchmark.errors import BenchmarkError
-from benchmark.models.catalogue import DEFAULT
+from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
 
 INTERRUPTED, CELL_FAILED, CHECK_FAILED = 130, 1, 1
 FEW_NEURONS = 4096  # in a model: up to here the baselines experiment patches all of them
@@ -128,12 +128,14 @@ def check(asked: argparse.Namespace) -> int:
     from benchmark import conformance
     from benchmark.models.loading import load_model
     from benchmark.progress import bar
+    from benchmark.running.behaviour import behaviour
     from benchmark.running.plugins import discover
 
     if asked.what == "method" and asked.model != DEFAULT:
         raise BenchmarkError("--model is for tasks: methods are checked on tiny and planted models. Leave it out.")
     registry = discover(asked.plugins)
     started = time.perf_counter()
+    warned: tuple[str, ...] = ()
     if asked.what == "method":
         checks = conformance.named_checks(conformance.METHOD_CHECKS, asked.only)
         methods = conformance.methods_to_check(asked.name, registry)
@@ -144,6 +146,7 @@ def check(asked: argparse.Namespace) -> int:
         task = registry.task(asked.name)
         model = load_model(asked.model, device="cpu", prepend_bos=asked.prepend_bos, revision=asked.revision)
         streams, each = {task.name: conformance.task_findings(task, model, promises)}, len(promises)
+        warned = behaviour(model, task, task.metric, DEFAULT_PAIRS, "evaluation", 0, "zero").caveats
     outcomes: list[str] = []
     with bar(each * len(streams), "checks", unit="check", quick=0.0, leave=False) as shown:
         for name, findings in streams.items():
@@ -152,6 +155,8 @@ def check(asked: argparse.Namespace) -> int:
                 tqdm.write(f"  {finding}")
                 outcomes.append(finding.outcome)
                 shown.advance()
+    for words in warned:
+        print(f"  ! {words}")
     counts = ", ".join(f"{outcomes.count(outcome)} {outcome}" for outcome in ("passed", "failed", "not applicable"))
     print(f"{counts} in {time.perf_counter() - started:.0f} s.")
     return CHECK_FAILED if "failed" in outcomes else 0
@@ -212,17 +217,25 @@ def show(asked: argparse.Namespace) -> int:
 
 
 def audit(asked: argparse.Namespace) -> int:
-    from benchmark.models.loading import load_tokens
-    from benchmark.running.plugins import discover
+    from benchmark.models.loading import load_model, load_tokens
+    from benchmark.running.audit import audit_lines
+    from benchmark.running.plan import Asked
+    from benchmark.running.work import Bench
 
-    tasks = discover(asked.plugins).chosen_tasks(asked.tasks)
-    tokens = load_tokens(asked.model, asked.prepend_bos, asked.revision)
-    print(f"Audit under the tokenizer of {asked.model} ({'with' if tokens.prepend_bos else 'no'} BOS)\n")
-    print("| task | rows | kept | dropped |\n|---|---:|---:|---|")
-    for task in tasks:
-        found = task.audit(tokens)
-        dropped = "; ".join(f"{count} {reason}" for reason, count in found.dropped.items()) or "-"
-        print(f"| {task.name} | {found.rows} | {found.kept} | {dropped} |")
+    rows = Asked(
+        asked.model, asked.tasks, dataset=asked.dataset, dataset_tokenizer=asked.dataset_tokenizer,
+        corrupted_column=asked.corrupted_column, title=asked.title,
+    )  # fmt: skip
+    rows.refuse_mixed()
+    bench, plugins = Bench(), tuple(asked.plugins)
+    bench.registry(plugins).chosen_tasks(asked.tasks)  # an unknown task is refused before any model is loaded
+    options = {"prepend_bos": asked.prepend_bos, "revision": asked.revision}
+    model = None if asked.no_model else load_model(asked.model, device="auto", **options)
+    tokens = model.tokens if model else load_tokens(asked.model, **options)
+    for lines in audit_lines(
+        bench.tasks(asked.tasks, rows.rows_of(""), plugins, tokens), asked.model, tokens, model, asked.verbose
+    ):
+        print(lines)
     return 0
 
 
@@ -252,6 +265,7 @@ def _describe(plan: Any) -> str:
             lines.append(f"  {found.task.name}: {found.error}")
             continue
         lines.append(f"  {found.task.name}: {len(found.pairs)} pairs x {len(cells)} methods, {_cost(cells)}")
+        lines += [f"    ! {words}" for words in found.caveats]
     lines.append(_estimate(plan))
     return "\n".join(lines)
 

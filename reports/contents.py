@@ -73,7 +73,7 @@ def contents(results: Results, parts: list[Comparisons]) -> tuple[list[Block], d
     for section in found:
         blocks += _section(section, [part for part in parts if part.section.slug == section.slug])
         blocks += baselines.details(tried, section)
-    blocks += [Heading("Failed and damaged cells", 2), *_trouble(results)]
+    blocks += [Heading("Failed, damaged and missing cells", 2), *_trouble(results)]
     if found:
         blocks += [Heading("How to read this", 2), Bullets(HOW_TO_READ)]
     blocks += [Heading("Sources", 2), table]
@@ -110,6 +110,7 @@ def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
     if parts and (refusal := parts[0].halves.refusal):
         line += f" **{refusal.capitalize()}. Take every number below as a first look.**"
     blocks: list[Block] = [Heading(section.title, 2), Paragraph(line)]
+    blocks += [Paragraph(f"**{words}**") for words in section.caveats]
     for part in parts:
         blocks += _kind(part)
     blocks += verified_section(section)
@@ -142,11 +143,12 @@ def _kind(part: Comparisons) -> list[Block]:
 
 
 def _trouble(results: Results) -> list[Block]:
-    """Cells that failed or were damaged, or that there are none."""
+    """Cells that failed, were damaged or were never computed, or that there are none."""
     lines = []
     for cell in results.failures:
         message = " ".join(str(cell.error).split())
         names = ", ".join([cell.model, cell.task, " ".join(cell.identity), "+".join(cell.kinds)])
         lines.append(f"failed: {names}: {message}")
     lines += [f"damaged: {str(damage).replace(f'{results.folder}/', '')}" for damage in results.damaged]
-    return [Bullets(tuple(lines)) if lines else Paragraph("No cell failed and none is damaged.")]
+    lines += [f"missing: {name}: planned and never computed; the same command goes on" for name in results.missing]
+    return [Bullets(tuple(lines)) if lines else Paragraph("No cell failed, none is damaged and none is missing.")]

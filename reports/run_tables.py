@@ -32,6 +32,11 @@ def what_was_run(results: Results, found: list[Section]) -> Table:
     facts = {
         "model": distinct(_model(key.model) for key in keys),
         "tasks": distinct(key.task.name for key in keys),
+        "file of pairs": distinct(
+            f"{cell.pairs_file} ({cell.task_title}; sha256 of its rows {cell.key.task.dataset_digest[:12]})"
+            for cell in results.all_cells
+            if cell.pairs_file
+        ),
         "pairs": distinct(f"{section.n_pairs} ({section.key.task.name})" for section in found),
         "split": distinct(key.task.split for key in keys),
         "metric": distinct(key.task.metric for key in keys),

@@ -32,7 +32,7 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
     lines = [litmus_summary(results)] if len(real.cells) < len(results.cells) else []
     for section, accuracy in zip(found, accuracy_data(found).to_dict("records"), strict=True):
         lines.append(_headline(section, accuracy))
-        lines += [f"  ! {warning}" for warning in incomplete(section)]
+        lines += [f"  ! {warning}" for warning in [*section.caveats, *incomplete(section)]]
         for part in parts:
             if part.section.slug == section.slug:
                 lines += [f"  ! {words}" for words in [*captions.one_pair_decides([part]), *_samples(part)]]
@@ -45,6 +45,8 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
         lines.append(
             f"{counted(len(results.failures), 'cell')} failed, {len(results.damaged)} damaged: the report names them."
         )
+    if missing := results.missing:
+        lines.append(f"{counted(len(missing), 'planned cell')} never computed: {', '.join(missing)}.")
     return "\n".join(lines)
 
 

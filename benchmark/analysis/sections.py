@@ -129,6 +129,11 @@ class Section:
         return next((cell.audit for cell in self.cells if cell.audit), None)
 
     @property
+    def caveats(self) -> list[str]:
+        """What a reader should know of these pairs on this model."""
+        return list(dict.fromkeys(words for cell in self.cells for words in cell.caveats))
+
+    @property
     def filter(self) -> Filter:
         return next((cell.filter for cell in self.cells if cell.filter != Filter()), Filter())
 

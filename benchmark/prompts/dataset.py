@@ -15,6 +15,7 @@ from benchmark.errors import BenchmarkError, did_you_mean
 
 Answer = str | Sequence[str]
 COLUMNS = ("id", "clean", "corrupted", "correct", "incorrect", "template", "cluster", "split")
+NEEDED = ("clean", "corrupted", "correct", "incorrect")  # the others are made up: a cluster a row, all evaluation
 SPLITS = ("discovery", "evaluation")
 
 
@@ -96,17 +97,21 @@ def _named(value: Any, row: PromptPair, sets: Mapping[str, Sequence[str]]) -> An
     return sets[value[1:]]
 
 
-def read_csv(path: Path) -> list[PromptPair]:
-    """The rows of a dataset file; a missing column or a bad cell is named with its line."""
+def read_csv(path: Path, corrupted: str = "corrupted") -> list[PromptPair]:
+    """The rows of a dataset file; a missing column or a bad cell is named with its line.
+
+    `corrupted` names the column of corrupted prompts.
+    """
+    needed = [column if column != "corrupted" else corrupted for column in NEEDED]
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
+        missing = [column for column in needed if column not in (reader.fieldnames or [])]
         if missing:
             raise BenchmarkError(
-                f"{path} has no column {', '.join(map(repr, missing))}; a dataset has {', '.join(COLUMNS)}. "
-                f"Its columns are {', '.join(reader.fieldnames or ['none'])}."
+                f"{path} has no column {', '.join(map(repr, missing))}; {', '.join(needed)} are needed. "
+                f"Its columns are {', '.join(map(str, reader.fieldnames or ['none']))}."
             )
-        rows = [_row(row, path, reader.line_num) for row in reader]
+        rows = [_row(row, path, reader.line_num, number, corrupted) for number, row in enumerate(reader, 1)]
     seen: set[str] = set()
     for row in rows:
         if row.id in seen:
@@ -141,10 +146,12 @@ def _cell(value: object) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def _row(row: dict[str, str], path: Path, line: int) -> PromptPair:
+def _row(row: dict[str, str], path: Path, line: int, number: int, corrupted: str) -> PromptPair:
     where = f"{path}, line {line}"
     if None in row or None in row.values():
         raise BenchmarkError(f"{where}: this row has more or fewer cells than the header.")
+    made_up = {"id": f"{path.stem}-{number:04d}", "template": "", "split": "evaluation"}
+    row = made_up | {"cluster": row.get("id", made_up["id"])} | row | {"corrupted": row[corrupted]}
     for name in ("id", "clean", "correct", "incorrect"):
         if not row[name]:
             raise BenchmarkError(f"{where}: the cell {name!r} is empty.")

@@ -20,12 +20,13 @@ MEAN_ROWS = 64  # discovery rows behind a mean replacement, drawn with seed 0
 
 
 class Source(NamedTuple):
-    """Where pairs come from: a task's name and rows, and how its rows become tokens."""
+    """Where pairs come from: a task's name and rows, how its rows become tokens, and what is to be known of them."""
 
     name: str
     rows: Sequence[PromptPair]
     answer_tokens: AnswerTokens = "first-token"
     check: Check | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,10 @@ class PairBatch:
 
 @dataclass(frozen=True, repr=False)
 class Pairs:
-    """Tokenised, audited pairs of one task; `discovery` are the rows behind a mean replacement."""
+    """Tokenised, audited pairs of one task; `discovery` are the rows behind a mean replacement.
+
+    `notes` are what is to be known of the rows.
+    """
 
     task: str
     pairs: tuple[TokenPair, ...]
@@ -132,6 +136,7 @@ class Pairs:
     bos: int
     audit: Audit
     discovery: tuple[TokenPair, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -221,7 +226,7 @@ def draw(source: Source, tokens: Tokens, limit: int | None, split: str, seed: in
             f"No {split} pair of task {source.name!r} survives the audit under this tokenizer ({reasons}). "
             "`attribution-bench audit` shows the table; use another task, dataset or model."
         )
-    return Pairs(source.name, tuple(kept), metric, len(tokens.prefix), audit, _discovery(source, tokens))
+    return Pairs(source.name, tuple(kept), metric, len(tokens.prefix), audit, _discovery(source, tokens), source.notes)
 
 
 def named(source: Source, tokens: Tokens, ids: Sequence[str], metric: Metric) -> Pairs:
@@ -229,11 +234,16 @@ def named(source: Source, tokens: Tokens, ids: Sequence[str], metric: Metric) ->
     rows = {row.id: row for row in source.rows}
     made = []
     for name in ids:
-        outcome = tokenise(rows[name], tokens, *source[2:]) if name in rows else Dropped("there is no such row")
+        outcome = (
+            tokenise(rows[name], tokens, source.answer_tokens, source.check)
+            if name in rows
+            else Dropped("there is no such row")
+        )
         if isinstance(outcome, Dropped):
             raise BenchmarkError(f"Pair {name!r} of task {source.name!r} can't be used: {outcome}.")
         made.append(outcome)
-    return Pairs(source.name, tuple(made), metric, len(tokens.prefix), _all_kept(made), _discovery(source, tokens))
+    discovery = _discovery(source, tokens)
+    return Pairs(source.name, tuple(made), metric, len(tokens.prefix), _all_kept(made), discovery, source.notes)
 
 
 def _all_kept(made: Sequence[TokenPair]) -> Audit:

@@ -1,17 +1,16 @@
-"""Dataset files in the layouts of published circuit work: prompts as text, answers as token ids of one tokenizer.
+"""Files of pairs of one's own: this project's columns, or the layouts of published circuit work.
 
-The ids are decoded by the tokenizer that the file was made for, so that the pairs can be run on any model.
+Public files hold answers as token ids. The ids are decoded by the tokenizer that the file was made for, so that the
+pairs can be run on any model.
 """
 
 import ast
 import csv
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmark.errors import BenchmarkError
-from benchmark.prompts.dataset import COLUMNS, Answer, PromptPair, read_csv
-from benchmark.prompts.task import Task
+from benchmark.errors import BenchmarkError, did_you_mean
+from benchmark.prompts.dataset import NEEDED, Answer, PromptPair, read_csv
 from benchmark.prompts.tokens import Tokens
 
 # (column of the correct answers, column of the incorrect ones), in the order in which a file's columns are tried
@@ -21,41 +20,58 @@ _ID_COLUMNS = (
     ("clean_answer_idx", "corrupted_answer_idx"),
     ("answers_idx", "corrupted_answers_idx"),
 )
+_LARGEST_CELL = 2**20  # characters
+AnswerSets = Mapping[str, Sequence[str]]
 Row = dict[str, str]
 
 
-def with_dataset(tasks: Sequence[Task], file: str, tokens: Tokens) -> Task:
-    """The one task of a run, with the pairs of a user's file in place of its own.
+def read_pairs(
+    path: Path, sets: AnswerSets, tokens: Tokens | None = None, corrupted: str | None = None
+) -> tuple[list[PromptPair], tuple[str, ...]]:
+    """The rows of a user's file, and what is to be known of them: which of several corrupted columns is used.
 
-    The file may have this project's columns or a public layout; `tokens` is the tokenizer that the ids of a public file
-    are for.
+    `sets` are the answer sets that rows may name; `corrupted` is the column of corrupted prompts.
     """
-    if len(tasks) != 1:
-        raise BenchmarkError(f"--dataset {file} holds pairs of one task: name it with --task, e.g. --task ioi.")
-    path = Path(file)
+    csv.field_size_limit(_LARGEST_CELL)
     try:
         with open(path, newline="", encoding="utf-8-sig") as opened:
             columns = next(csv.reader(opened), [])
+        chosen, notes = _corrupted_column(path, columns, corrupted)
         own = "correct" in columns or "incorrect" in columns
-        rows = read_csv(path) if own else read_public(path, tasks[0], tokens)
+        rows = read_csv(path, chosen) if own else read_public(path, sets, tokens, chosen)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise BenchmarkError(f"The dataset {file!r} can't be read: {error}. It must be a CSV file in UTF-8.") from error
+        raise BenchmarkError(f"The dataset '{path}' can't be read: {error}. It must be a CSV file in UTF-8.") from error
     if not rows:
-        raise BenchmarkError(f"The dataset {file!r} has no rows.")
-    return replace(tasks[0], dataset="", prompt_pairs=rows)
+        raise BenchmarkError(f"The dataset '{path}' has no rows.")
+    return rows, notes
 
 
-def read_public(path: Path, task: Task, tokens: Tokens) -> list[PromptPair]:
+def _corrupted_column(path: Path, columns: Sequence[str], asked: str | None) -> tuple[str, tuple[str, ...]]:
+    there = [name for name in columns if name.startswith("corrupted") and not name.endswith("_idx")]
+    if asked is not None and asked not in columns:
+        raise BenchmarkError(
+            f"{path} has no column {asked!r} (--corrupted-column).{did_you_mean(asked, list(columns))} "
+            f"Its columns are {', '.join(columns) or 'none'}."
+        )
+    chosen = asked or "corrupted"
+    others = [name for name in there if name != chosen]
+    if not others or chosen not in columns:
+        return chosen, ()
+    words = f"Corrupted prompts are those of the column {chosen!r}; {path.name} also has {', '.join(map(repr, others))}"
+    return chosen, (f"{words} (--corrupted-column).",)
+
+
+def read_public(path: Path, sets: AnswerSets, tokens: Tokens | None, corrupted: str = "corrupted") -> list[PromptPair]:
     """The rows of a public file, all of them `evaluation`. A bad row is named with its line."""
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        missing = [column for column in ("clean", "corrupted") if column not in columns]
+        columns = list(map(str, reader.fieldnames or []))
+        missing = [column for column in ("clean", corrupted) if column not in columns]
         if missing:
             raise BenchmarkError(
                 f"{path} has no column {', '.join(map(repr, missing))}; its columns are {', '.join(columns) or 'none'}."
             )
-        answers = _answer_reader(path, task, columns, tokens)
+        answers = _answer_reader(path, sets, columns, tokens)
         rows = []
         for number, row in enumerate(reader):
             where = f"{path}, line {reader.line_num}"
@@ -63,17 +79,19 @@ def read_public(path: Path, task: Task, tokens: Tokens) -> list[PromptPair]:
                 raise BenchmarkError(f"{where}: this row has more or fewer cells than the header.")
             correct, incorrect = answers(row, where)
             rows.append(
-                PromptPair(row["clean"], row["corrupted"], correct, incorrect, f"{path.stem}-{number:05d}", path.stem)
+                PromptPair(row["clean"], row[corrupted], correct, incorrect, f"{path.stem}-{number:05d}", path.stem)
             )
     return rows
 
 
 def _answer_reader(
-    path: Path, task: Task, columns: Sequence[str], tokens: Tokens
+    path: Path, sets: AnswerSets, columns: Sequence[str], tokens: Tokens | None
 ) -> Callable[[Row, str], tuple[Answer, Answer]]:
     """How this file says what is right and wrong."""
     for correct, incorrect in _ID_COLUMNS:
         if correct in columns and incorrect in columns:
+            if tokens is None:
+                raise BenchmarkError(f"{path} holds token ids: say of which tokenizer (`tokens`).")
             return lambda row, where: (
                 _decoded(row[correct], f"{where}, {correct}", tokens),
                 _decoded(row[incorrect], f"{where}, {incorrect}", tokens),
@@ -81,11 +99,11 @@ def _answer_reader(
     if "correct_idx" in columns:
         return lambda row, where: _years(row["correct_idx"], f"{where}, correct_idx")
     if "plural" in columns:
-        return lambda row, where: _verbs(row["plural"], f"{where}, plural", task)
+        return lambda row, where: _verbs(row["plural"], f"{where}, plural", sets)
     known = "; ".join(" + ".join(pair) for pair in _ID_COLUMNS)
     raise BenchmarkError(
         f"{path} has no answer columns that are known ({known}; correct_idx alone for years; plural for verbs), nor "
-        f"this project's own ({', '.join(COLUMNS)}). Its columns are {', '.join(columns)}."
+        f"this project's own ({', '.join(NEEDED)}). Its columns are {', '.join(columns)}."
     )
 
 
@@ -121,13 +139,12 @@ def _years(cell: str, where: str) -> tuple[list[str], list[str]]:
     return [f"{y:02d}" for y in range(year + 1, 100)], [f"{y:02d}" for y in range(year + 1)]
 
 
-def _verbs(cell: str, where: str, task: Task) -> tuple[list[str], list[str]]:
+def _verbs(cell: str, where: str, sets: AnswerSets) -> tuple[list[str], list[str]]:
     """Agreement: the cell says whether the clean subject is plural; the verbs are the task's own."""
     if cell.strip().lower() not in ("0", "1", "true", "false"):
         raise BenchmarkError(f"{where}: {cell!r} is not 0 or 1.")
-    sets = task.answer_sets
     if not {"singular", "plural"} <= set(sets):
-        raise BenchmarkError(f"{where}: task {task.name!r} has no singular and plural verbs for such a file; use sva.")
+        raise BenchmarkError(f"{where}: no singular and plural verbs are known for such a file: use --task sva.")
     plural = cell.strip().lower() in ("1", "true")
     right, wrong = ("plural", "singular") if plural else ("singular", "plural")
     return list(sets[right]), list(sets[wrong])

@@ -1,5 +1,6 @@
 """A task is a value: what it measures, where its prompt pairs are, and how they become tokens."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan
@@ -9,8 +10,9 @@ from typing import Any
 from benchmark.errors import BenchmarkError
 from benchmark.packaged import DATASETS
 from benchmark.prompts.dataset import SPLITS, PromptPair, digest, read_csv, with_answer_sets
-from benchmark.prompts.metrics import Metric
+from benchmark.prompts.metrics import Metric, logit_diff
 from benchmark.prompts.pairs import Audit, Pairs, Source, audit, draw, named
+from benchmark.prompts.public_csv import read_pairs
 from benchmark.prompts.tokens import AnswerTokens, Check, Tokens
 
 
@@ -65,11 +67,40 @@ class Task:
     check: Check | None = None
     truth: Truth | None = field(default=None, hash=False)
     on_request: bool = False
+    notes: tuple[str, ...] = ()  # what a reader should know of the rows
     source: Path | None = None  # the file that the plugin stands in, set on discovery
 
     def __post_init__(self) -> None:
         if bool(self.dataset) == bool(self.prompt_pairs):
             raise BenchmarkError(f"Task {self.name!r}: give either dataset='FILE.csv' or prompt_pairs=[...].")
+
+    @classmethod
+    def from_csv(
+        cls,
+        file: str | Path,
+        *,
+        title: str | None = None,
+        metric: Metric | None = None,
+        like: "Task | None" = None,
+        tokens: Tokens | None = None,
+        corrupted_column: str | None = None,
+    ) -> "Task":
+        """A task of a file of one's own, named after it; `title` is the heading of its reports, by default the file.
+
+        The columns `clean, corrupted, correct, incorrect` are enough. `like` is a task whose metric, answer sets and
+        checks are to hold for these rows. A file in a public layout holds token ids: `tokens` are those of the
+        tokenizer that it was made for. Raises BenchmarkError that names the file, and the line where a row is bad.
+
+        >>> task = Task.from_csv("mine.csv", title="Capitals")  # doctest: +SKIP
+        """
+        path = Path(file)
+        rows, notes = read_pairs(path, like.answer_sets if like else {}, tokens, corrupted_column)
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-") or "pairs"
+        base = like or cls(name, "", logit_diff, f"the pairs of {path.name}", prompt_pairs=rows)
+        return replace(
+            base, name=name, title=title or path.name, metric=metric or base.metric, prompt_pairs=rows, notes=notes,
+            dataset="", citation="", generate=None,
+        )  # fmt: skip
 
     def rows(self) -> list[PromptPair]:
         """All prompt pairs as text, both splits, with named answer sets written out."""
@@ -114,4 +145,4 @@ class Task:
     @property
     def source_of_pairs(self) -> Source:
         """What drawing pairs needs to know of a task."""
-        return Source(self.name, self.rows(), self.answer_tokens, self.check)
+        return Source(self.name, self.rows(), self.answer_tokens, self.check, self.notes)

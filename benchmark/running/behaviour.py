@@ -12,6 +12,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.prompts.metrics import Metric
 from benchmark.prompts.pairs import Pairs
 from benchmark.prompts.task import Task
+from benchmark.running.caveats import caveats
 
 AT_ONCE = 32  # pairs that are looked at together
 
@@ -21,7 +22,7 @@ class Behaviour:
     """The pairs of one task that will be attributed, with the metrics `clean` and `corrupted` `[pair]` on them.
 
     `right` of `looked_at` pairs have a clean metric above 0 and above the corrupted one; `left_out` of them had less
-    than `min_metric`. `error` says why there are no pairs.
+    than `min_metric`. `error` says why there are no pairs, `caveats` what a reader should know of them.
     """
 
     task: Task
@@ -33,6 +34,7 @@ class Behaviour:
     left_out: int = 0
     min_metric: float | None = None
     error: str | None = None
+    caveats: tuple[str, ...] = ()
 
 
 def behaviour(
@@ -74,4 +76,7 @@ def behaviour(
     right = int(((clean > 0) & ~(clean <= corrupted)).sum())
     kept = keep[:limit]
     known = {"clean": clean[kept], "corrupted": corrupted[kept]}
-    return Behaviour(task, digest, pairs.take(kept), known, right, looked_at, looked_at - len(keep), min_metric)
+    said = caveats(model, pairs, right, looked_at)
+    return Behaviour(
+        task, digest, pairs.take(kept), known, right, looked_at, looked_at - len(keep), min_metric, caveats=said
+    )

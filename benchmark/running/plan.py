@@ -43,13 +43,29 @@ class Asked:
     plugins: tuple[str, ...] = ()
     dataset: str | None = None
     dataset_tokenizer: str | None = None
+    corrupted_column: str | None = None
+    title: str | None = None
 
     @property
     def source(self) -> ModelSource:
         return ModelSource(self.model, self.device, self.prepend_bos, self.revision)
 
     def rows_of(self, task: str) -> TaskSource:
-        return TaskSource(task, self.metric, self.dataset, self.dataset_tokenizer)
+        """Where the rows of a task come from; of a user's file, whichever its name."""
+        if self.dataset is None:
+            return TaskSource(task, self.metric)
+        like = "" if self.tasks == ("all",) else self.tasks[0]
+        return TaskSource(like, self.metric, self.dataset, self.dataset_tokenizer, self.corrupted_column, self.title)
+
+    def refuse_mixed(self) -> None:
+        """Refuse what is for a file of pairs without one, and a file for several tasks."""
+        if self.dataset is not None and len(set(self.tasks)) > 1:
+            raise BenchmarkError(
+                f"--dataset {self.dataset} holds pairs of one task: name one with --task, e.g. --task ioi, or none."
+            )
+        for name in ("dataset_tokenizer", "corrupted_column", "title"):
+            if self.dataset is None and getattr(self, name) is not None:
+                raise BenchmarkError(f"--{name.replace('_', '-')} is for a file of pairs: give it with --dataset FILE.")
 
     def as_json(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
@@ -96,6 +112,7 @@ class Plan:
             "refused": {kind: why for kind, why in self.model.refusals.items() if kind in self.asked.components},
             "chunk": self.chunk._asdict(),
             "cells": [cell.key.digest[:8] for cell in self.cells],
+            "names": {cell.key.digest[:8]: f"{cell.key.task.name} x {cell.method.label}" for cell in self.cells},
         }
 
 
@@ -107,6 +124,7 @@ def chosen_methods(asked: Asked, registry: Registry) -> list[Method]:
         raise BenchmarkError(f"There is no metric {asked.metric!r}; choose default, {', '.join(METRICS)}.")
     if asked.pairs < 1:
         raise BenchmarkError(f"--pairs {asked.pairs}: at least 1 pair is needed.")
+    asked.refuse_mixed()
     registry.chosen_tasks(asked.tasks)  # an unknown task is refused before any model is loaded
     shown = [name for name, method in registry.methods.items() if not method.on_request]
     methods = [registry.method(spec) for spec in (shown if asked.methods == ("all",) else asked.methods)]

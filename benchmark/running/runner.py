@@ -47,6 +47,8 @@ def run(
     plugins: tuple[str, ...] = (),
     dataset: str | None = None,
     dataset_tokenizer: str | None = None,
+    corrupted_column: str | None = None,
+    title: str | None = None,
 ) -> Results:
     """Score every component by every method on every task, and store the cells in the folder `out`.
 
@@ -54,7 +56,8 @@ def run(
     `("ioi",)` and `("integrated-gradients:steps=32",)`; `components`: kinds; `pairs`: pairs a task, drawn from `split`
     by `seed`; `min_metric`: the least clean metric, in its units; `metric`: a name, or `default` for each task's own;
     `memory`: such as `4GiB`, by default half of what is free; `plugins`: files with more tasks and methods; `dataset`:
-    a CSV of pairs in place of the task's own, whose token ids, if it has any, are those of `dataset_tokenizer`. Raises
+    a CSV of pairs of your own, with `title` as its heading, the corrupted prompts in `corrupted_column`, and token
+    ids, if it has any, of `dataset_tokenizer`; the rules of a task hold for it if `tasks` names one. Raises
     BenchmarkError for what can't be done. A cell that fails is stored with its error.
 
     >>> results = run("smollm2-135m", "results/demo", tasks=("ioi",), pairs=2)  # doctest: +SKIP
@@ -66,6 +69,7 @@ def run(
     asked = Asked(
         model, tuple(tasks), tuple(methods), tuple(components), pairs, replacement, direction, metric, split, seed,
         min_metric, prepend_bos, revision, device, memory, tuple(map(str, plugins)), dataset, dataset_tokenizer,
+        corrupted_column, title,
     )  # fmt: skip
     plan = prepare(asked, Path(out))
     results = execute(plan, Path(out), say=lambda message: None)
@@ -80,7 +84,7 @@ def prepare(asked: Asked, out: Path) -> Plan:
     bench = Bench()
     methods = chosen_methods(asked, bench.registry(asked.plugins))
     model = bench.model(asked.source)
-    tasks = bench.tasks(asked.tasks, asked.rows_of(""), asked.plugins, model)
+    tasks = bench.tasks(asked.tasks, asked.rows_of(""), asked.plugins, model.tokens)
     return make_plan(asked, bench, tasks, methods, _earlier_chunk(asked, out, model.device.type))
 
 
@@ -179,6 +183,8 @@ def _about(found: Behaviour, cell: PlannedCell) -> Cell:
         audit=AuditCounts(audit.rows, audit.kept, audit.dropped, audit.cut),
         accuracy=Accuracy(found.right, found.looked_at),
         filter=Filter(found.min_metric, found.left_out),
+        caveats=found.caveats,
+        pairs_file=cell.work.task.dataset or "" if cell.work else "",
     )
 
 

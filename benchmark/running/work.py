@@ -23,8 +23,8 @@ from benchmark.errors import BenchmarkError
 from benchmark.models.loading import load_model, load_tokens
 from benchmark.prompts.metrics import METRICS, Metric
 from benchmark.prompts.pairs import Pairs
-from benchmark.prompts.public_csv import with_dataset
 from benchmark.prompts.task import Task
+from benchmark.prompts.tokens import Tokens
 from benchmark.running.plugins import Registry, build_method, discover
 
 
@@ -43,12 +43,17 @@ class ModelSource:
 
 @dataclass(frozen=True)
 class TaskSource:
-    """A task by name, with the metric by name (`default`: its own), and a user's file in place of its rows, if any."""
+    """A task by name, with the metric by name (`default`: its own); or a user's file of pairs.
+
+    Of a file, `name` is the task whose rules hold for its rows, or "", and `title` its heading in reports.
+    """
 
     name: str
     metric: str = "default"
     dataset: str | None = None
     dataset_tokenizer: str | None = None
+    corrupted_column: str | None = None
+    title: str | None = None
 
     def chosen_metric(self, task: Task) -> Metric:
         return task.metric if self.metric == "default" else METRICS[self.metric]
@@ -105,20 +110,25 @@ class Bench:
             self.registries[plugins] = discover(plugins)
         return self.registries[plugins]
 
-    def tasks(self, names: Sequence[str], source: TaskSource, plugins: tuple[str, ...], model: Model) -> list[Task]:
-        """The tasks of these names, with the rows of a user's file where `source` names one."""
-        tasks = self.registry(plugins).chosen_tasks(names)
+    def tasks(self, names: Sequence[str], source: TaskSource, plugins: tuple[str, ...], tokens: Tokens) -> list[Task]:
+        """The tasks of these names, or that of a user's file where `source` names one."""
         if source.dataset is None:
-            return tasks
-        tokens = model.tokens if source.dataset_tokenizer is None else load_tokens(source.dataset_tokenizer)
-        return [with_dataset(tasks, source.dataset, tokens)]
+            return self.registry(plugins).chosen_tasks(names)
+        if source.dataset_tokenizer is not None:
+            tokens = load_tokens(source.dataset_tokenizer)
+        like = self.registry(plugins).task(source.name) if source.name else None
+        return [
+            Task.from_csv(
+                source.dataset, title=source.title, like=like, tokens=tokens, corrupted_column=source.corrupted_column
+            )
+        ]
 
     def pairs_of(self, work: Work) -> Pairs:
         """The pairs of a piece of work, tokenised for its model. Raises where they aren't those that were planned."""
         key = (work.model, work.task, work.pair_ids)
         if key not in self.pairs:
             model = self.model(work.model)
-            [task] = self.tasks((work.task.name,), work.task, work.plugins, model)
+            [task] = self.tasks((work.task.name,), work.task, work.plugins, model.tokens)
             self.pairs[key] = task.pairs_named(model, work.pair_ids, work.task.chosen_metric(task))
         if self.pairs[key].digest() != work.tokens:
             raise BenchmarkError(

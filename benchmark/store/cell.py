@@ -209,7 +209,10 @@ ARRAYS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One finished or failed cell; `arrays` is empty where it failed. `folder` is where it was read from."""
+    """One finished or failed cell; `arrays` is empty where it failed. `folder` is where it was read from.
+
+    `caveats` are what a reader should know of the pairs on this model; `pairs_file` is the user's file they are from.
+    """
 
     key: CellKey
     task_title: str = ""
@@ -218,6 +221,8 @@ class Cell:
     audit: AuditCounts | None = None
     accuracy: Accuracy | None = None
     filter: Filter = field(default_factory=Filter)
+    caveats: tuple[str, ...] = ()
+    pairs_file: str = ""
     provenance: Provenance = field(default_factory=Provenance)
     error: str | None = None
     traceback: str | None = None

@@ -78,6 +78,16 @@ class Results:
         return chosen
 
     @property
+    def missing(self) -> list[str]:
+        """The cells that some plan holds and nobody computed, as `task x method`."""
+        there = {path.name[-8:] for path in self.folder.glob("cells/*/*/[!.]*")}
+        planned: dict[str, str] = {}
+        for run in self.runs if (self.folder / _RUN).is_file() else []:
+            resolved = run.get("resolved", {})
+            planned |= {name: resolved.get("names", {}).get(name, name) for name in resolved.get("cells", [])}
+        return [words for name, words in planned.items() if name not in there]
+
+    @property
     def cells(self) -> list[Cell]:
         return [cell for cell in self.all_cells if cell.error is None]
 
