@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 import time
 import traceback
@@ -42,9 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"attribution-bench: {error}", file=sys.stderr)
         return USER_ERROR
+    except Exception as error:
+        if asked.debug:
+            traceback.print_exc()
+        words = " ".join(str(error).split())[:500]
+        print(
+            f"attribution-bench: unexpected {type(error).__name__}: {words}. The command was: {_shown(arguments)}. "
+            "--debug shows where; please report it.",
+            file=sys.stderr,
+        )
+        return USER_ERROR
     except KeyboardInterrupt:
         print("\nattribution-bench: interrupted; finished cells are kept, the same command continues.", file=sys.stderr)
         return INTERRUPTED
+
+
+def _shown(arguments: Sequence[str] | None) -> str:
+    return shlex.join(sys.argv[1:] if arguments is None else arguments)
 
 
 def run(asked: argparse.Namespace) -> int:

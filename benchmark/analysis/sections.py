@@ -92,6 +92,7 @@ class Section:
     slug: str  # starts the names of its files
     cells: tuple[Cell, ...]
     labels: dict[str, str]  # by the cell's `variant`
+    model: str  # its name, and where several models have that name, its folder
 
     @property
     def key(self) -> CellKey:
@@ -101,10 +102,6 @@ class Section:
     @property
     def metric(self) -> str:
         return self.key.task.metric
-
-    @property
-    def model(self) -> str:
-        return self.cells[0].model
 
     @property
     def n_pairs(self) -> int:
@@ -175,23 +172,37 @@ def reference_for(method: Scored, methods: Iterable[Scored]) -> Scored | None:
 def sections(results: Results) -> list[Section]:
     """The finished cells by setting, in an order that depends on nothing but what they hold."""
     groups = [list(group) for _, group in groupby(sorted(results.cells, key=_order), key=lambda cell: cell.setting)]
-    several_models = len({cell.model for cell in results.cells}) > 1
+    names = _model_names(results.cells)
+    several_models = len({*names.values()}) > 1
     labels = _labels(results.cells)
     found = []
     for cells in groups:
-        suffix = _suffix(cells[0], [g[0] for g in groups if (g[0].model, g[0].task) == (cells[0].model, cells[0].task)])
+        model = names[cells[0].key.model.digest]
+        rivals = [g[0] for g in groups if (names[g[0].key.model.digest], g[0].task) == (model, cells[0].task)]
+        suffix = _suffix(cells[0], rivals)
         title = cells[0].task_title or cells[0].task
-        place = f"{cells[0].model}-{cells[0].task}" if several_models else cells[0].task
+        place = f"{model}-{cells[0].task}" if several_models else cells[0].task
         found.append(
             Section(
-                title=", ".join([f"{title} ({cells[0].task})", cells[0].model, *suffix]),
+                title=", ".join([f"{title} ({cells[0].task})", model, *suffix]),
                 short=", ".join([cells[0].task, *suffix]),
                 slug=slug(place, *suffix),
                 cells=tuple(cells),
                 labels=labels,
+                model=model,
             )
         )
     return found
+
+
+def _model_names(cells: Iterable[Cell]) -> dict[str, str]:
+    """What each model is called, by its digest: its name, and its folder too where several models have that name."""
+    models = {cell.key.model.digest: cell for cell in cells}
+    twins = Counter(cell.model for cell in models.values())
+    return {
+        digest: cell.model + f" ({cell.provenance.model_folder or digest[:8]})" * (twins[cell.model] > 1)
+        for digest, cell in models.items()
+    }
 
 
 def slug(*words: str) -> str:

@@ -40,11 +40,15 @@ def load_model(
     if name.startswith(PREFIX):
         return load_litmus(name).model(_device(device), dtype)
     source = _source(name)
+    _refuse_unreachable(source, name, revision)
     tokenizer = _tokenizer(source, name, revision)
     hf_model = _load(AutoModelForCausalLM, source, name, revision, dtype=dtype)
     if name in checkpoints():
         _take_weights(hf_model, weights_of(name))
-    hf_model = hf_model.to(_device(device)).eval()
+    try:
+        hf_model = hf_model.to(_device(device)).eval()
+    except (RuntimeError, ValueError, NotImplementedError) as error:  # quantised, or on no device at all
+        raise BenchmarkError(_explain(source, name, error)) from error
     shown = Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
     processing = smollm2.PROCESSING if name == SMOLLM2 else "none"
     return Model.from_hf(hf_model, tokenizer, shown, prepend_bos, revision, processing)
@@ -57,6 +61,7 @@ def load_tokens(name: str = DEFAULT, prepend_bos: bool | None = None, revision: 
     if name.startswith(PREFIX):
         return load_litmus(name).model().tokens
     source = _source(name)
+    _refuse_unreachable(source, name, revision)
     tokenizer = _tokenizer(source, name, revision)
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
@@ -93,6 +98,18 @@ def _source(name: str) -> str:
     return name
 
 
+def _refuse_unreachable(source: str, name: str, revision: str | None) -> None:
+    """Refuse at once a hub id that is neither cached nor there: the loaders would try for most of a minute."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+
+    if Path(source).is_dir() or isinstance(try_to_load_from_cache(source, "config.json", revision=revision), str):
+        return
+    try:
+        HfApi().model_info(source, revision=revision, timeout=10)
+    except Exception as error:  # of the network's many kinds, and of ids that can't be one
+        raise BenchmarkError(_explain(source, name, error)) from error
+
+
 def _tokenizer(source: str, name: str, revision: str | None) -> Any:
     from transformers import AutoTokenizer
 
@@ -104,11 +121,9 @@ def _tokenizer(source: str, name: str, revision: str | None) -> Any:
 
 
 def _load(auto_class: Any, source: str, name: str, revision: str | None, **options: Any) -> Any:
-    from safetensors import SafetensorError
-
     try:
         return auto_class.from_pretrained(source, revision=revision, **options)
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except Exception as error:  # whatever a library makes of somebody's files
         raise BenchmarkError(_explain(source, name, error)) from error
 
 
@@ -116,6 +131,13 @@ def _explain(source: str, name: str, error: Exception) -> str:
     reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
     if name == SMOLLM2:
         return f"The cached model in {source} is damaged ({reason}). Delete that folder and run again."
+    if isinstance(error, ImportError):
+        return f"Model {name!r} needs a package that isn't installed ({reason}). Install it and run again."
+    if (Path(source) / "adapter_config.json").is_file():
+        return (
+            f"The folder {name!r} holds an adapter and no model ({reason}). Load it with peft, merge it "
+            "(`model = model.merge_and_unload()`), and give the folder that `model.save_pretrained(FOLDER)` writes."
+        )
     if Path(source).is_dir():
         return f"The model folder {name!r} can't be loaded ({reason}). It must hold what save_pretrained wrote."
     return (

@@ -163,6 +163,7 @@ def _compute(
         peak_memory_bytes=peak_bytes(plan.model),
         quadrature=cell.method.quadrature,
         seed=plan.asked.seed,
+        model_folder=plan.asked.model if Path(plan.asked.model).expanduser().is_dir() else None,
         passed=plan.asked.as_json(),
     )
     write_cell(out, replace(stored, provenance=provenance, arrays=arrays))

@@ -163,14 +163,15 @@ class Provenance:
     """How a cell came to be. Absent in cells of versions that didn't store it.
 
     `whole_forwards`: to how many whole forwards the forward rows came; `shortcuts`: how many rows took each; `chunk`:
-    tokens, pairs and rows that shared a forward; `declared_cost_per_pair`: rows at most, as the method says; `passed`:
-    the run as it was asked for.
+    tokens, pairs and rows that shared a forward; `model_folder`: where a local model lay; `declared_cost_per_pair`:
+    rows at most, as the method says; `passed`: the run as it was asked for.
     """
 
     versions: dict[str, str | None] = field(default_factory=dict)
     python: str | None = None
     commit: str | None = None
     dirty: bool | None = None
+    model_folder: str | None = None
     device: str | None = None
     dtype: str | None = None
     threads: int | None = None

@@ -63,6 +63,30 @@ def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
         load_model(str(tmp_path))
 
 
+def test_an_adapter_is_called_one(tmp_path: Path) -> None:
+    save(tmp_path)
+    (tmp_path / "config.json").unlink()
+    (tmp_path / "adapter_config.json").write_text('{"peft_type": "LORA", "base_model_name_or_path": "x/y"}')
+    with pytest.raises(BenchmarkError, match=r"holds an adapter and no model .*merge_and_unload"):
+        load_model(str(tmp_path))
+
+
+def test_a_missing_package_is_named(tmp_path: Path) -> None:
+    save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    quantised = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"quantization_config": quantised}))
+    with pytest.raises(BenchmarkError, match=r"needs a package that isn't installed .* Install it"):
+        load_model(str(tmp_path))
+
+
+def test_what_no_loader_can_read_is_named_with_its_folder(tmp_path: Path) -> None:
+    save(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "num_hidden_layers": "three"}))
+    with pytest.raises(BenchmarkError, match=f"The model folder '{tmp_path}' can't be loaded"):
+        load_model(str(tmp_path))
+
+
 def test_truncated_weights_are_called_damaged(tmp_path: Path) -> None:
     save(tmp_path)
     weights = tmp_path / "model.safetensors"

@@ -32,7 +32,7 @@ def bad(tmp_path: Path, old: str, new: str) -> Path:
 
 def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> None:
     with pytest.raises(
-        BenchmarkError, match=r"bad.csv has no column 'corrupted'; a dataset has id, clean, .* are id, clean, wrong"
+        BenchmarkError, match=r"bad.csv has no column 'corrupted'; clean, corrupted, .* are id, clean, wrong"
     ):
         read_csv(bad(tmp_path, "clean,corrupted", "clean,wrong"))
 
