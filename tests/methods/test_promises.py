@@ -41,7 +41,9 @@ def test_every_method_passes_the_conformance_checks(label: str, check: Callable[
     [finding] = method_findings(method, [check])
     assert finding.outcome != "failed", finding
     if method.signed and method.metric_units:
-        may_skip = {"completeness", "exact-if-a-reference", "works-without-corrupted-prompts"}
+        may_skip = {
+            "completeness", "exact-if-a-reference", "works-without-corrupted-prompts", "no-replacement-has-a-say",
+        }  # fmt: skip
         assert finding.outcome == "passed" or finding.check in may_skip
 
 
