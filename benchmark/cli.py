@@ -129,7 +129,7 @@ def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: 
     seconds = time.perf_counter() - started
     if results.cells:
         _write_report(results, out / "report", asked.top_k, results.only(hashes))
-        print(f"{len(hashes)} cells in {seconds:.0f} s.")
+        print(f"{_counted(len(hashes), 'cell')} in {seconds:.0f} s.")
     failures = results.only(hashes).failures
     if failures:
         _say(f"{len(failures)} of {len(hashes)} cells failed; --debug shows where, and so do their cell.json.")
@@ -279,7 +279,8 @@ def _describe(plan: Any) -> str:
         if found.pairs is None:
             lines.append(f"  {found.task.name}: {found.error}")
             continue
-        lines.append(f"  {found.task.name}: {len(found.pairs)} pairs x {len(cells)} methods, {_cost(cells)}")
+        size = f"{_counted(len(found.pairs), 'pair')} x {_counted(len(cells), 'method')}"
+        lines.append(f"  {found.task.name}: {size}, {_cost(cells)}")
         lines += [f"    ! {words}" for words in found.caveats]
     lines.append(_estimate(plan))
     return "\n".join(lines)
@@ -310,7 +311,12 @@ def _estimate(plan: Any) -> str:
             total += cell.rows * length * token_seconds
     silent = any(cell.cost is None for cell in plan.cells)
     beside = ", what is not declared aside," * silent
-    return f"  {len(plan.cells)} cells, at most about {max(1, round(total / 60))} min{beside} if none is stored yet"
+    minutes = max(1, round(total / 60))
+    return f"  {_counted(len(plan.cells), 'cell')}, at most about {minutes} min{beside} if none is stored yet"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}" + "s" * (count != 1)
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> str:

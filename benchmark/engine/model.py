@@ -123,7 +123,7 @@ class Model:
         _refuse_wrapped(hf_model, name)
         config = hf_model.config
         rows = len(hf_model.get_input_embeddings().weight)
-        tokens = Tokens(tokenizer, prepend_bos, config.model_type, positions_of(config), rows)
+        tokens = Tokens(tokenizer, prepend_bos, config.model_type, positions_of(config), rows, name)
         digest = _weights_digest(hf_model)
         architecture = type(hf_model).__name__
         try:

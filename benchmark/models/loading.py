@@ -2,6 +2,7 @@
 
 import difflib
 import sys
+import warnings
 from logging import ERROR, getLogger
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def load_model(
     source = _source(name)
     _refuse_unreachable(source, name, revision)
     tokenizer = _tokenizer(source, name, revision)
-    hf_model = _load(AutoModelForCausalLM, source, name, revision, dtype=dtype)
+    hf_model, found = _load(AutoModelForCausalLM, source, name, revision, dtype=dtype, output_loading_info=True)
+    _refuse_made_up(found, name)
     if name in checkpoints():
         _take_weights(hf_model, weights_of(name))
     try:
@@ -66,9 +68,23 @@ def load_tokens(name: str = DEFAULT, prepend_bos: bool | None = None, revision: 
     try:
         config = AutoConfig.from_pretrained(source, revision=revision)
     except (OSError, ValueError):  # a folder with a tokenizer and no model
-        return Tokens(tokenizer, prepend_bos)
+        return Tokens(tokenizer, prepend_bos, name=name)
     rows = getattr(config, "vocab_size", None)
-    return Tokens(tokenizer, prepend_bos, config.model_type, positions_of(config), rows)
+    return Tokens(tokenizer, prepend_bos, config.model_type, positions_of(config), rows, name)
+
+
+def _refuse_made_up(found: Any, name: str) -> None:
+    """Refuse weights that the files lack, for which the loader drew random ones, and say which ones it left aside."""
+    lacking = [str(one) for what in ("missing_keys", "mismatched_keys") for one in found.get(what, ())]
+    if lacking:
+        raise BenchmarkError(
+            f"The files of model {name!r} lack {len(lacking)} of the weights that its config asks for, such as "
+            f"{lacking[0]}: they would be random. Mend config.json, or download the model again."
+        )
+    if aside := list(found.get("unexpected_keys", ())):
+        warnings.warn(
+            f"Model {name!r}: {len(aside)} weights of its files are used nowhere, such as {aside[0]}.", stacklevel=3
+        )
 
 
 def _take_weights(hf_model: Any, file: Path) -> None:

@@ -27,6 +27,10 @@ class Source(NamedTuple):
     answer_tokens: AnswerTokens = "first-token"
     check: Check | None = None
     notes: tuple[str, ...] = ()
+    file: str = ""  # the user's file that they are from
+
+    def __str__(self) -> str:
+        return f"task {self.name!r}" + f" ({self.file})" * bool(self.file)
 
 
 @dataclass(frozen=True)
@@ -223,10 +227,14 @@ def draw(source: Source, tokens: Tokens, limit: int | None, split: str, seed: in
     if not kept:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in audit.dropped.items()) or "the split is empty"
         raise BenchmarkError(
-            f"No {split} pair of task {source.name!r} survives the audit under this tokenizer ({reasons}). "
+            f"No {split} pair of {source} survives the audit under {_of(tokens)} ({reasons}). "
             "`attribution-bench audit` shows the table; use another task, dataset or model."
         )
     return Pairs(source.name, tuple(kept), metric, len(tokens.prefix), audit, _discovery(source, tokens), source.notes)
+
+
+def _of(tokens: Tokens) -> str:
+    return f"the tokenizer of {tokens.name!r}" if tokens.name else "this tokenizer"
 
 
 def named(source: Source, tokens: Tokens, ids: Sequence[str], metric: Metric) -> Pairs:
@@ -240,7 +248,7 @@ def named(source: Source, tokens: Tokens, ids: Sequence[str], metric: Metric) ->
             else Dropped("there is no such row")
         )
         if isinstance(outcome, Dropped):
-            raise BenchmarkError(f"Pair {name!r} of task {source.name!r} can't be used: {outcome}.")
+            raise BenchmarkError(f"Pair {name!r} of {source} can't be used: {outcome}.")
         made.append(outcome)
     discovery = _discovery(source, tokens)
     return Pairs(source.name, tuple(made), metric, len(tokens.prefix), _all_kept(made), discovery, source.notes)

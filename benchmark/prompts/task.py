@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import BenchmarkError
-from benchmark.packaged import DATASETS
+from benchmark.packaged import DATASETS, ROOT
 from benchmark.prompts.dataset import SPLITS, PromptPair, digest, read_csv, with_answer_sets
 from benchmark.prompts.metrics import Metric, logit_diff
 from benchmark.prompts.pairs import Audit, Pairs, Source, audit, draw, named
@@ -68,6 +68,7 @@ class Task:
     truth: Truth | None = field(default=None, hash=False)
     on_request: bool = False
     notes: tuple[str, ...] = ()  # what a reader should know of the rows
+    pairs_file: str = ""  # the user's file that the rows are from
     source: Path | None = None  # the file that the plugin stands in, set on discovery
 
     def __post_init__(self) -> None:
@@ -99,7 +100,7 @@ class Task:
         base = like or cls(name, "", logit_diff, f"the pairs of {path.name}", prompt_pairs=rows)
         return replace(
             base, name=name, title=title or path.name, metric=metric or base.metric, prompt_pairs=rows, notes=notes,
-            dataset="", citation="", generate=None,
+            dataset="", citation="", generate=None, pairs_file=str(path),
         )  # fmt: skip
 
     def rows(self) -> list[PromptPair]:
@@ -143,6 +144,12 @@ class Task:
         return audit(self.source_of_pairs, tokens)
 
     @property
+    def file(self) -> str:
+        """The user's file that the rows or the task are from; empty for the project's own tasks."""
+        plugin = self.source and self.source.resolve().parent != (ROOT / "tasks").resolve()
+        return self.pairs_file or (str(self.source) if plugin else "")
+
+    @property
     def source_of_pairs(self) -> Source:
         """What drawing pairs needs to know of a task."""
-        return Source(self.name, self.rows(), self.answer_tokens, self.check, self.notes)
+        return Source(self.name, self.rows(), self.answer_tokens, self.check, self.notes, self.file)

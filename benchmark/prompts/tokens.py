@@ -22,7 +22,7 @@ class Tokens:
 
     `prepend_bos=None` means: what the tokenizer itself puts in front, and for GPT-2 and Pythia a BOS. What a tokenizer
     puts behind a text (an EOS) is left out: prompts go on. `positions` and `vocabulary` are how many of each the model
-    has, where that is known.
+    has, where that is known; `name` is the model's.
     """
 
     def __init__(
@@ -32,8 +32,9 @@ class Tokens:
         model_type: str = "",
         positions: int | None = None,
         vocabulary: int | None = None,
+        name: str = "",
     ) -> None:
-        self.tokenizer, self.positions, self.vocabulary = tokenizer, positions, vocabulary
+        self.tokenizer, self.positions, self.vocabulary, self.name = tokenizer, positions, vocabulary, name
         self._answers: dict[str, Ids] = {}
         self._tails: dict[tuple[str, tuple[str, ...]], list[Ids | None]] = {}
         bos = () if tokenizer.bos_token_id is None else (int(tokenizer.bos_token_id),)

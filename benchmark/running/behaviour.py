@@ -58,7 +58,7 @@ def behaviour(
     except BenchmarkError as error:
         return Behaviour(task, digest, None, error=str(error))
     except Exception as error:  # a check of somebody's plugin
-        return Behaviour(task, digest, None, error=f"Task {task.name!r} failed: {type(error).__name__}: {error}")
+        return Behaviour(task, digest, None, error=f"{_named(task)} failed: {type(error).__name__}: {error}")
     found: dict[str, list[Tensor]] = {"clean": [], "corrupted": []}
     keep: list[int] = []
     looked_at = 0
@@ -80,3 +80,7 @@ def behaviour(
     return Behaviour(
         task, digest, pairs.take(kept), known, right, looked_at, looked_at - len(keep), min_metric, caveats=said
     )
+
+
+def _named(task: Task) -> str:
+    return f"Task {task.name!r}" + f" ({task.file})" * bool(task.file)

@@ -1,5 +1,6 @@
 """Carry out a plan: each cell is read if it is there, else computed and stored; one that fails stops no other."""
 
+import inspect
 import os
 import time
 import traceback
@@ -18,6 +19,7 @@ from benchmark.models.catalogue import DEFAULT_PAIRS
 from benchmark.progress import bar
 from benchmark.running.behaviour import Behaviour
 from benchmark.running.plan import Asked, Plan, PlannedCell, chosen_methods, make_plan
+from benchmark.running.plugins import plugin_digest
 from benchmark.running.provenance import environment
 from benchmark.running.work import Bench, computed
 from benchmark.store.cell import Accuracy, AuditCounts, Cell, Filter, PairFacts, Provenance, Rows
@@ -151,7 +153,8 @@ def _compute(
         counted["chunk"] = chunk._asdict()
     except Exception as error:  # whatever a plugin does, the other cells go on; the exit code says so
         said = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
-        stored = replace(stored, error=said, traceback=traceback.format_exc())
+        said += _where(error, cell)
+        stored = replace(stored, error=said, traceback=_traceback())
         say(f"FAILED {cell.key.task.name} x {cell.key.method.label}: {said}")
         if debug:
             say(str(stored.traceback))
@@ -168,6 +171,22 @@ def _compute(
     )
     write_cell(out, replace(stored, provenance=provenance, arrays=arrays))
     return chunk
+
+
+def _traceback() -> str:
+    try:
+        return traceback.format_exc()
+    except Exception:  # Python stumbles over a source that was edited after it was loaded
+        return "There is no traceback: a source file was changed after it was loaded."
+
+
+def _where(error: Exception, cell: PlannedCell) -> str:
+    """The plugin's file, and the line in it where the error came up, if the method is a plugin's."""
+    file = inspect.getsourcefile(type(cell.method))
+    if not file or plugin_digest(file) is None:
+        return ""
+    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
+    return f" ({file}" + f", line {lines[-1]}" * bool(lines) + ")"
 
 
 def _about(found: Behaviour, cell: PlannedCell) -> Cell:
