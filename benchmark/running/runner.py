@@ -154,7 +154,7 @@ def _compute(
     except Exception as error:  # whatever a plugin does, the other cells go on; the exit code says so
         said = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
         said += _where(error, cell)
-        stored = replace(stored, error=said, traceback=_traceback())
+        stored = replace(stored, error=said, traceback=traceback.format_exc())
         say(f"FAILED {cell.key.task.name} x {cell.key.method.label}: {said}")
         if debug:
             say(str(stored.traceback))
@@ -173,20 +173,13 @@ def _compute(
     return chunk
 
 
-def _traceback() -> str:
-    try:
-        return traceback.format_exc()
-    except Exception:  # Python stumbles over a source that was edited after it was loaded
-        return "There is no traceback: a source file was changed after it was loaded."
-
-
 def _where(error: Exception, cell: PlannedCell) -> str:
     """The plugin's file, and the line in it where the error came up, if the method is a plugin's."""
     file = inspect.getsourcefile(type(cell.method))
     if not file or plugin_digest(file) is None:
         return ""
     lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
-    return f" ({file}" + f", line {lines[-1]}" * bool(lines) + ")"
+    return f" ({file}" + "".join(f", line {line}" for line in lines[-1:]) + ")"
 
 
 def _about(found: Behaviour, cell: PlannedCell) -> Cell:

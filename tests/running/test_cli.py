@@ -161,7 +161,7 @@ BAD = {
     "a plugin that isn't there": ({"plugin": "nowhere.py"}, "There is no plugin file 'nowhere.py'"),
     "a model that isn't there": ({"model": "./nowhere"}, "There is no model folder './nowhere'"),
     "a device that isn't there": ({"device": "gpu"}, "Device 'gpu' can't be used"),
-    "an empty split": ({"split": "discovery"}, "No discovery pair of task 'tiny' survives the audit"),
+    "an empty split": ({"split": "discovery"}, "No discovery pair of task 'tiny' ("),
     "an output folder that can't be written": ({"out": "/dev/null/r"}, "Give another: --out FOLDER"),
     "a dataset that isn't there": ({"dataset": "nowhere.csv"}, "The dataset 'nowhere.csv' can't be read"),
 }  # fmt: skip
