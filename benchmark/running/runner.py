@@ -153,9 +153,8 @@ def _compute(
         counted["chunk"] = chunk._asdict()
     except Exception as error:  # whatever a plugin does, the other cells go on; the exit code says so
         said = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
-        said += _where(error, cell)
         stored = replace(stored, error=said, traceback=traceback.format_exc())
-        say(f"FAILED {cell.key.task.name} x {cell.key.method.label}: {said}")
+        say(f"FAILED {cell.key.task.name} x {cell.key.method.label}: {said}{_where(error, cell)}")
         if debug:
             say(str(stored.traceback))
     provenance = Provenance(
