@@ -48,6 +48,24 @@ def test_the_task_of_the_guide_runs_on_the_real_model(tmp_path: Path, capsys: py
     assert Results(tmp_path / "r").scores("colours", "attribution-patching", "head").shape == (2, 30, 9)
 
 
+@pytest.mark.smollm2
+@pytest.mark.usefixtures("without_report")
+def test_the_pairs_of_the_guide_run_from_python_and_from_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [rows] = re.findall(r"```csv\n(.*?)```", (DOCS / "your_own_pairs.md").read_text(), re.DOTALL)
+    (tmp_path / "capitals.csv").write_text(rows)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, object] = {}
+    exec(example("your_own_pairs.md"), found)
+    assert capsys.readouterr().out.startswith("{} {}")
+    assert len(found["pairs"]) == 2
+    assert found["scores"].values.shape == (2, 30, 9)
+    asked = ["run", "--model", "smollm2-135m", "--pairs-file", "capitals.csv", "--title", "Capitals"]
+    assert main([*asked, "--components", "head", "--methods", "random", "--out", "r"]) == 0
+    assert Results(tmp_path / "r").cells[0].task_title == "Capitals"
+
+
 def test_the_method_of_the_guide_runs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin, task = tmp_path / "gradient_norm.py", tiny_task(tmp_path / "task.py")
     plugin.write_text(example("add_a_method.md"))

@@ -48,7 +48,8 @@ class Task:
     Give either `dataset`, a CSV file beside the plugin or in the project's `datasets/`, or `prompt_pairs`.
     `generate` rebuilds the file from a fixed seed. `answer_tokens` says what an answer stands for: its first token
     after the prompt, or (`"one-token"`) only answers that are one token, where the i-th correct and the i-th incorrect
-    answer are two forms of one word and are kept or left out together. `answer_sets` holds the answer lists that rows
+    answer are two forms of one word and are kept or left out together; `"continuation"`: the first token of the answer
+    by itself, which goes on inside a word. `answer_sets` holds the answer lists that rows
     name (`@singular`) instead of spelling out. `check` names a reason to drop a row under a tokenizer, or returns
     None. `truth` says what is known where the task belongs to a planted model; `on_request` leaves a task out of
     `--tasks all`.
