@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from benchmark.components import component_name
 from benchmark.statistics.sampling import CANDIDATE
-from benchmark.store.cell import Accuracy, AuditCounts, Cell, CellKey, Filter, PairFacts
+from benchmark.store.cell import Accuracy, AuditCounts, Cell, CellKey, Filter, ModelKey, PairFacts
 from benchmark.store.folder import Results
 
 
@@ -177,8 +177,8 @@ def sections(results: Results) -> list[Section]:
     labels = _labels(results.cells)
     found = []
     for cells in groups:
-        model = names[cells[0].key.model.digest]
-        rivals = [g[0] for g in groups if (names[g[0].key.model.digest], g[0].task) == (model, cells[0].task)]
+        model = names[cells[0].key.model]
+        rivals = [g[0] for g in groups if (names[g[0].key.model], g[0].task) == (model, cells[0].task)]
         suffix = _suffix(cells[0], rivals)
         title = cells[0].task_title or cells[0].task
         place = f"{model}-{cells[0].task}" if several_models else cells[0].task
@@ -195,13 +195,13 @@ def sections(results: Results) -> list[Section]:
     return found
 
 
-def _model_names(cells: Iterable[Cell]) -> dict[str, str]:
-    """What each model is called, by its digest: its name, and its folder too where several models have that name."""
-    models = {cell.key.model.digest: cell for cell in cells}
-    twins = Counter(cell.model for cell in models.values())
+def _model_names(cells: Iterable[Cell]) -> dict[ModelKey, str]:
+    """What each model is called: its name, and its folder too where several weights have that name."""
+    models = {cell.key.model: cell for cell in cells}
+    twins = Counter(name for name, _ in {(key.name, key.digest) for key in models})
     return {
-        digest: cell.model + f" ({cell.provenance.model_folder or digest[:8]})" * (twins[cell.model] > 1)
-        for digest, cell in models.items()
+        key: key.name + f" ({cell.provenance.model_folder or key.digest[:8]})" * (twins[key.name] > 1)
+        for key, cell in models.items()
     }
 
 
