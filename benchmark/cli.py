@@ -46,20 +46,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if asked.debug:
             traceback.print_exc()
-        words = " ".join(str(error).split())[:500]
-        print(
-            f"attribution-bench: unexpected {type(error).__name__}: {words}. The command was: {_shown(arguments)}. "
-            "--debug shows where; please report it.",
-            file=sys.stderr,
-        )
+        print(f"attribution-bench: {_unexpected(error, asked.plugins, arguments)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
         print("\nattribution-bench: interrupted; finished cells are kept, the same command continues.", file=sys.stderr)
         return INTERRUPTED
 
 
-def _shown(arguments: Sequence[str] | None) -> str:
-    return shlex.join(sys.argv[1:] if arguments is None else arguments)
+def _unexpected(error: Exception, plugins: Sequence[str], arguments: Sequence[str] | None) -> str:
+    """A line for an error that nobody foresaw: in which plugin it came up, or how to report it."""
+    words = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
+    files = {str(Path(file).resolve()): file for file in plugins}
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    for file, line in reversed(frames):
+        if file in files:
+            return f"The plugin {files[file]!r} failed in line {line}: {words}. --debug shows all of it."
+    command = shlex.join(sys.argv[1:] if arguments is None else arguments)
+    return f"unexpected {words}. The command was: {command}. --debug shows where; please report it."
 
 
 def run(asked: argparse.Namespace) -> int:

@@ -132,6 +132,8 @@ class Method:
         metrics `clean` and `corrupted` `[pair]` of the unpatched prompts, save computing them again.
         """
         self._refuse_wrong_types(model, pairs, components)
+        model.refuse_train_mode()
+        pairs.refuse_other_tokens(model.tokens)
         components = tuple(kind for kind in model.kinds if kind in self.kinds) if components is None else components
         model.refuse(components)
         self.check(components, replacement, direction)
@@ -261,7 +263,13 @@ def metrics(model: Model, pairs: Pairs, at_once: int = 32) -> dict[str, Float[Te
         rows = torch.arange(len(batch))
         for name, prompts in (("clean", batch.clean), ("corrupted", batch.corrupted)):
             if prompts is not None:
-                found[name][list(batch.index)] = batch.metric(model.run(prompts), rows).cpu().double()
+                values = batch.metric(model.run(prompts), rows)
+                if values.shape != rows.shape:
+                    raise BenchmarkError(
+                        f"Metric {pairs.metric.name!r} gave shape {tuple(values.shape)} for {len(rows)} pairs; it must "
+                        "give one number a pair."
+                    )
+                found[name][list(batch.index)] = values.cpu().double()
     return found
 
 

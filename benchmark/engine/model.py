@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
 import torch
@@ -89,13 +88,15 @@ class Model:
         self.processing = processing  # what was done to the weights before they were loaded
         self.tokenizer = tokens.tokenizer
         self._config = getattr(bridge.original_model, "config", None)  # native models have none, and no cache
+        self.has_cache = self._config is not None and _caches(bridge)
         self.passes = Passes()
         self.blocks, self.blocks_return_tuples = tuple(map(Block, bridge.blocks)), _probe(bridge, name)
         self.n_layers = len(self.blocks)
         parameter = next(bridge.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         self._modules: dict[str, nn.Module] = dict(bridge.hook_dict)
-        self._parts = tuple(bridge.modules())
+        self._original = bridge.original_model if isinstance(bridge.original_model, nn.Module) else bridge
+        self.refuse_train_mode()
         found = measure(bridge, bridge.blocks)
         self._hooks = {Site(*place): hook for place, hook in found.hooks.items()}
         self._sizes, self.refusals = found.sizes, found.refusals
@@ -121,12 +122,13 @@ class Model:
         from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
         _refuse_wrapped(hf_model, name)
-        config = hf_model.config
-        rows = len(hf_model.get_input_embeddings().weight)
-        tokens = Tokens(tokenizer, prepend_bos, config.model_type, positions_of(config), rows, name)
-        digest = _weights_digest(hf_model)
-        architecture = type(hf_model).__name__
+        if not callable(tokenizer):
+            raise BenchmarkError(f"from_hf() needs the tokenizer of {name!r} itself, not {type(tokenizer).__name__}.")
+        config, architecture = hf_model.config, type(hf_model).__name__
         try:
+            rows = len(hf_model.get_input_embeddings().weight)
+            tokens = Tokens(tokenizer, prepend_bos, config.model_type, positions_of(config), rows, name)
+            digest = _weights_digest(hf_model)
             bridge = build_bridge_from_module(hf_model, architecture, hf_config=config, model_name=name)
             bridge.eval()
             bridge.requires_grad_(False)
@@ -194,6 +196,15 @@ class Model:
                     f"The {kind}s of model {self.name!r} can't be scored: {self.refusals[kind]}.{left}"
                 )
 
+    def refuse_train_mode(self) -> None:
+        """Raise BenchmarkError where the model or any part of it, such as one dropout, is in train mode."""
+        for part in (*self.bridge.modules(), *self._original.modules()):
+            if part.training:
+                raise BenchmarkError(
+                    f"Model {self.name!r} is in train mode, or a part of it is ({type(part).__name__}): there dropout "
+                    "blurs every score. Call eval()."
+                )
+
     def sites(self, kinds: Iterable[str]) -> list[Site]:
         return [Site(kind, layer) for kind in self.kinds if kind in kinds for layer in range(self.n_layers)]
 
@@ -203,16 +214,16 @@ class Model:
         return length - 1 if self.has_cache and (window is None or length <= window) else 0
 
     @property
-    def has_cache(self) -> bool:
-        return self._config is not None
-
-    @property
     def unembedding_module(self) -> nn.Module:
         return self.bridge.unembed  # type: ignore[no-any-return]
 
     def unembedding(self) -> tuple[Float[Tensor, "vocab d_model"], Float[Tensor, " vocab"]]:
         """Weight and bias of the unembedding."""
         return self.bridge.unembed.W_U.T, self.bridge.unembed.b_U
+
+    def has_place(self, name: str) -> bool:
+        """Whether transformer_lens has a hook of this name here."""
+        return name in self._modules
 
     def module(self, site: Site) -> nn.Module:
         """The module whose output is the site's activation, for libraries that attach hooks themselves (captum)."""
@@ -225,6 +236,7 @@ class Model:
 
         Raises BenchmarkError where a logit is not finite, or where the model was put into train mode.
         """
+        self.refuse_train_mode()
         return self.logits(tokens, self.hooks(edits or {}, embedding))
 
     def hooks(self, edits: Mapping[Site, Edit], embedding: Edit | None = None) -> list[Hook]:
@@ -248,11 +260,6 @@ class Model:
         positions.
         """
         rows = rows or [len(tokens)] * self.n_layers
-        if any(map(attrgetter("training"), self._parts)):
-            raise BenchmarkError(
-                f"Model {self.name!r} is in train mode, or a part of it is: there dropout blurs every score. "
-                "Call eval()."
-            )
         self.passes.forward += rows[-1]
         self.passes.whole_forward += sum(rows) / self.n_layers * share
         logits: Tensor = self.bridge.run_with_hooks(
@@ -291,6 +298,21 @@ class Model:
         return kept[0]
 
 
+@torch.no_grad()
+def _caches(bridge: Any) -> bool:
+    """Whether every layer of the model puts keys and values into a plain cache."""
+    cache = DynamicCache()
+    tokens = torch.tensor([[0, 1]], device=next(bridge.parameters()).device)
+    try:
+        bridge(tokens, use_cache=True, past_key_values=cache)
+        kept = [layer.keys.shape[2] == 2 == layer.values.shape[2] for layer in cache.layers]
+        return len(kept) == len(bridge.blocks) and all(kept)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # a hybrid's or an encoder's cache: it is run without
+        return False
+
+
 def _refuse_wrapped(hf_model: Any, name: str) -> None:
     """A sentence for models in a wrapping that hides their modules."""
     wrapping = type(hf_model).__name__
@@ -298,12 +320,12 @@ def _refuse_wrapped(hf_model: Any, name: str) -> None:
         raise BenchmarkError(f"Model {name!r} is compiled: hand over the model before torch.compile (`._orig_mod`).")
     if hasattr(hf_model, "merge_and_unload"):
         raise BenchmarkError(f"Model {name!r} is a {wrapping}: hand over `model.merge_and_unload()`.")
+    if not isinstance(hf_model, nn.Module) or not hasattr(hf_model, "config"):
+        raise BenchmarkError(f"from_hf() needs a causal language model of transformers, not {wrapping}.")
     if any(weight.is_inference() for weight in hf_model.parameters()):
         raise BenchmarkError(
             f"Model {name!r} was made under torch.inference_mode(), where no gradient can be taken: load it outside."
         )
-    if not hasattr(hf_model, "config"):
-        raise BenchmarkError(f"from_hf() needs a causal language model of transformers, not {wrapping}.")
 
 
 def positions_of(config: Any) -> int | None:
@@ -326,6 +348,11 @@ def _probe(bridge: Any, name: str) -> bool:
         logits = bridge(tokens, use_cache=False)
     finally:
         handle.remove()
+    if not torch.isfinite(logits).all():
+        raise BenchmarkError(
+            f"Model {name!r} gave NaN or infinite logits: its weights are damaged or overflow {logits.dtype}. "
+            "Load it in float32, or download it again."
+        )
     first, second = logits[:, 0]
     tolerance = max(1e-5, 4 * torch.finfo(logits.dtype).eps)  # of all logits: those of one position may all be 0
     if (first - second).abs().max() > tolerance * logits.abs().max():

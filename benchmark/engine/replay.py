@@ -57,9 +57,10 @@ def trace(model: Model, tokens: Int[Tensor, "row pos"], sites: Iterable[Site]) -
     attention: list[Tensor] = []
     kept = {"hook_in": residuals, "attn.hook_out": attention}
     hooks = [
-        (f"blocks.{layer}.{place}", lambda value, hook, values=values: values.append(value.detach().clone()))
+        (name, lambda value, hook, values=values: values.append(value.detach().clone()))
         for layer in range(model.n_layers)
         for place, values in kept.items()
+        if model.has_place(name := f"blocks.{layer}.{place}")  # not every layer of a hybrid has attention
     ]
     cache = DynamicCache() if model.has_cache else None
     logits = model.logits(tokens, [*model.hooks(keeping(activations, sites)), *hooks], cache)

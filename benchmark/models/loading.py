@@ -20,7 +20,7 @@ from benchmark.prompts.tokens import Tokens
 
 @torch.inference_mode(mode=False)  # weights made in it can't be differentiated through
 def load_model(
-    name: str = DEFAULT,
+    name: str | Path = DEFAULT,
     *,
     device: str = "auto",
     dtype: torch.dtype = torch.float32,
@@ -35,6 +35,9 @@ def load_model(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    name = str(name)
+    if not name:
+        raise BenchmarkError("The name of the model is empty.")
     if not sys.stderr.isatty():
         logging.disable_progress_bar()
     getLogger("huggingface_hub").setLevel(ERROR)  # its retries are no news: the error says what to do
@@ -133,7 +136,12 @@ def _tokenizer(source: str, name: str, revision: str | None) -> Any:
         raise BenchmarkError(
             f"The model folder {name!r} holds no tokenizer: save it there with tokenizer.save_pretrained({name!r})."
         )
-    return _load(AutoTokenizer, source, name, revision)
+    tokenizer = _load(AutoTokenizer, source, name, revision)
+    try:
+        tokenizer("a b", add_special_tokens=True)
+    except Exception as error:  # a file that loads need not work
+        raise BenchmarkError(_explain(source, name, error)) from error
+    return tokenizer
 
 
 def _load(auto_class: Any, source: str, name: str, revision: str | None, **options: Any) -> Any:

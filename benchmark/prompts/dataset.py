@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 from benchmark.errors import BenchmarkError, did_you_mean
 
 Answer = str | Sequence[str]
+_YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "", "none")
 COLUMNS = ("id", "clean", "corrupted", "correct", "incorrect", "template", "cluster", "split")
 NEEDED = ("clean", "corrupted", "correct", "incorrect")  # the others are made up: a cluster a row, all evaluation
 SPLITS = ("discovery", "evaluation")
@@ -59,7 +61,10 @@ class PromptPair:
     @property
     def is_chat(self) -> bool:
         """Whether the prompts are messages of a user, to be put into the tokenizer's chat template."""
-        return self.extra.get("chat", "").strip().lower() in ("yes", "true", "1")
+        said = str(self.extra.get("chat", "")).strip().lower()
+        if said not in _YES + _NO:
+            raise BenchmarkError(f"the column 'chat' holds {said!r}, and not yes or no")
+        return said in _YES
 
     def candidates(self) -> list[tuple[str | None, tuple[str, ...]]]:
         """Every (corrupted prompt, incorrect answers) of this pair, in order of preference."""
@@ -87,7 +92,7 @@ def with_answer_sets(row: PromptPair, sets: Mapping[str, Sequence[str]]) -> Prom
 
 
 def _named(value: Any, row: PromptPair, sets: Mapping[str, Sequence[str]]) -> Any:
-    if not isinstance(value, str) or not value.startswith("@"):
+    if not isinstance(value, str) or not value.startswith("@") or not sets or value == "@":
         return value
     if value[1:] not in sets:
         raise BenchmarkError(
@@ -111,7 +116,11 @@ def read_csv(path: Path, corrupted: str = "corrupted") -> list[PromptPair]:
                 f"{path} has no column {', '.join(map(repr, missing))}; {', '.join(needed)} are needed. "
                 f"Its columns are {', '.join(map(str, reader.fieldnames or ['none']))}."
             )
-        rows = [_row(row, path, reader.line_num, number, corrupted) for number, row in enumerate(reader, 1)]
+        twice = [name for name, count in Counter(reader.fieldnames or []).items() if count > 1]
+        if twice:
+            raise BenchmarkError(f"{path} has the column {twice[0]!r} twice.")
+        filled = (row for row in reader if any(row.values()))  # spreadsheets end in blank rows
+        rows = [_row(row, path, reader.line_num, number, corrupted) for number, row in enumerate(filled, 1)]
     seen: set[str] = set()
     for row in rows:
         if row.id in seen:
@@ -151,10 +160,9 @@ def _row(row: dict[str, str], path: Path, line: int, number: int, corrupted: str
     if None in row or None in row.values():
         raise BenchmarkError(f"{where}: this row has more or fewer cells than the header.")
     made_up = {"id": f"{path.stem}-{number:04d}", "template": "", "split": "evaluation"}
-    row = made_up | {"cluster": row.get("id", made_up["id"])} | row | {"corrupted": row[corrupted]}
-    for name in ("id", "clean", "correct", "incorrect"):
-        if not row[name]:
-            raise BenchmarkError(f"{where}: the cell {name!r} is empty.")
+    row = {name: cell for name, cell in row.items() if cell or name not in made_up}
+    row = made_up | {"cluster": row.get("id") or made_up["id"]} | row | {"corrupted": row[corrupted]}
+    row["split"] = row["split"].strip().lower()
     if row["split"] not in SPLITS:
         hint = did_you_mean(row["split"], SPLITS)
         raise BenchmarkError(f"{where}: split is {row['split']!r}, not discovery or evaluation.{hint}")

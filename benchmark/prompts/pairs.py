@@ -184,6 +184,16 @@ class Pairs:
         if replacement == "counterfactual" and lacking:
             raise BenchmarkError(f"Pair {lacking[0]!r} has no corrupted prompt: use the replacement 'zero' or 'mean'.")
 
+    def refuse_other_tokens(self, tokens: Tokens) -> None:
+        """Raise BenchmarkError where these are the tokens of another model's tokenizer."""
+        for pair in self.pairs[:1]:
+            texts = _texts([pair.prompt.clean], pair.prompt, tokens)
+            if isinstance(texts, Dropped) or tuple(tokens.encode(texts[0])) != pair.clean:
+                raise BenchmarkError(
+                    f"These pairs of {self.task!r} were made for a model with another tokenizer: make them anew, "
+                    "with `task.pairs(model)` or `make_pairs(model, ...)`."
+                )
+
     def take(self, keep: Sequence[int]) -> "Pairs":
         """The pairs at these places, in this order."""
         return replace(self, pairs=tuple(self.pairs[place] for place in keep))
@@ -210,8 +220,9 @@ class Pairs:
 
 def make_pairs(model: Any, pairs: Sequence[PromptPair], metric: Metric) -> Pairs:
     """Prompt pairs written by hand, for `model`. A pair that the audit would drop is an error that says why."""
+    pairs = [pairs] if isinstance(pairs, PromptPair | str) else list(pairs or ())
     _refuse_wrong_types(model, pairs, metric)
-    made = []
+    made: list[TokenPair] = []
     for number, row in enumerate(pairs):
         row = replace(row, id=row.id or f"pair-{number}")
         outcome = tokenise(row, model.tokens)
@@ -221,9 +232,14 @@ def make_pairs(model: Any, pairs: Sequence[PromptPair], metric: Metric) -> Pairs
     return Pairs("by hand", tuple(made), metric, len(model.tokens.prefix), _all_kept(made))
 
 
-def draw(source: Source, tokens: Tokens, limit: int | None, split: str, seed: int, metric: Metric) -> Pairs:
-    """Up to `limit` surviving rows of a split, in an order that `seed` fixes; the audit counts the rows looked at."""
-    kept, audit = _survivors(source, tokens, _shuffled(source.rows, split, seed), limit)
+def draw(
+    source: Source, tokens: Tokens, limit: int | None, split: str, seed: int, metric: Metric, paired: bool = False
+) -> Pairs:
+    """Up to `limit` surviving rows of a split, in an order that `seed` fixes; the audit counts the rows looked at.
+
+    `paired`: rows without a corrupted prompt drop.
+    """
+    kept, audit = _survivors(source, tokens, _shuffled(source.rows, split, seed), limit, paired)
     if not kept:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in audit.dropped.items()) or "the split is empty"
         raise BenchmarkError(
@@ -276,29 +292,46 @@ def tokenise(
     row: PromptPair, tokens: Tokens, answer_tokens: AnswerTokens = "first-token", check: Check | None = None
 ) -> TokenPair | Dropped:
     """The pair as tokens, with the first corrupted candidate that fits; or the reason why the first one doesn't."""
-    if check and (reason := check(tokens, row)):
-        return Dropped(reason)
-    outcomes = (_candidate(row, prompt, wrong, tokens, answer_tokens) for prompt, wrong in row.candidates())
-    first: Dropped | None = None
-    for outcome in outcomes:
-        if isinstance(outcome, TokenPair):
-            return outcome
-        first = first or outcome
+    first: Dropped | None = _misshapen(row)
+    if first is not None:
+        return first
+    try:
+        if check and (reason := check(tokens, row)):
+            return Dropped(str(reason))
+        for prompt, wrong in row.candidates():
+            outcome = _candidate(row, prompt, wrong, tokens, answer_tokens)
+            if isinstance(outcome, TokenPair):
+                return outcome
+            first = first or outcome
+    except BenchmarkError as error:  # of this row alone
+        return Dropped(str(error))
     return first or Dropped("there is no corrupted candidate")
+
+
+def _misshapen(row: PromptPair) -> Dropped | None:
+    """Why a row is no pair of prompts with answers, whatever the tokenizer."""
+    several = isinstance(row.corrupted, list | tuple)
+    prompts = [row.clean, *(row.corrupted if several else [row.corrupted])]  # type: ignore[misc]
+    wrong = row.incorrect if several and isinstance(row.incorrect, list | tuple) else [row.incorrect]
+    if not all(isinstance(prompt, str) or prompt is None for prompt in prompts) or row.clean is None:
+        return Dropped("a prompt is no text")
+    if "" in prompts:
+        return Dropped("a prompt is empty")
+    for side in (row.correct, *wrong):
+        texts = [side] if isinstance(side, str) else side
+        if not isinstance(texts, list | tuple) or not texts or not all(isinstance(text, str) for text in texts):
+            return Dropped("an answer is no text and no list of texts")
+        if "" in texts:
+            return Dropped("an answer is empty")
+    return None
 
 
 def _candidate(
     row: PromptPair, corrupted: str | None, wrong: tuple[str, ...], tokens: Tokens, answer_tokens: AnswerTokens
 ) -> TokenPair | Dropped:
-    prompts = [row.clean] if corrupted is None else [row.clean, corrupted]
-    if row.is_chat:
-        chats = [tokens.chat(prompt, row.extra.get("system", "")) for prompt in prompts]
-        prompts = [chat for chat in chats if chat is not None]
-        if len(prompts) < len(chats):
-            return Dropped("the tokenizer has no chat template")
-    elif any(map(tokens.brings_prefix, prompts)):
-        front = tokens.decode(tokens.prefix)
-        return Dropped(f"a prompt starts with {front!r}, which is put in front anyway (leave it out of the text)")
+    prompts = _texts([row.clean] if corrupted is None else [row.clean, corrupted], row, tokens)
+    if isinstance(prompts, Dropped):
+        return prompts
     encoded = [tuple(tokens.encode(prompt)) for prompt in prompts]
     if reason := _unusable(encoded, tokens):
         return reason
@@ -308,6 +341,16 @@ def _candidate(
     (correct, incorrect), cut = sides
     chosen = replace(row, corrupted=corrupted, incorrect=wrong)
     return TokenPair(chosen, encoded[0], encoded[1] if corrupted is not None else None, correct, incorrect, cut)
+
+
+def _texts(prompts: list[str], row: PromptPair, tokens: Tokens) -> list[str] | Dropped:
+    """The prompts as the tokenizer gets them: as they stand, or in its chat template."""
+    if row.is_chat:
+        return [tokens.chat(prompt, str(row.extra.get("system", ""))) for prompt in prompts]
+    if any(map(tokens.brings_prefix, prompts)):
+        front = tokens.decode(tokens.prefix)
+        return Dropped(f"a prompt starts with {front!r}, which is put in front anyway (leave it out of the text)")
+    return prompts
 
 
 def _unusable(encoded: Sequence[tuple[int, ...]], tokens: Tokens) -> Dropped | None:
@@ -352,6 +395,8 @@ def _answer_tokens(
             return Dropped("an answer has other tokens after the corrupted prompt than after the clean one")
     forms = [ids or () for ids in found]
     right, wrong = forms[: len(sides[0])], forms[len(sides[0]) :]
+    if which == "one-token" and len(right) != len(wrong):
+        return Dropped("there are not as many correct as incorrect answers, which one-token answers must be")
     if which == "one-token":
         kept = [pair for pair in zip(right, wrong, strict=True) if all(len(form) == 1 for form in pair)]
         right, wrong = [pair[0] for pair in kept], [pair[1] for pair in kept]
@@ -371,7 +416,7 @@ def _side_by_side(encoded: Sequence[Sequence[int]], tokens: Tokens) -> str:
 
 
 def _survivors(
-    source: Source, tokens: Tokens, rows: Iterable[PromptPair], limit: int | None
+    source: Source, tokens: Tokens, rows: Iterable[PromptPair], limit: int | None, paired: bool = False
 ) -> tuple[list[TokenPair], Audit]:
     kept: list[TokenPair] = []
     seen: set[tuple[object, ...]] = set()
@@ -384,6 +429,8 @@ def _survivors(
         outcome = tokenise(row, tokens, source.answer_tokens, source.check)
         if isinstance(outcome, TokenPair) and (outcome.clean, outcome.corrupted) in seen:
             outcome = Dropped("the same tokens as an earlier row")
+        if paired and isinstance(outcome, TokenPair) and outcome.corrupted is None:
+            outcome = Dropped("it has no corrupted prompt: use the replacement 'zero' or 'mean'")
         if isinstance(outcome, TokenPair):
             kept.append(outcome)
             seen.add((outcome.clean, outcome.corrupted))
@@ -405,7 +452,7 @@ def _refuse_wrong_types(model: Any, pairs: Any, metric: Any) -> None:
     """A sentence for what is easily handed over in place of what is needed."""
     if not isinstance(getattr(model, "tokens", None), Tokens):
         raise BenchmarkError(f"make_pairs() needs a model from `load_model`, not {type(model).__name__}.")
-    if isinstance(pairs, PromptPair | str) or not all(isinstance(pair, PromptPair) for pair in pairs):
+    if not pairs or not all(isinstance(pair, PromptPair) for pair in pairs):
         raise BenchmarkError(
             "make_pairs() needs a list of PromptPair: make_pairs(model, [PromptPair(...)], logit_diff)."
         )

@@ -1,13 +1,14 @@
 """A task is a value: what it measures, where its prompt pairs are, and how they become tokens."""
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.packaged import DATASETS, ROOT
 from benchmark.prompts.dataset import SPLITS, PromptPair, digest, read_csv, with_answer_sets
 from benchmark.prompts.metrics import Metric, logit_diff
@@ -73,6 +74,12 @@ class Task:
     source: Path | None = None  # the file that the plugin stands in, set on discovery
 
     def __post_init__(self) -> None:
+        if self.answer_tokens not in get_args(AnswerTokens):
+            known = get_args(AnswerTokens)
+            raise BenchmarkError(
+                f"Task {self.name!r}: answer_tokens is {self.answer_tokens!r}; choose {', '.join(known)}."
+                f"{did_you_mean(str(self.answer_tokens), known)}"
+            )
         if bool(self.dataset) == bool(self.prompt_pairs):
             raise BenchmarkError(f"Task {self.name!r}: give either dataset='FILE.csv' or prompt_pairs=[...].")
 
@@ -96,8 +103,11 @@ class Task:
         >>> task = Task.from_csv("mine.csv", title="Capitals")  # doctest: +SKIP
         """
         path = Path(file)
+        for name, given, wanted in (("metric", metric, Metric), ("like", like, Task)):
+            if given is not None and not isinstance(given, wanted):
+                raise BenchmarkError(f"from_csv(): {name} is {given!r}; give a {wanted.__name__}.")
         rows, notes = read_pairs(path, like.answer_sets if like else {}, tokens, corrupted_column)
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem).strip("-") or "pairs"
+        name = re.sub(r"[^\w.-]+", "-", path.stem).strip("-") or "pairs"
         base = like or cls(name, "", logit_diff, f"the pairs of {path.name}", prompt_pairs=rows)
         return replace(
             base, name=name, title=title or path.name, metric=metric or base.metric, prompt_pairs=rows, notes=notes,
@@ -106,12 +116,19 @@ class Task:
 
     def rows(self) -> list[PromptPair]:
         """All prompt pairs as text, both splits, with named answer sets written out."""
+        if bad := [row for row in self.prompt_pairs if not isinstance(row, PromptPair)]:
+            raise BenchmarkError(f"Task {self.name!r}: prompt_pairs holds a {type(bad[0]).__name__}, no PromptPair.")
         rows: Iterable[PromptPair] = (
             (replace(row, id=row.id or f"{self.name}-{number:04d}") for number, row in enumerate(self.prompt_pairs))
             if self.prompt_pairs
             else read_csv(self.dataset_path())
         )
-        return [with_answer_sets(row, self.answer_sets) for row in rows]
+        made = [with_answer_sets(row, self.answer_sets) for row in rows]
+        if twice := [name for name, count in Counter(row.id for row in made).items() if count > 1]:
+            raise BenchmarkError(
+                f"Task {self.name!r}: the id {twice[0]!r} stands twice; ids name rows and must differ."
+            )
+        return made
 
     def digest(self) -> str:
         return digest(self.rows())
@@ -129,12 +146,25 @@ class Task:
         )
 
     def pairs(
-        self, model: Any, limit: int | None = 32, split: str = "evaluation", seed: int = 0, metric: Metric | None = None
+        self,
+        model: Any,
+        limit: int | None = 32,
+        split: str = "evaluation",
+        seed: int = 0,
+        metric: Metric | None = None,
+        paired: bool = False,
     ) -> Pairs:
-        """Up to `limit` pairs of a split, in an order fixed by `seed`, tokenised for `model` and audited."""
+        """Up to `limit` pairs of a split, in an order fixed by `seed`, tokenised for `model` and audited.
+
+        `paired` leaves out rows without a corrupted prompt.
+        """
+        if not isinstance(getattr(model, "tokens", None), Tokens):
+            raise BenchmarkError(f"pairs() needs a model from `load_model`, not {type(model).__name__}.")
+        if limit is not None and limit < 1:
+            raise BenchmarkError(f"limit is {limit}; give at least 1 pair, or None for all.")
         if split not in SPLITS:
             raise BenchmarkError(f"split is {split!r}; choose discovery or evaluation.")
-        return draw(self.source_of_pairs, model.tokens, limit, split, seed, metric or self.metric)
+        return draw(self.source_of_pairs, model.tokens, limit, split, seed, metric or self.metric, paired)
 
     def pairs_named(self, model: Any, ids: Sequence[str], metric: Metric | None = None) -> Pairs:
         """The pairs of these ids, in this order, tokenised for `model`; one that can't be used is an error."""

@@ -79,13 +79,16 @@ class Tokens:
         """Whether the text itself starts with what is put in front."""
         return self.starts_with_prefix(self._plain(text))
 
-    def chat(self, message: str, system: str = "") -> str | None:
-        """The message in the tokenizer's own chat template, up to where the answer begins; None where it has none."""
+    def chat(self, message: str, system: str = "") -> str:
+        """The message in the tokenizer's own chat template, up to where the answer begins. Raises where it can't be."""
         if not getattr(self.tokenizer, "chat_template", None):
-            return None
+            raise BenchmarkError("the tokenizer has no chat template")
         messages = [{"role": "system", "content": system}] if system else []
         messages.append({"role": "user", "content": message})
-        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        try:
+            return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        except Exception as error:  # a template says what it doesn't take in errors of its own
+            raise BenchmarkError(f"the chat template refuses it ({error})") from error
 
     def following(self, prompt: str, answers: Sequence[str]) -> list[Ids | None]:
         """The tokens of each answer that follow this prompt when both are tokenised together.

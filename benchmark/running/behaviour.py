@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from benchmark.components import COUNTERFACTUAL
 from benchmark.engine.method import metrics
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
@@ -53,7 +54,8 @@ def behaviour(
     """
     digest = task.digest()
     try:
-        pairs = task.pairs(model, limit=limit if min_metric is None else None, split=split, seed=seed, metric=metric)
+        most, paired = limit if min_metric is None else None, replacement == COUNTERFACTUAL.replacement
+        pairs = task.pairs(model, limit=most, split=split, seed=seed, metric=metric, paired=paired)
         pairs.refuse_replacement(replacement)
     except BenchmarkError as error:
         return Behaviour(task, digest, None, error=str(error))

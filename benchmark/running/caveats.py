@@ -12,13 +12,13 @@ from benchmark.engine.model import Model
 from benchmark.prompts.dataset import answers
 from benchmark.prompts.pairs import Audit, Pairs, TokenPair
 
-CHANCE = 0.5  # of two answers, which one has the higher logit
+CHANCE = 0.5  # of two answers, to prefer the right one
 LOOKED_AT = 16  # pairs whose answers' other spellings are tried
 LIKELIER, WORTH_A_WORD = 10.0, 0.01  # times, and the least probability of the other spelling
 
 
 class Spelling(NamedTuple):
-    """A pair whose correct answer is likelier with (or without) a space in front: both forms, with probabilities."""
+    """A pair with an answer that is likelier with (or without) a space in front: both forms, with probabilities."""
 
     pair: str
     given: str
@@ -66,10 +66,10 @@ def at_chance(right: int, looked_at: int) -> str:
     interval = stats.binomtest(right, looked_at).proportion_ci(0.95, method="wilson")
     if interval.low > CHANCE:
         return ""
-    what = "can't be told from chance" if interval.high >= CHANCE else "is worse than chance"
     return (
-        f"The model is right on {right} of {_pairs(looked_at)}, which {what} ({CHANCE}; 95% interval "
-        f"{interval.low:.2f} to {interval.high:.2f}): agreement on a task that a model can't do says little."
+        f"The model is right on {right} of {_pairs(looked_at)}, which isn't shown to be better than a guess between "
+        f"two answers ({CHANCE}; 95% interval {interval.low:.2f} to {interval.high:.2f}): agreement on a task that a "
+        "model can't do says little."
     )
 
 
@@ -83,7 +83,7 @@ def spelled_otherwise(found: list[Spelling], of: int) -> str:
         return ""
     worst = max(found, key=lambda one: one.other_probability)
     return (
-        f"In {len(found)} of {_pairs(of)} the model finds the correct answer's other spelling far likelier: "
+        f"In {len(found)} of {_pairs(of)} the model finds an answer's other spelling far likelier: "
         f"{worst.other!r} {worst.other_probability:.2g}, {worst.given!r} {worst.probability:.2g} (pair {worst.pair}). "
         "Write the space that stands before an answer into the answer."
     )
@@ -91,7 +91,7 @@ def spelled_otherwise(found: list[Spelling], of: int) -> str:
 
 @torch.no_grad()
 def spellings(model: Model, pairs: Pairs) -> list[Spelling]:
-    """The pairs, of the first few, whose correct answer the model finds far likelier in its other spelling."""
+    """The pairs, of the first few, with an answer that the model finds far likelier in its other spelling."""
     found = []
     for batch in pairs.take(range(min(len(pairs), LOOKED_AT))).batches():
         probabilities = model.run(batch.clean).float().softmax(-1).cpu()
@@ -102,15 +102,16 @@ def spellings(model: Model, pairs: Pairs) -> list[Spelling]:
 
 
 def _other_spelling(model: Model, pair: TokenPair, probabilities: torch.Tensor) -> Spelling | None:
-    likeliest = max(float(probabilities[token]) for token in pair.correct)
-    found = []
     prompt = model.tokens.decode(pair.clean[len(model.tokens.prefix) :])
-    for given in answers(pair.prompt.correct)[:8]:
-        other = given[1:] if given.startswith(" ") else f" {given}"
-        [ids] = model.tokens.following(prompt, [other]) if other else [None]
-        if not ids or ids[0] in (*pair.correct, *pair.incorrect) or not model.tokens.knows(ids[0]):
-            continue
-        there = float(probabilities[ids[0]])
-        if there >= WORTH_A_WORD and there > LIKELIER * likeliest:
-            found.append(Spelling(pair.prompt.id, given, likeliest, other, there))
+    found = []
+    for texts, ids in ((pair.prompt.correct, pair.correct), (pair.prompt.incorrect, pair.incorrect)):
+        likeliest = max(float(probabilities[token]) for token in ids)
+        for given in answers(texts)[:8]:  # type: ignore[arg-type]
+            other = given[1:] if given.startswith(" ") else f" {given}"
+            [tokens] = model.tokens.following(prompt, [other]) if other else [None]
+            if not tokens or tokens[0] in (*pair.correct, *pair.incorrect) or not model.tokens.knows(tokens[0]):
+                continue
+            there = float(probabilities[tokens[0]])
+            if there >= WORTH_A_WORD and there > LIKELIER * likeliest:
+                found.append(Spelling(pair.prompt.id, given, likeliest, other, there))
     return max(found, key=lambda one: one.other_probability, default=None)

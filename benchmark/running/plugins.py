@@ -234,13 +234,16 @@ def _file_module(path: Path) -> types.ModuleType:
             spec.loader.exec_module(module)
             methods = {method.name: _hints(method) for method in _methods_in(module)}  # type: ignore[arg-type]
         vars(module)[_SIBLINGS] = tuple(siblings)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         if isinstance(error, BenchmarkError):
             raise
         raise BenchmarkError(f"The plugin {str(path)!r} can't be imported: {type(error).__name__}: {error}") from error
     if not methods and not any(True for _ in _tasks_in(module)):
-        raise BenchmarkError(f"The plugin {str(path)!r} defines no Task value and no Method class with a `name`.")
+        raise BenchmarkError(
+            f"The plugin {str(path)!r} defines no Task value and no Method class with a `name`, "
+            "each a name of its own in the file."
+        )
     return module
 
 

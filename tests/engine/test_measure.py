@@ -25,6 +25,7 @@ REFUSED: dict[str, dict[str, str]] = {  # by kind, or the whole model; everythin
     "falcon, new": {"model": "can't take over the architecture FalconForCausalLM"},
     "linear attention in some layers": {"model": "it has no attn there"},
     "a state space in some layers": {"model": "it has no attn there"},
+    "a short convolution in some layers": {"head": "layer 1 has no single output projection .* it has no attn there"},
     "a gate behind attention": {"head": "isn't 4 slices, each of which one attention pattern"},
     "differential attention": {"model": "can't take over the architecture DiffLlamaForCausalLM"},
 }
@@ -111,6 +112,28 @@ def gpt2_with_dropout() -> Model:
     for part in dropouts:
         part.train()
     return model
+
+
+def test_the_dropout_behind_the_embeddings_counts_too() -> None:
+    model = Model.from_hf(hf_model(ZOO["an MLP of an odd width"]), tokenizer(), "a", prepend_bos=False)
+    pairs = make_pairs(model, PAIRS[:1], logit_diff)
+    model.bridge.original_model.transformer.drop.train()
+    with pytest.raises(BenchmarkError, match=r"a part of it is .Dropout"):
+        load_method("activation-patching").scores(model, pairs, ("head",))
+
+
+def test_damaged_weights_are_called_so_at_load() -> None:
+    reference = hf_model(ZOO["one key for all heads"])
+    with torch.no_grad():
+        reference.model.layers[1].mlp.down_proj.weight[0, 0] = torch.nan
+    with pytest.raises(BenchmarkError, match="NaN or infinite logits: its weights are damaged"):
+        Model.from_hf(reference, tokenizer(), "damaged", prepend_bos=False)
+
+
+@pytest.mark.parametrize("made_for", ["a name", None])
+def test_a_tokenizer_that_is_none_is_said_to_be_none(made_for: Any) -> None:
+    with pytest.raises(BenchmarkError, match="needs the tokenizer of 'a' itself"):
+        Model.from_hf(hf_model(ZOO["one key for all heads"]), made_for, "a")
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])

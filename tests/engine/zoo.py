@@ -140,6 +140,21 @@ ZOO = {
         "Jamba", {**GROUPED, "num_experts": 2, "attn_layer_period": 2, "attn_layer_offset": 1,
                   "use_mamba_kernels": False}, "", "",
     ),
+    "a short convolution in some layers": Kept(
+        "Lfm2", {**GROUPED, "layer_types": ["full_attention", "conv", "full_attention"]}, "",
+        "model.layers.{}.feed_forward.w2",
+    ),
+    "attention and a state space side by side": Kept(
+        "FalconH1", {**GROUPED, "mamba_d_ssm": 32, "mamba_n_heads": 4, "mamba_d_head": 8, "mamba_d_state": 4},
+        LLAMA[0], "model.layers.{}.feed_forward.down_proj",
+    ),
+    "room for an encoder": Kept(
+        "GPT2", {**NAMED, "n_embd": WIDTH, "n_head": HEADS, "n_layer": 3, "n_positions": 64,
+                 "add_cross_attention": True}, "transformer.h.{}.attn.c_proj", "transformer.h.{}.mlp.c_proj",
+    ),
+    "latent attention of an odd width": Kept(
+        "DeepseekV3", {**LATENT, "first_k_dense_replace": 3, "v_head_dim": 12, "q_lora_rank": None}, *LLAMA
+    ),
     "a gate behind attention": Kept(
         "Afmoe", {**GROUPED, "head_dim": 8, "num_experts": 4, "num_dense_layers": 3, "moe_intermediate_size": 16,
                   "sliding_window": 4}, *LLAMA,

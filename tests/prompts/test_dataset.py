@@ -41,7 +41,6 @@ def test_a_missing_column_is_named_with_those_that_are_there(tmp_path: Path) -> 
     ("old", "new", "message"),
     [
         ("discovery", "training", r"line 2: split is 'training'"),
-        ("r2,", ",", r"line 3: the cell 'id' is empty"),
         ('"[""c"",', '"[""c"" ""d"",', r"line 2, corrupted: .* starts like a list"),
         ('"["" x"", "" y""]"', '"[1, 2]"', r"line 2, correct: a list must hold strings"),
         ("evaluation,2", "evaluation", r"line 3: this row has more or fewer cells"),

@@ -68,8 +68,7 @@ def test_the_first_corrupted_candidate_that_fits_is_taken_with_its_own_answer(to
     assert isinstance(made, TokenPair)
     assert made.prompt.corrupted == "the fish near a dog"
     assert made.incorrect == tokens.answer(" a")
-    with pytest.raises(BenchmarkError, match="3 corrupted candidates"):
-        tokenise(replace(pair, incorrect=" a"), tokens)
+    assert "3 corrupted candidates" in tokenise(replace(pair, incorrect=" a"), tokens)
 
 
 def test_a_check_of_the_task_is_a_reason_of_its_own(llama: Model) -> None:

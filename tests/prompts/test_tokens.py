@@ -17,6 +17,7 @@ from benchmark.prompts.metrics import logit_diff
 from benchmark.prompts.pairs import Dropped, TokenPair, make_pairs, tokenise
 from benchmark.prompts.task import Task
 from benchmark.prompts.tokens import Tokens
+from benchmark.running.plugins import load_method
 from tests.tiny import PAIRS, hf_model, tiny_model, tokenizer
 
 CAPITAL = PromptPair("The capital of France is", "The capital of Spain is", " Paris", " Madrid", id="capital")
@@ -151,11 +152,11 @@ def test_many_answers_have_the_tokens_that_each_has_alone(gpt2_tokens: Tokens) -
 
 
 def test_answers_of_several_tokens_are_scored_by_the_first_and_counted(gpt2_tokens: Tokens) -> None:
-    rows = [CAPITAL, replace(CAPITAL, correct=" Ouagadougou", id="long")]
-    audit = Task("t", "T", logit_diff, "s", prompt_pairs=[*rows, replace(rows[1], clean="A city of France is",
-                 corrupted="A city of Spain is")]).audit(gpt2_tokens)  # fmt: skip
-    assert audit.cut == {" Ouagadougou": 1}  # the second row has the tokens of the first one: it is dropped
-    made = tokenise(rows[1], gpt2_tokens)
+    long = replace(CAPITAL, correct=" Ouagadougou", clean="A town of France is", corrupted="A town of Spain is", id="l")
+    other = replace(long, clean="A city of France is", corrupted="A city of Spain is", id="other")
+    audit = Task("t", "T", logit_diff, "s", prompt_pairs=[CAPITAL, long, other]).audit(gpt2_tokens)
+    assert audit.cut == {" Ouagadougou": 2}
+    made = tokenise(long, gpt2_tokens)
     assert isinstance(made, TokenPair)
     assert made.cut == (" Ouagadougou",)
     assert len(made.correct) == 1
@@ -210,3 +211,89 @@ def test_the_marker_of_a_sentencepiece_token_is_the_space_before_its_word() -> N
 def test_pocket_and_smollm2_keep_the_prefixes_they_had() -> None:
     assert load_model("pocket").tokens.prefix != ()
     assert tiny_model("llama").tokens.prefix == ()
+
+
+def reasons(rows: list[PromptPair], tokens: Tokens, **rules: object) -> dict[str, int]:
+    return Task("t", "T", logit_diff, "s", prompt_pairs=rows, **rules).audit(tokens).dropped
+
+
+def test_one_row_that_is_no_pair_drops_alone(gpt2_tokens: Tokens) -> None:
+    bad = {
+        "an answer is no text and no list of texts": replace(CAPITAL, correct=None, id="a"),
+        "an answer is empty": replace(CAPITAL, incorrect=[" Madrid", ""], id="b"),
+        "a prompt is empty": replace(CAPITAL, corrupted="", id="c"),
+        "a prompt is no text": replace(CAPITAL, clean=7, id="d"),
+        "Pair 'e' has 2 corrupted candidates: give as many entries in `incorrect`, in the same order.": replace(
+            CAPITAL, corrupted=["x", "y"], id="e"
+        ),
+        "the column 'chat' holds 'y', and not yes or no": replace(CAPITAL, extra={"chat": "y"}, id="f"),
+    }
+    assert reasons([CAPITAL, *bad.values()], gpt2_tokens) == dict.fromkeys(bad, 1)
+    nested = replace(CAPITAL, correct=[[" Paris"]], id="g")
+    assert reasons([CAPITAL, nested], gpt2_tokens) == {"an answer is no text and no list of texts": 1}
+
+
+def test_a_template_or_a_rule_that_refuses_one_row_drops_it_alone(gpt2_tokens: Tokens) -> None:
+    made = with_template("$A")
+    made.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ messages[0].content }} to"
+    )
+    rows = [PromptPair.chat("the cat", "the dog", " is", " are", system, id=system) for system in ("", "Be brief.")]
+    assert reasons(rows, Tokens(made)) == {"the chat template refuses it (no system)": 1}
+    brackets = PromptPair("f(x", "f(y", "),", "],", id="brackets")
+    assert sum(reasons([CAPITAL, brackets], gpt2_tokens, answer_tokens="continuation").values()) <= 1
+    unequal = replace(CAPITAL, correct=[" Paris", " Rome"], id="unequal")
+    [reason] = reasons([CAPITAL, unequal], gpt2_tokens, answer_tokens="one-token")
+    assert "as many correct as incorrect answers" in reason
+
+
+def test_rows_without_a_corrupted_prompt_drop_only_where_one_is_needed() -> None:
+    model = tiny_model("llama")
+    task = Task("t", "T", logit_diff, "s", prompt_pairs=[*PAIRS, replace(PAIRS[0], clean="the cat", corrupted=None)])
+    assert len(task.pairs(model)) == 6
+    paired = task.pairs(model, paired=True)
+    assert len(paired) == 5
+    assert paired.audit.dropped == {"it has no corrupted prompt: use the replacement 'zero' or 'mean'": 1}
+
+
+def test_pairs_of_another_tokenizer_are_refused(gpt2_tokens: Tokens) -> None:
+    llama = tiny_model("llama")
+    pairs = make_pairs(llama, PAIRS, logit_diff)
+    pairs.refuse_other_tokens(tiny_model("gpt2").tokens)  # the same tokenizer
+    with pytest.raises(BenchmarkError, match="made for a model with another tokenizer"):
+        load_method("random").scores(load_model("pocket"), pairs, ("head",))
+
+
+def test_pairs_may_come_from_a_generator_and_none_is_an_error() -> None:
+    model = tiny_model("llama")
+    assert len(make_pairs(model, (pair for pair in PAIRS), logit_diff)) == len(PAIRS)
+    with pytest.raises(BenchmarkError, match="needs a list of PromptPair"):
+        make_pairs(model, [], logit_diff)
+
+
+def test_a_task_is_held_to_its_own_words() -> None:
+    with pytest.raises(BenchmarkError, match=r"answer_tokens is 'first_token'.* Did you mean 'first-token'"):
+        Task("t", "T", logit_diff, "s", prompt_pairs=PAIRS, answer_tokens="first_token")
+    with pytest.raises(BenchmarkError, match="the id 'a' stands twice"):
+        Task("t", "T", logit_diff, "s", prompt_pairs=[replace(PAIRS[0], id="a"), replace(PAIRS[1], id="a")]).rows()
+    with pytest.raises(BenchmarkError, match="prompt_pairs holds a tuple, no PromptPair"):
+        Task("t", "T", logit_diff, "s", prompt_pairs=[("a", "b")]).rows()
+    with pytest.raises(BenchmarkError, match="limit is 0"):
+        Task("t", "T", logit_diff, "s", prompt_pairs=PAIRS).pairs(tiny_model("llama"), limit=0)
+
+
+def test_what_spreadsheets_do_to_a_file_does_no_harm(tmp_path) -> None:
+    file = tmp_path / "sheet.csv"
+    file.write_text(
+        "\ufeffid,clean,corrupted,correct,incorrect,split\r\n"
+        ",the cat,the dog, is, are,\r\nb,the bird,the dog,@, are,Evaluation \r\n,,,,,\r\n",
+        encoding="utf-8",
+    )
+    first, second = Task.from_csv(file).rows()
+    assert (first.id, first.split, second.id, second.split) == ("sheet-0001", "evaluation", "b", "evaluation")
+    assert second.correct == "@"
+    file.write_text("clean,corrupted,correct,incorrect,correct\na,b,c,d,e\n")
+    with pytest.raises(BenchmarkError, match=r"sheet.csv has the column 'correct' twice"):
+        Task.from_csv(file)
+    with pytest.raises(BenchmarkError, match="metric is 'logit_diff'; give a Metric"):
+        Task.from_csv(file, metric="logit_diff")

@@ -29,8 +29,10 @@ def test_over_half_of_the_rows_dropped_is_said_and_half_is_not() -> None:
 
 def test_a_model_at_chance_or_below_is_said_to_be() -> None:
     assert at_chance(14, 16) == ""
-    assert "can't be told from chance (0.5; 95% interval 0.28 to 0.72)" in at_chance(8, 16)
-    assert "is worse than chance" in at_chance(1, 16)
+    assert "isn't shown to be better than a guess between two answers (0.5; 95% interval 0.28 to 0.72)" in at_chance(
+        8, 16
+    )
+    assert "right on 1 of 16 pairs" in at_chance(1, 16)
     assert at_chance(0, 0) == ""
     assert "2 of 2 pairs" in at_chance(2, 2)
 
@@ -49,10 +51,10 @@ def test_the_spelling_that_the_model_expects_is_named_with_both_probabilities(sm
     without = PromptPair("The capital of France is", "The capital of Spain is", "Paris", "Madrid", id="x")
     found = spellings(smollm2, make_pairs(smollm2, [without], logit_diff))
     words = spelled_otherwise(found, 1)
-    assert words.startswith(
-        "In 1 of 1 pair the model finds the correct answer's other spelling far likelier: ' Paris' 0.7"
-    )
+    assert words.startswith("In 1 of 1 pair the model finds an answer's other spelling far likelier: ' Paris' 0.7")
     assert "'Paris' 0.00052 (pair x)" in words
+    one_side = replace(without, correct=" Paris")  # the wrong answer has no chance, so the model is always right
+    assert "' Madrid'" in spelled_otherwise(spellings(smollm2, make_pairs(smollm2, [one_side], logit_diff)), 1)
     with_space = replace(without, correct=" Paris", incorrect=" Madrid")
     assert spellings(smollm2, make_pairs(smollm2, [with_space], logit_diff)) == []
     assert spelled_otherwise([], 1) == ""
