@@ -27,10 +27,11 @@ _SIBLINGS = "__siblings__"  # in a plugin's module: the files beside it that it 
 
 @dataclass(frozen=True)
 class Registry:
-    """All tasks and method classes that were found, by name."""
+    """All tasks and method classes that were found, by name; `files` are the plugins that the user named."""
 
     tasks: dict[str, Task]
     methods: dict[str, type[Method]]
+    files: tuple[str, ...] = ()
 
     def task(self, name: str) -> Task:
         task: Task = self._named(self.tasks, "task", name)
@@ -61,11 +62,11 @@ class Registry:
                 raise BenchmarkError(f"Method {spec!r}: write options as name=value, not {option!r}.")
         return build_method(made, {option: value for option, _, value in pairs})
 
-    @staticmethod
-    def _named(known: dict[str, Any], what: str, name: str) -> Any:
+    def _named(self, known: dict[str, Any], what: str, name: str) -> Any:
         if name not in known:
+            nor = f", nor is one in {', '.join(self.files)}" if self.files else ""
             raise BenchmarkError(
-                f"There is no {what} {name!r}.{did_you_mean(name, list(known))} Known: {', '.join(sorted(known))}."
+                f"There is no {what} {name!r}{nor}.{did_you_mean(name, list(known))} Known: {', '.join(sorted(known))}."
             )
         return known[name]
 
@@ -85,6 +86,7 @@ def discover(plugin_files: Sequence[str | Path] = ()) -> Registry:
     return Registry(
         {name: task for name, (task, _) in sorted(tasks.items())},
         {name: method for name, (method, _) in sorted(methods.items())},
+        tuple(map(str, plugin_files)),
     )
 
 
