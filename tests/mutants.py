@@ -13,6 +13,13 @@ RESUMING = "tests/engine/test_replay.py::test_resuming_equals_running_from_the_s
 NO_SCORE = "tests/engine/test_replay.py::test_no_score_depends_on_the_shortcuts"
 PROMISES, RUNS = "tests/methods/test_promises.py", "tests/running/test_runner.py"
 IN_ORDER = f"{PROMISES}::test_scores_and_metrics_come_in_the_order_of_the_pairs_though_they_run_by_length"
+MEASURE, MEASURED, TOKENED = (
+    "benchmark/engine/measure.py",
+    "tests/engine/test_measure.py",
+    "tests/prompts/test_tokens.py",
+)
+KINDS, TOKENS = "benchmark/engine/kinds.py", "benchmark/prompts/tokens.py"
+LAYOUT = f"{MEASURED}::test_every_layout_is_right_or_refused_with_a_reason"
 DAMAGED = f"{RUNS}::test_a_damaged_cell_is_named_and_computed_again"
 
 
@@ -106,4 +113,31 @@ MUTANTS = (
            'return sha256(_KEY.dump_python(self, mode="json", exclude={"method": {"seed"}}))',
            ("tests/store/test_cell.py::test_whatever_a_key_names_changes_its_digest",),
            "Scores of another seed are served from an old cell."),
+    Mutant("heads believed", KINDS, "if not _mixed_alike(seen, heads):", "if False:",
+           (f"{MEASURED}::test_heads_whose_channels_are_shuffled_before_the_projection_are_refused",),
+           "Any slices of the projection's input pass for heads."),
+    Mutant("counts believed", KINDS, "return seen.claimed if seen.patterns is None else seen.patterns",
+           "return 2 * seen.claimed", (f"{LAYOUT}[latent attention]",), "Heads aren't counted by their patterns."),
+    Mutant("entering", MEASURE, "or not torch.allclose(entered.flatten(), edited.flatten())", "",
+           (f"{MEASURED}::test_neurons_that_are_changed_on_their_way_to_the_projection_are_refused",),
+           "A change at a site needn't be what the projection takes in."),
+    Mutant("train mode", "benchmark/engine/model.py", "(*self.bridge.modules(), *self._original.modules())",
+           "(self.bridge, self._original)", (f"{MEASURED}::test_one_part_in_train_mode_is_enough_to_refuse",),
+           "One dropout in train mode goes unseen."),
+    Mutant("own prefix", TOKENS, "return tuple(special[:start])", "return tuple(special[:start][-1:])",
+           (f"{TOKENED}::test_the_prefix_is_what_the_tokenizer_puts_in_front",),
+           "Of two tokens that a tokenizer puts in front one is lost."),
+    Mutant("joining", TOKENS, "or None if ids[: len(before)] == before else None for", "or None for",
+           (f"{TOKENED}::test_a_space_at_the_prompts_end_drops_the_row_and_a_newline_does_not",),
+           "An answer that joins with its prompt is taken from the middle of a word."),
+    Mutant("positions", PAIRS, "and longest > tokens.positions", "and longest > 2 * tokens.positions",
+           (f"{TOKENED}::test_prompts_beyond_the_models_positions_or_embedding_are_dropped_rows_and_no_more",),
+           "Prompts longer than the model has positions are kept."),
+    Mutant("made up", "benchmark/models/loading.py",
+           'for what in ("missing_keys", "mismatched_keys")', "for what in ()",
+           ("tests/models/test_loading.py::test_weights_that_the_files_lack_are_refused",),
+           "Weights that the files lack are drawn at random."),
+    Mutant("at chance", "benchmark/running/caveats.py", "if interval.low > CHANCE:", "if interval.high > CHANCE:",
+           ("tests/running/test_caveats.py::test_a_model_at_chance_or_below_is_said_to_be",),
+           "A model at chance passes for one that can do the task."),
 )  # fmt: skip

@@ -188,7 +188,7 @@ class Pairs:
         """Raise BenchmarkError where these are the tokens of another model's tokenizer."""
         for pair in self.pairs[:1]:
             texts = _texts([pair.prompt.clean], pair.prompt, tokens)
-            if isinstance(texts, Dropped) or tuple(tokens.encode(texts[0])) != pair.clean:
+            if isinstance(texts, Dropped) or tuple(tokens.encode(texts[0])) not in (pair.clean, pair.corrupted):
                 raise BenchmarkError(
                     f"These pairs of {self.task!r} were made for a model with another tokenizer: make them anew, "
                     "with `task.pairs(model)` or `make_pairs(model, ...)`."
@@ -220,7 +220,7 @@ class Pairs:
 
 def make_pairs(model: Any, pairs: Sequence[PromptPair], metric: Metric) -> Pairs:
     """Prompt pairs written by hand, for `model`. A pair that the audit would drop is an error that says why."""
-    pairs = [pairs] if isinstance(pairs, PromptPair | str) else list(pairs or ())
+    pairs = [] if pairs is None or isinstance(pairs, PromptPair | str) else list(pairs)
     _refuse_wrong_types(model, pairs, metric)
     made: list[TokenPair] = []
     for number, row in enumerate(pairs):

@@ -91,27 +91,35 @@ def spelled_otherwise(found: list[Spelling], of: int) -> str:
 
 @torch.no_grad()
 def spellings(model: Model, pairs: Pairs) -> list[Spelling]:
-    """The pairs, of the first few, with an answer that the model finds far likelier in its other spelling."""
-    found = []
+    """The pairs, of the first few, with an answer that the model finds far likelier in its other spelling.
+
+    A correct answer is looked at behind the clean prompt, an incorrect one behind the corrupted prompt.
+    """
+    found: dict[str, Spelling] = {}
     for batch in pairs.take(range(min(len(pairs), LOOKED_AT))).batches():
-        probabilities = model.run(batch.clean).float().softmax(-1).cpu()
-        for place, row in zip(batch.index, probabilities, strict=True):
-            if one := _other_spelling(model, pairs.pairs[place], row):
-                found.append(one)
-    return found
-
-
-def _other_spelling(model: Model, pair: TokenPair, probabilities: torch.Tensor) -> Spelling | None:
-    prompt = model.tokens.decode(pair.clean[len(model.tokens.prefix) :])
-    found = []
-    for texts, ids in ((pair.prompt.correct, pair.correct), (pair.prompt.incorrect, pair.incorrect)):
-        likeliest = max(float(probabilities[token]) for token in ids)
-        for given in answers(texts)[:8]:  # type: ignore[arg-type]
-            other = given[1:] if given.startswith(" ") else f" {given}"
-            [tokens] = model.tokens.following(prompt, [other]) if other else [None]
-            if not tokens or tokens[0] in (*pair.correct, *pair.incorrect) or not model.tokens.knows(tokens[0]):
+        for side, prompts in (("correct", batch.clean), ("incorrect", batch.corrupted)):
+            if prompts is None:
                 continue
-            there = float(probabilities[tokens[0]])
-            if there >= WORTH_A_WORD and there > LIKELIER * likeliest:
-                found.append(Spelling(pair.prompt.id, given, likeliest, other, there))
+            probabilities = model.run(prompts).float().softmax(-1).cpu()
+            for place, prompt, row in zip(batch.index, prompts.tolist(), probabilities, strict=True):
+                one = _other_spelling(model, pairs.pairs[place], side, prompt, row)
+                if one and (one.pair not in found or one.other_probability > found[one.pair].other_probability):
+                    found[one.pair] = one
+    return list(found.values())
+
+
+def _other_spelling(
+    model: Model, pair: TokenPair, side: str, prompt: list[int], probabilities: torch.Tensor
+) -> Spelling | None:
+    likeliest = max(float(probabilities[token]) for token in getattr(pair, side))
+    text = model.tokens.decode(prompt[len(model.tokens.prefix) :])
+    found = []
+    for given in answers(getattr(pair.prompt, side))[:8]:
+        other = given[1:] if given.startswith(" ") else f" {given}"
+        [ids] = model.tokens.following(text, [other]) if other else [None]
+        if not ids or ids[0] in (*pair.correct, *pair.incorrect) or not model.tokens.knows(ids[0]):
+            continue
+        there = float(probabilities[ids[0]])
+        if there >= WORTH_A_WORD and there > LIKELIER * likeliest:
+            found.append(Spelling(pair.prompt.id, given, likeliest, other, there))
     return max(found, key=lambda one: one.other_probability, default=None)

@@ -25,7 +25,7 @@ REFUSED: dict[str, dict[str, str]] = {  # by kind, or the whole model; everythin
     "falcon, new": {"model": "can't take over the architecture FalconForCausalLM"},
     "linear attention in some layers": {"model": "it has no attn there"},
     "a state space in some layers": {"model": "it has no attn there"},
-    "a short convolution in some layers": {"head": "layer 1 has no single output projection .* it has no attn there"},
+    "a short convolution in some layers": {"head": "layer 1 has no single output projection .*it has no attn there"},
     "a gate behind attention": {"head": "isn't 4 slices, each of which one attention pattern"},
     "differential attention": {"model": "can't take over the architecture DiffLlamaForCausalLM"},
 }

@@ -87,6 +87,17 @@ def test_what_no_loader_can_read_is_named_with_its_folder(tmp_path: Path) -> Non
         load_model(str(tmp_path))
 
 
+def test_weights_that_the_files_lack_are_refused(tmp_path: Path) -> None:
+    save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
+    with pytest.raises(BenchmarkError, match=r"lack \d+ of the weights .* such as model.layers.3.*would be random"):
+        load_model(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 2}))
+    with pytest.warns(UserWarning, match=r"weights of its files are used nowhere, such as model.layers.2"):
+        load_model(str(tmp_path))
+
+
 def test_truncated_weights_are_called_damaged(tmp_path: Path) -> None:
     save(tmp_path)
     weights = tmp_path / "model.safetensors"
