@@ -19,6 +19,7 @@ MEASURE, MEASURED, TOKENED = (
     "tests/prompts/test_tokens.py",
 )
 KINDS, TOKENS = "benchmark/engine/kinds.py", "benchmark/prompts/tokens.py"
+PAIRS = "benchmark/prompts/pairs.py"
 LAYOUT = f"{MEASURED}::test_every_layout_is_right_or_refused_with_a_reason"
 DAMAGED = f"{RUNS}::test_a_damaged_cell_is_named_and_computed_again"
 
