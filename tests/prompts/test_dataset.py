@@ -1,5 +1,6 @@
 """Dataset files: read strictly, written the same way every time."""
 
+import csv
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,23 @@ def test_a_bad_row_is_named_with_its_line(tmp_path: Path, old: str, new: str, me
 def test_the_columns_are_those_of_the_documentation() -> None:
     card = Path(__file__).parents[2] / "docs" / "add_a_task.md"
     assert all(f"`{column}`" in card.read_text() for column in COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("cell", "meant"),
+    [
+        ("[INST] The capital of Spain is [/INST]", "[INST] The capital of Spain is [/INST]"),
+        ("[", "["),
+        ("[1] The capital of Spain is", "[1] The capital of Spain is"),
+        ('[" Paris", " Rome"]', [" Paris", " Rome"]),
+        ("[' Paris', \" Rome's\"]", [" Paris", " Rome's"]),
+    ],
+)
+def test_a_cell_is_a_list_where_it_is_written_as_one_and_text_elsewhere(
+    tmp_path: Path, cell: str, meant: object
+) -> None:
+    path = tmp_path / "cells.csv"
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows([("clean", "corrupted", "correct", "incorrect"), ("a", "b", cell, " x")])
+    [row] = read_csv(path)
+    assert row.correct == meant
