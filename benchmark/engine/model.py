@@ -125,6 +125,7 @@ class Model:
         if not callable(tokenizer):
             raise BenchmarkError(f"from_hf() needs the tokenizer of {name!r} itself, not {type(tokenizer).__name__}.")
         config, architecture = hf_model.config, type(hf_model).__name__
+        hf_model.eval()  # the bridge reaches not every part of it
         try:
             rows = len(hf_model.get_input_embeddings().weight)
             tokens = Tokens(tokenizer, prepend_bos, config.model_type, positions_of(config), rows, name)
