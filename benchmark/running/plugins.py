@@ -64,9 +64,10 @@ class Registry:
 
     def _named(self, known: dict[str, Any], what: str, name: str) -> Any:
         if name not in known:
-            nor = f", nor is one in {', '.join(self.files)}" if self.files else ""
+            those = f", with those of {', '.join(self.files)}" if self.files else ""
             raise BenchmarkError(
-                f"There is no {what} {name!r}{nor}.{did_you_mean(name, list(known))} Known: {', '.join(sorted(known))}."
+                f"There is no {what} {name!r}.{did_you_mean(name, list(known))} "
+                f"Known: {', '.join(sorted(known))}{those}."
             )
         return known[name]
 
