@@ -135,6 +135,13 @@ def test_a_space_at_the_prompts_end_drops_the_row_and_a_newline_does_not(smollm2
     assert smollm2_tokens.decode(made.correct) == "Paris"
 
 
+def test_an_answer_that_goes_on_inside_a_word_is_not_taken_from_its_middle(gpt2_tokens: Tokens) -> None:
+    """ "ma" and "tching rug" are " matching", " rug" together: the token after the prompt's would be " rug"."""
+    dropped = tokenise(PromptPair("It sits on the ma", "It sat on the ma", "tching rug", "tching chair"), gpt2_tokens)
+    assert isinstance(dropped, Dropped)
+    assert "join into other tokens" in dropped
+
+
 def test_an_answer_that_the_corrupted_prompt_would_join_is_dropped(gpt2_tokens: Tokens) -> None:
     pair = PromptPair("It lasted from 1832 to 18", "It lasted from 1832 to 1,", "45", "31")
     assert isinstance(tokenise(pair, gpt2_tokens), Dropped)
