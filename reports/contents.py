@@ -63,7 +63,7 @@ def contents(results: Results, parts: list[Comparisons]) -> tuple[list[Block], d
         *litmus.together(results),
     ]
     if found:
-        blocks += [Heading("Can the model do the tasks?", 2), tables.accuracy_table(found)]
+        blocks += [Heading("Can the model do the tasks?", 2), tables.accuracy_table(found), *_beware(found)]
         blocks += [Heading("Which rows became pairs", 2), tables.audit_table(found)]
     blocks += _overview(parts)
     tried = experiments(parts)
@@ -78,6 +78,12 @@ def contents(results: Results, parts: list[Comparisons]) -> tuple[list[Block], d
         blocks += [Heading("How to read this", 2), Bullets(HOW_TO_READ)]
     blocks += [Heading("Sources", 2), table]
     return blocks, cited
+
+
+def _beware(found: list[Section]) -> list[Block]:
+    """The caveats of all tasks, before any number that they are about."""
+    words = tuple(f"**{section.title}**: {caveat}" for section in found for caveat in section.caveats)
+    return [Bullets(words)] if words else []
 
 
 def _overview(parts: list[Comparisons]) -> list[Block]:
