@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, runtime_checkable
 
 from tqdm.auto import tqdm
 
@@ -12,14 +12,15 @@ QUICK = 2.0  # seconds within which work is done before a bar is worth showing
 EVERY = 30.0  # seconds from line to line of a log
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What is told of work that is done; used as a context."""
 
-    def advance(self, done: float = 1.0) -> None: ...
+    def advance(self, done: float | int = 1.0) -> None: ...
 
     def describe(self, text: str) -> None: ...
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> "Progress": ...
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
@@ -32,14 +33,14 @@ class Bar:
     def __init__(self, shown: Any) -> None:
         self.shown = shown
 
-    def advance(self, done: float = 1.0) -> None:
+    def advance(self, done: float | int = 1.0) -> None:
         length = self.shown.total
         self.shown.update(done if length is None else min(done, length - self.shown.n))
 
     def describe(self, text: str) -> None:
         self.shown.set_description(text)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -51,12 +52,12 @@ class Bar:
 class Lines:
     """A line every half minute, for a log file: what is done, of how much, since when and for how long."""
 
-    def __init__(self, length: float | None, text: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, length: float | int | None, text: str, clock: Callable[[], float] = time.monotonic) -> None:
         self.length, self.text, self.clock = length, text, clock
         self.done = 0.0
         self.started = self.said = clock()
 
-    def advance(self, done: float = 1.0) -> None:
+    def advance(self, done: float | int = 1.0) -> None:
         self.done += done if self.length is None else min(done, self.length - self.done)
         if self.clock() - self.said >= EVERY:
             self.said = self.clock()
@@ -73,7 +74,7 @@ class Lines:
         left = _time(elapsed * (self.length - self.done) / self.done) if self.done else "?"
         return f"{said}/{self.length:.0f}, {_time(elapsed)} elapsed, about {left} left"
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Progress":
         return self
 
     def __exit__(
@@ -82,7 +83,7 @@ class Lines:
 
 
 def bar(
-    length: float | None,
+    length: float | int | None,
     description: str = "",
     unit: str = "it",
     quick: float = QUICK,
