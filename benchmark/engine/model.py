@@ -270,11 +270,7 @@ class Model:
             use_cache=cache is not None,
             past_key_values=cache,
         )[:, -1]
-        if not torch.isfinite(logits).all():
-            raise BenchmarkError(
-                f"Model {self.name!r} gave NaN or infinite logits: its weights are damaged or overflow {self.dtype}. "
-                "Load it in float32, or download it again."
-            )
+        _refuse_not_finite(logits, self.name)
         return logits
 
     def gradients(self, objective: Float[Tensor, " row"], leaves: Mapping[Leaf, Tensor]) -> dict[Leaf, Tensor]:
@@ -297,6 +293,14 @@ class Model:
         kept: list[Tensor] = []
         self.run(tokens, embedding=kept.append)
         return kept[0]
+
+
+def _refuse_not_finite(logits: Tensor, name: str) -> None:
+    if not torch.isfinite(logits).all():
+        raise BenchmarkError(
+            f"Model {name!r} gave NaN or infinite logits: its weights are damaged or overflow {logits.dtype}. "
+            "Load it in float32, or download it again."
+        )
 
 
 @torch.no_grad()
@@ -349,11 +353,7 @@ def _probe(bridge: Any, name: str) -> bool:
         logits = bridge(tokens, use_cache=False)
     finally:
         handle.remove()
-    if not torch.isfinite(logits).all():
-        raise BenchmarkError(
-            f"Model {name!r} gave NaN or infinite logits: its weights are damaged or overflow {logits.dtype}. "
-            "Load it in float32, or download it again."
-        )
+    _refuse_not_finite(logits, name)
     first, second = logits[:, 0]
     tolerance = max(1e-5, 4 * torch.finfo(logits.dtype).eps)  # of all logits: those of one position may all be 0
     if (first - second).abs().max() > tolerance * logits.abs().max():
