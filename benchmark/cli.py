@@ -14,6 +14,7 @@ from typing import Any
 from benchmark.arguments import USER_ERROR, parser
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
+from benchmark.words import counted
 
 INTERRUPTED, CELL_FAILED, CHECK_FAILED = 130, 1, 1
 FEW_NEURONS = 4096  # in a model: up to here the baselines experiment patches all of them
@@ -132,7 +133,7 @@ def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: 
     seconds = time.perf_counter() - started
     if results.cells:
         _write_report(results, out / "report", asked.top_k, results.only(hashes))
-        print(f"{_counted(len(hashes), 'cell')} in {seconds:.0f} s.")
+        print(f"{counted(len(hashes), 'cell')} in {seconds:.0f} s.")
     failures = results.only(hashes).failures
     if failures:
         _say(f"{len(failures)} of {len(hashes)} cells failed; --debug shows where, and so do their cell.json.")
@@ -282,7 +283,7 @@ def _describe(plan: Any) -> str:
         if found.pairs is None:
             lines.append(f"  {found.task.name}: {found.error}")
             continue
-        size = f"{_counted(len(found.pairs), 'pair')} x {_counted(len(cells), 'method')}"
+        size = f"{counted(len(found.pairs), 'pair')} x {counted(len(cells), 'method')}"
         lines.append(f"  {found.task.name}: {size}, {_cost(cells)}")
         lines += [f"    ! {words}" for words in found.caveats]
     lines.append(_estimate(plan))
@@ -315,11 +316,7 @@ def _estimate(plan: Any) -> str:
     silent = any(cell.cost is None for cell in plan.cells)
     beside = ", what is not declared aside," * silent
     minutes = max(1, round(total / 60))
-    return f"  {_counted(len(plan.cells), 'cell')}, at most about {minutes} min{beside} if none is stored yet"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" + "s" * (count != 1)
+    return f"  {counted(len(plan.cells), 'cell')}, at most about {minutes} min{beside} if none is stored yet"
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> str:

@@ -8,6 +8,7 @@ from benchmark.analysis.matched_baselines import experiments
 from benchmark.analysis.sections import Section, sections
 from benchmark.statistics.influence import DECIDES
 from benchmark.store.folder import Results
+from benchmark.words import counted
 from reports import run_tables as tables
 from reports.agreement import figures
 from reports.agreement import tables as agreement_tables
@@ -16,7 +17,7 @@ from reports.agreement.verified import verified_section
 from reports.baselines import section as baselines
 from reports.litmus import section as litmus
 from reports.writing import captions
-from reports.writing.blocks import Block, Bullets, Heading, Paragraph, counted, number
+from reports.writing.blocks import Block, Bullets, Heading, Paragraph, number
 from reports.writing.references import Reference
 
 HOW_TO_READ = (

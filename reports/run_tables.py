@@ -7,8 +7,9 @@ from benchmark.analysis.behaviour import accuracy_data
 from benchmark.analysis.sections import Scored, Section
 from benchmark.store.cell import ModelKey, Provenance
 from benchmark.store.folder import Results
+from benchmark.words import counted
 from reports.writing import captions
-from reports.writing.blocks import Table, counted, number
+from reports.writing.blocks import Table, number
 from reports.writing.captions import distinct
 from reports.writing.references import Reference, references
 

@@ -14,10 +14,11 @@ from benchmark.analysis.litmus import untold
 from benchmark.analysis.sections import Scored, Section, sections
 from benchmark.statistics.agreement import STATISTICS
 from benchmark.store.folder import Results
+from benchmark.words import counted
 from reports.agreement.agreement_map import matrix
 from reports.litmus.section import litmus_summary
 from reports.writing import captions
-from reports.writing.blocks import counted, number, with_interval
+from reports.writing.blocks import number, with_interval
 
 _SHOWN = tuple(sorted((one for one in STATISTICS if one.column), key=lambda one: one.version == "by_size"))
 _PRIMARY = ("pearson", "signed")  # the one column with intervals: a terminal is narrow

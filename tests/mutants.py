@@ -137,7 +137,7 @@ MUTANTS = (
            'for what in ("missing_keys", "mismatched_keys")', "for what in ()",
            ("tests/models/test_loading.py::test_weights_that_the_files_lack_are_refused",),
            "Weights that the files lack are drawn at random."),
-    Mutant("at chance", "benchmark/running/caveats.py", "if interval.low > CHANCE:", "if interval.high > CHANCE:",
+    Mutant("at chance", "benchmark/running/caveats.py", "if low > CHANCE:", "if high > CHANCE:",
            ("tests/running/test_caveats.py::test_a_model_at_chance_or_below_is_said_to_be",),
            "A model at chance passes for one that can do the task."),
 )  # fmt: skip

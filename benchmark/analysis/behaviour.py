@@ -2,23 +2,22 @@
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from benchmark.analysis.sections import Section
+from benchmark.statistics.proportion import wilson
 from benchmark.store.cell import Cell
 
 CONVERGED = 0.05  # the largest mean completeness error, as a share of the gap, that goes without a warning
 
 
 def accuracy_data(found: list[Section]) -> pd.DataFrame:
-    """Share of pairs that the model gets right, with Wilson's 95% interval (Wilson 1927, doi:10.2307/2276774)."""
+    """Share of pairs that the model gets right, with Wilson's 95% interval."""
     rows = []
     for section in found:
         right, of = section.accuracy.right, section.accuracy.of
         low = high = share = np.nan
         if of:
-            interval = stats.binomtest(right, of).proportion_ci(0.95, method="wilson")
-            low, high, share = interval.low, interval.high, right / of
+            (low, high), share = wilson(right, of), right / of
         rows.append(
             {"task": section.title, "right": right, "n": of, "accuracy": share, "low": low, "high": high}
             | {"min_metric": section.filter.min_metric, "left_out": section.filter.left_out}

@@ -6,11 +6,12 @@ To add one: a function here that takes what was found and gives a sentence or no
 from typing import NamedTuple
 
 import torch
-from scipy import stats
 
 from benchmark.engine.model import Model
 from benchmark.prompts.dataset import answers
 from benchmark.prompts.pairs import Audit, Pairs, TokenPair
+from benchmark.statistics.proportion import wilson
+from benchmark.words import counted
 
 CHANCE = 0.5  # of two answers, to prefer the right one
 LOOKED_AT = 16  # pairs whose answers' other spellings are tried
@@ -53,7 +54,7 @@ def cut(audit: Audit) -> str:
     """Where answers have several tokens, of which the metric reads the first."""
     if not audit.cut:
         return ""
-    most = [f"{answer!r} in {_pairs(count)}" for answer, count in [*audit.cut.items()][:3]]
+    most = [f"{answer!r} in {counted(count, 'pair')}" for answer, count in [*audit.cut.items()][:3]]
     more = f" and {len(audit.cut) - 3} more" if len(audit.cut) > 3 else ""
     what = "answer of several tokens is" if len(audit.cut) == 1 else "answers of several tokens are"
     return f"{len(audit.cut)} {what} scored by the first token alone: {', '.join(most)}{more}."
@@ -63,18 +64,14 @@ def at_chance(right: int, looked_at: int) -> str:
     """Where the model can't be told from one that guesses."""
     if not looked_at:
         return ""
-    interval = stats.binomtest(right, looked_at).proportion_ci(0.95, method="wilson")
-    if interval.low > CHANCE:
+    low, high = wilson(right, looked_at)
+    if low > CHANCE:
         return ""
+    pairs = counted(looked_at, "pair")
     return (
-        f"The model is right on {right} of {_pairs(looked_at)}, which isn't shown to be better than a guess between "
-        f"two answers ({CHANCE}; 95% interval {interval.low:.2f} to {interval.high:.2f}): agreement on a task that a "
-        "model can't do says little."
+        f"The model is right on {right} of {pairs}, which isn't shown to be better than a guess between two answers "
+        f"({CHANCE}; 95% interval {low:.2f} to {high:.2f}): agreement on a task that a model can't do says little."
     )
-
-
-def _pairs(count: int) -> str:
-    return f"{count} pair" + "s" * (count != 1)
 
 
 def spelled_otherwise(found: list[Spelling], of: int) -> str:
@@ -83,7 +80,7 @@ def spelled_otherwise(found: list[Spelling], of: int) -> str:
         return ""
     worst = max(found, key=lambda one: one.other_probability)
     return (
-        f"In {len(found)} of {_pairs(of)} the model finds an answer's other spelling far likelier: "
+        f"In {len(found)} of {counted(of, 'pair')} the model finds an answer's other spelling far likelier: "
         f"{worst.other!r} {worst.other_probability:.2g}, {worst.given!r} {worst.probability:.2g} (pair {worst.pair}). "
         "Write the space that stands before an answer into the answer."
     )

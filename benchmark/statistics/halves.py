@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, Int
 from scipy import stats
 
 from benchmark.errors import BenchmarkError
+from benchmark.words import counted
 
 FEWEST_PAIRS, FEWEST_CLUSTERS = 16, 8  # below these an interval is not worth printing
 LEVEL = 0.95
@@ -75,7 +76,7 @@ def halves(
     ids = {name: number for number, name in enumerate(dict.fromkeys(names))}
     cluster = np.array([ids[name] for name in names], dtype=int)
     if n_pairs < FEWEST_PAIRS or len(ids) < FEWEST_CLUSTERS:
-        there = f"{_counted(n_pairs, 'pair')} in {_counted(len(ids), 'cluster')}"
+        there = f"{counted(n_pairs, 'pair')} in {counted(len(ids), 'cluster')}"
         few = f"no interval: {there}, and it takes {FEWEST_PAIRS} in {FEWEST_CLUSTERS}"
         return Halves(np.zeros((0, n_pairs), dtype=bool), cluster, few)
     stratum = np.array([_mode([t for t, c in zip(templates, cluster, strict=True) if c == i]) for i in ids.values()])
@@ -94,7 +95,3 @@ def _split(stratum: np.ndarray, rng: np.random.Generator) -> Bool[np.ndarray, " 
     first = np.zeros(len(stratum), dtype=bool)
     first[order[rng.integers(2) :: 2]] = True
     return first
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" + "s" * (count != 1)

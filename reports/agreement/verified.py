@@ -10,8 +10,9 @@ from benchmark.analysis.sections import Scored, Section, slug
 from benchmark.statistics.agreement import default_k
 from benchmark.statistics.estimation import agreement_estimates, effect_sizes, shares_above, top_k_bounds
 from benchmark.statistics.sampling import CANDIDATE, PER_STRATUM, Sample
+from benchmark.words import counted
 from reports.writing import captions
-from reports.writing.blocks import Block, Heading, Paragraph, Table, counted, number, with_interval
+from reports.writing.blocks import Block, Heading, Paragraph, Table, number, with_interval
 
 _SHARES_OF_GAP = (0.01, 0.05)
 _STATISTICS = (("pearson", "Pearson"), ("tau_a", "tau-a"))

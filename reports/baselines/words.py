@@ -8,7 +8,7 @@ from benchmark.analysis.behaviour import CONVERGED, missing_share
 from benchmark.analysis.matched_baselines import Experiment
 from benchmark.components import REPLACEMENTS
 from benchmark.statistics.matched_baselines import Estimate
-from reports.writing.blocks import counted
+from benchmark.words import counted
 
 NEGLIGIBLE = 0.01  # a difference of agreements of which words make nothing, however sure it is
 VERDICTS = ("above 0", "below 0", "not told from 0", f"within {NEGLIGIBLE} of 0")

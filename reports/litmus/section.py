@@ -10,9 +10,10 @@ from benchmark.analysis.litmus import detections
 from benchmark.analysis.sections import Section, sections
 from benchmark.statistics.detection import EXACT, NOTHING
 from benchmark.store.folder import Results
+from benchmark.words import counted
 from reports.litmus.map import VERDICTS, litmus_map
 from reports.writing import captions
-from reports.writing.blocks import Block, Bullets, Heading, Picture, Table, counted, number
+from reports.writing.blocks import Block, Bullets, Heading, Picture, Table, number
 
 HOW_TO_READ = (
     f"**exact** (=): every component that matters outranks every other, and no score is off by more than {EXACT:.0%} "

@@ -69,14 +69,6 @@ def number(value: Any, form: str = "z.2f") -> str:
     return "-" if value is None or pd.isna(value) else format(value, form)
 
 
-def counted(count: int, what: str) -> str:
-    """
-    >>> counted(1, "pair"), counted(2, "pair")
-    ('1 pair', '2 pairs')
-    """
-    return f"{count} {what}" + "s" * (count != 1)
-
-
 def with_interval(value: float, low: float, high: float, form: str = "z.2f") -> str:
     """`0.95 [0.91, 0.98]`, or the number alone where it has no interval."""
     text = number(value, form)

@@ -7,7 +7,7 @@ from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import Section
 from benchmark.statistics.agreement import STATISTICS
 from benchmark.store.cell import ModelKey
-from reports.writing.blocks import counted
+from benchmark.words import counted
 
 
 def distinct(values: Iterable[Any], separator: str = ", ") -> str:
