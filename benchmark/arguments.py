@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from benchmark.components import COUNTERFACTUAL, DIRECTIONS, KINDS, REPLACEMENTS
+from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, DIRECTIONS, KINDS, PLACES_ONLY, REPLACEMENTS
 from benchmark.errors import did_you_mean
 from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
 
@@ -77,10 +77,10 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
     def run_options(added: argparse.ArgumentParser, kinds: tuple[str, ...], pairs: int, out: str) -> None:
         put = added.add_argument
-        text = f"{', '.join(KINDS)}, or several [{','.join(kinds)}]"
+        text = f"{', '.join(kind for kind in KINDS if kind not in PLACES_ONLY)}, or several [{','.join(kinds)}]"
         put("--components", type=_names, action=_AddUp, default=kinds, help=text)
         put("--pairs", type=int, default=pairs, help="pairs a task [%(default)s]")
-        put("--metric", default="default", help="default (the task's own), logit_diff or prob_diff")
+        put("--metric", default="default", help="default (the task's own), logit_diff, prob_diff, log_likelihood or kl")
         put("--split", default="evaluation", help="evaluation or discovery [%(default)s]")
         put("--seed", type=int, default=0, help="draws the pairs, and all that is random [%(default)s]")
         put("--min-metric", type=float, metavar="X", help="leave out pairs with a clean metric below X")
@@ -109,7 +109,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a.add_argument("--replacement", default=COUNTERFACTUAL.replacement, help=f"{replacements} [%(default)s]")
     a.add_argument("--direction", default=COUNTERFACTUAL.direction, help=f"{directions} [%(default)s]")
     pairs_options(a)
-    run_options(a, KINDS, DEFAULT_PAIRS, "results/MODEL")
+    run_options(a, DEFAULT_KINDS, DEFAULT_PAIRS, "results/MODEL")
 
     a = command("baselines", "do activation patching and integrated gradients agree when their baselines match?")
     model_options(a)
@@ -121,7 +121,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a.add_argument("litmus", nargs="*", metavar="NAME", help="such as or-gate or saturation [all]")
     text = "as for `run` [all, in all their variants]"
     a.add_argument("--methods", type=_names, action=_AddUp, default=("all",), help=text)
-    run_options(a, KINDS, LITMUS_PAIRS, "results/litmus")
+    run_options(a, DEFAULT_KINDS, LITMUS_PAIRS, "results/litmus")
 
     a = command("check", "does a method or a task do what it claims? Run it on models whose answer is known")
     a.add_argument("what", choices=("method", "task"))

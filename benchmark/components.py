@@ -1,17 +1,38 @@
 """The words of a request: kinds of component, directions, replacements, and which go together. Imports nothing heavy.
 
-To add a kind: its name in `KINDS`, its letter in `_LETTERS`, and in `_MANY` if a layer has thousands. Where its
-activation is read and written stands in `engine.kinds`.
+To add a kind: its name and its words in `KIND_WORDS`. Where its activation is read and written stands in
+`engine.kinds`.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-KINDS = ("head", "neuron")
+
+class Words(NamedTuple):
+    """How a kind is written: its letter in `L23H3`, its plural, and how many a layer has."""
+
+    letter: str
+    plural: str
+    in_a_layer: Literal["one", "some", "thousands"]
+
+
+KIND_WORDS = {
+    "head": Words("H", "heads", "some"),
+    "neuron": Words("N", "neurons", "thousands"),
+    "residual": Words("R", "residual streams", "one"),  # what enters each block, and what leaves the last
+    "attention": Words("A", "attention outputs", "one"),  # what a block's attention adds to the residual stream
+    "mlp": Words("M", "MLP outputs", "one"),
+    "query": Words("Q", "queries", "some"),
+    "key": Words("K", "keys", "some"),
+    "value": Words("V", "values", "some"),
+    "pattern": Words("P", "attention patterns", "some"),
+}
+KINDS = tuple(KIND_WORDS)
+DEFAULT_KINDS = ("head", "neuron")  # what is scored where nothing is said; they never overlap
+PLACES_ONLY = {  # kinds whose scores mean something at a position only, and why
+    "residual": "a layer's residual stream carries everything, so that patching it at all positions gives the whole gap"
+}
 DIRECTIONS = ("noising", "denoising")
 REPLACEMENTS = ("counterfactual", "zero", "mean")  # what integrated gradients call the baseline
-
-_LETTERS = {"head": "H", "neuron": "N"}
-_MANY = ("neuron",)
 
 
 class Way(NamedTuple):
@@ -32,12 +53,17 @@ WAYS = (COUNTERFACTUAL, DENOISING, *(Way("noising", other) for other in REPLACEM
 
 def component_name(kind: str, layer: int, index: int) -> str:
     """
-    >>> component_name("head", 23, 3), component_name("neuron", 0, 1024)
-    ('L23H3', 'L0N1024')
+    >>> component_name("head", 23, 3), component_name("neuron", 0, 1024), component_name("mlp", 4, 0)
+    ('L23H3', 'L0N1024', 'L4M')
     """
-    return f"L{layer}{_LETTERS[kind]}{index}"
+    words = KIND_WORDS[kind]
+    return f"L{layer}{words.letter}{'' if words.in_a_layer == 'one' else index}"
+
+
+def plural(kind: str) -> str:
+    return KIND_WORDS[kind].plural
 
 
 def many(kind: str) -> bool:
     """Whether a layer has so many of this kind that a map of them, or a full panel with intervals, is out of reach."""
-    return kind in _MANY
+    return KIND_WORDS[kind].in_a_layer == "thousands"

@@ -20,7 +20,8 @@ from benchmark.statistics.sampling import SMALLEST_BUDGET, draw, stratify
 class ActivationPatching(Method):
     """Replace one component's activation, run everything downstream again, and read how far the metric moves.
 
-    Noising: `f(clean) - f(clean | a <- r)`; denoising: `f(corrupted | b <- a) - f(corrupted)`. Every head is patched.
+    Noising: `f(clean) - f(clean | a <- r)`; denoising: `f(corrupted | b <- a) - f(corrupted)`. All of every kind
+    but neurons are patched.
     Of the neurons in the layers named by `layers` (`all`, or such as `4-6` or `4+9`), `neurons` a layer are drawn at
     random (0: all of them). With `neurons=verified`, `budget` are patched in all: those that attribution patching finds
     strongest, and a stratified random sample of the rest, from which `statistics.estimation` says what holds for all.
@@ -30,6 +31,7 @@ class ActivationPatching(Method):
     summary: ClassVar[str] = "exact effect of replacing one component's activation, a forward pass a component"
     citation: ClassVar[str] = "vig2020; zhang2024"
     reference: ClassVar[bool] = True
+    by_position: ClassVar[bool] = True
     variants: ClassVar[tuple[str, ...]] = ("neurons=0",)
     neurons: int | Literal["verified"] = 16
     budget: int = 1024
@@ -101,7 +103,7 @@ class ActivationPatching(Method):
         }
         scores = {}
         for site, effects in intervention.patch(chosen).items():
-            scores[site] = torch.full((len(batch), model.size(site.kind)), torch.nan).to(effects)
+            scores[site] = torch.full((len(batch), model.size(site.kind), *effects.shape[2:]), torch.nan).to(effects)
             scores[site][:, chosen[site]] = effects
         return intervention.stacked(scores)
 
@@ -110,7 +112,7 @@ class ActivationPatching(Method):
         return super().work(model, batch, request) * mean_share(model, batch, request, layers)
 
     def cost(self, model: Model, request: Request) -> Cost:
-        patches = model.n_layers * model.size("head") if "head" in request.kinds else 0
+        patches = sum(model.layers(kind) * model.size(kind) for kind in request.kinds if kind != "neuron")
         if "neuron" not in request.kinds:
             return Cost(forward=2 + patches, backward=0)
         size, layers = model.size("neuron"), len(self._layers(model))

@@ -19,6 +19,7 @@ class AttributionPatching(Method):
     name: ClassVar[str] = "attribution-patching"
     summary: ClassVar[str] = "first-order estimate of activation patching, one backward pass for all components"
     citation: ClassVar[str] = "nanda2023; syed2023"
+    by_position: ClassVar[bool] = True
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         intervention = Intervention(model, batch, request)

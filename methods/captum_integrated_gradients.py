@@ -36,13 +36,14 @@ class CaptumIntegratedGradients(Method):
         assert other is not None
         assert base is not None
         pairs = torch.arange(len(batch))
+        unpatched = model.run(batch.clean) if batch.metric_function.needs_unpatched else None
         rows = max(len(batch), request.tokens_per_forward // base.shape[1])
 
         # captum repeats the tokens for every step; what belongs to a pair must travel beside them as an argument
         def forward(tokens: Tensor, pairs: Tensor) -> Tensor:
             request.progress(len(tokens) * (2 if torch.is_grad_enabled() else 1))
             model.passes.backward += len(tokens) * torch.is_grad_enabled()
-            return batch.metric(model.run(tokens), pairs)
+            return batch.value(model, tokens, pairs, unpatched=unpatched)
 
         def scored(site: Site) -> Tensor:
             values: Tensor = LayerIntegratedGradients(forward, model.module(site)).attribute(

@@ -59,15 +59,15 @@ class External(Method):
     def cost(self, model: Model, request: Request) -> Cost:
         """Nothing. The plan asks for it, and a file that doesn't fit the model is refused there."""
         for kind in request.kinds:
-            self.content.refuse_unknown(kind, model.n_layers, model.size(kind), model.name)
+            self.content.refuse_unknown(kind, model.layers(kind), model.size(kind), model.name)
         return Cost(forward=0, backward=0)
 
     def prepare(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Tensor]:
         """Scores `[pair, layer, index]` by kind, the pairs in the order in which they were drawn."""
         found = {}
         for kind in request.kinds:
-            self.content.refuse_unknown(kind, model.n_layers, model.size(kind), model.name)
-            scores = self.content.scores(kind, model.n_layers, model.size(kind), pairs.task, pairs.ids)
+            self.content.refuse_unknown(kind, model.layers(kind), model.size(kind), model.name)
+            scores = self.content.scores(kind, model.layers(kind), model.size(kind), pairs.task, pairs.ids)
             found[kind] = torch.from_numpy(scores)
         return found
 

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from benchmark.components import DEFAULT_KINDS
 from benchmark.engine.intervention import Intervention, Quadrature, mean_share
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
@@ -28,6 +29,7 @@ class IntegratedGradients(Method):
     summary: ClassVar[str] = "gradients averaged along a path from the replacement to the activation"
     citation: ClassVar[str] = "sundararajan2017; hanna2024"
     quadrature: ClassVar[str] = "gauss-legendre"
+    by_position: ClassVar[bool] = True
     variants: ClassVar[tuple[str, ...]] = ("", "path=component", "path=joint", "path=input")
     steps: int = 16
     path: Literal["component", "site", "joint", "input"] = "site"
@@ -38,6 +40,11 @@ class IntegratedGradients(Method):
 
     def check(self, kinds, replacement, direction) -> None:  # type: ignore[no-untyped-def]
         super().check(kinds, replacement, direction)
+        if self.path == "joint" and (others := set(kinds) - set(DEFAULT_KINDS)):
+            raise BenchmarkError(
+                f"Method {self.label!r} moves heads and neurons together, so it can't do component kind "
+                f"{sorted(others)[0]!r}. Choose another path."
+            )
         if self.path == "input" and replacement != "counterfactual":
             raise BenchmarkError(
                 f"Method {self.label!r} moves the inputs from the corrupted to the clean prompt, so its replacement is "
@@ -69,8 +76,8 @@ class IntegratedGradients(Method):
         return {}
 
     def _run(self, model: Model, batch: PairBatch, request: Request) -> Intervention:
-        """The batch's run, one for scores and totals; on the joint path all kinds move, whatever was asked for."""
-        return Intervention.of(model, batch, request, model.kinds if self.path == "joint" else None)
+        """The batch's run, one for scores and totals; on the joint path all heads and neurons move, whoever asked."""
+        return Intervention.of(model, batch, request, DEFAULT_KINDS if self.path == "joint" else None)
 
     def work(self, model: Model, batch: PairBatch, request: Request) -> float:
         by_site = self.path in ("component", "site")
@@ -78,7 +85,7 @@ class IntegratedGradients(Method):
 
     def cost(self, model: Model, request: Request) -> Cost:
         sites = len(model.sites(request.kinds))
-        components = sum(model.n_layers * model.size(kind) for kind in request.kinds)
+        components = sum(model.layers(kind) * model.size(kind) for kind in request.kinds)
         forward, backward = {
             "component": (2, components * self.steps),
             "site": (2 + sites, sites * self.steps),

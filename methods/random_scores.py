@@ -25,7 +25,7 @@ class RandomScores(Method):
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         return {
             kind: torch.stack(
-                [_normal(f"{request.seed} {pair} {kind}", model.n_layers, model.size(kind)) for pair in batch.ids]
+                [_normal(f"{request.seed} {pair} {kind}", model.layers(kind), model.size(kind)) for pair in batch.ids]
             )
             for kind in request.kinds
         }

@@ -18,7 +18,7 @@ MEASURE, MEASURED, TOKENED = (
     "tests/engine/test_measure.py",
     "tests/prompts/test_tokens.py",
 )
-KINDS, TOKENS = "benchmark/engine/kinds.py", "benchmark/prompts/tokens.py"
+DEFAULT_KINDS, TOKENS = "benchmark/engine/kinds.py", "benchmark/prompts/tokens.py"
 PAIRS = "benchmark/prompts/pairs.py"
 LAYOUT = f"{MEASURED}::test_every_layout_is_right_or_refused_with_a_reason"
 DAMAGED = f"{RUNS}::test_a_damaged_cell_is_named_and_computed_again"
@@ -114,9 +114,9 @@ MUTANTS = (
            'return sha256(_KEY.dump_python(self, mode="json", exclude={"method": {"seed"}}))',
            ("tests/store/test_cell.py::test_whatever_a_key_names_changes_its_digest",),
            "Scores of another seed are served from an old cell."),
-    Mutant("heads believed", KINDS, "if not _mixed_alike(seen, heads):", "if False:",
+    Mutant("heads believed", DEFAULT_KINDS, "if not _mixed_alike(seen, heads):", "if False:",
            (f"{LAYOUT}[a gate behind attention]",), "Any slices of the projection's input pass for heads."),
-    Mutant("counts believed", KINDS, "return seen.claimed if seen.patterns is None else seen.patterns",
+    Mutant("counts believed", DEFAULT_KINDS, "return seen.claimed if seen.patterns is None else seen.patterns",
            "return 2 * seen.claimed", (f"{LAYOUT}[latent attention]",), "Heads aren't counted by their patterns."),
     Mutant("entering", MEASURE, "or not torch.allclose(entered.flatten(), edited.flatten())", "",
            (f"{MEASURED}::test_neurons_that_are_changed_on_their_way_to_the_projection_are_refused",),

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmark import components
-from benchmark.components import DIRECTIONS, KINDS, REPLACEMENTS
+from benchmark.components import DEFAULT_KINDS, DIRECTIONS, REPLACEMENTS
 
 ROOT = Path(__file__).parents[1]
 HOME = Path(components.__file__)
-LISTS = (KINDS, DIRECTIONS, REPLACEMENTS)
+LISTS = (DEFAULT_KINDS, DIRECTIONS, REPLACEMENTS)
 
 
 def written_out(source: str) -> list[tuple[int, set[str]]]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from benchmark.components import KINDS, MEAN
+from benchmark.components import DEFAULT_KINDS, MEAN
 from benchmark.conformance.findings import NotApplicable, expect
 from benchmark.conformance.trial import (
     EXACT,
@@ -67,7 +67,7 @@ def completeness(trial: Trial) -> None:
     for architecture in ("gpt2", "llama"):
         model, pairs = tiny(architecture, 1)
         for way in trial.ways:
-            means = mean_activations(model, pairs, KINDS) if way == MEAN else {}
+            means = mean_activations(model, pairs, DEFAULT_KINDS) if way == MEAN else {}
             request = Request(trial.kinds, way.replacement, way.direction, means=means)
             request = trial.method.ready(model, pairs, request)
             for batch in pairs.batches():

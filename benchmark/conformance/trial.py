@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.components import KINDS, WAYS, Way
+from benchmark.components import DEFAULT_KINDS, WAYS, Way
 from benchmark.conformance.findings import NotApplicable
 from benchmark.conformance.state import SHARED, changed, state
 from benchmark.engine.method import Method
@@ -39,7 +39,7 @@ class Trial:
 
     @cached_property
     def kinds(self) -> tuple[str, ...]:
-        return tuple(kind for kind in KINDS if kind in self.method.kinds)
+        return tuple(kind for kind in DEFAULT_KINDS if kind in self.method.kinds)
 
     def allows(self, way: Way, kinds: Sequence[str] = ()) -> bool:
         """Whether the method's `check` lets this through."""
@@ -136,7 +136,7 @@ def base_and_replacement(
     model: Model, pairs: Pairs, batch: PairBatch, way: Way
 ) -> tuple[Tensor, dict[Site, Tensor], dict[Site, Tensor]]:
     """The base prompts' tokens, their activations, and what is put there: the definition, without the engine."""
-    sites = model.sites(KINDS)
+    sites = model.sites(DEFAULT_KINDS)
     base = batch.clean if way.direction == "noising" else batch.both()[1]
     live = model.activations(base, sites)[1]
     if way.replacement == "counterfactual":
@@ -153,7 +153,7 @@ def base_and_replacement(
 
 def obvious_means(model: Model, pairs: Pairs) -> dict[Site, Tensor]:
     """Each site's mean activation `[component, dim]` over every position of the discovery prompts but the BOS."""
-    sites = model.sites(KINDS)
+    sites = model.sites(DEFAULT_KINDS)
     prompts = [prompt for pair in pairs.discovery for prompt in (pair.clean, pair.corrupted) if prompt is not None]
     kept = [model.activations(torch.tensor([prompt]), sites)[1] for prompt in prompts]
     return {site: torch.cat([one[site][0, pairs.bos :] for one in kept]).mean(0) for site in sites}
@@ -166,14 +166,14 @@ def obvious_effects(model: Model, pairs: Pairs, way: Way, kind: str) -> Tensor:
     for batch in pairs.batches():
         base, _, put = base_and_replacement(model, pairs, batch, way)
         rows = torch.arange(len(batch))
-        before = batch.metric(model.run(base), rows)
+        before = batch.value(model, base, rows)
         for site in model.sites([kind]):
             for index in range(model.size(kind)):
 
                 def patched(live: Tensor, index: int = index, new: Tensor = put[site]) -> Tensor:
                     return live.index_copy(2, torch.tensor([index]), new[:, :, index : index + 1])
 
-                moved = (before - batch.metric(model.run(base, {site: patched}), rows)).double()
+                moved = (before - batch.value(model, base, rows, {site: patched})).double()
                 effects[list(batch.index), site.layer, index] = moved if way.direction == "noising" else -moved
     return effects
 
@@ -183,7 +183,7 @@ def obvious_total(model: Model, pairs: Pairs, batch: PairBatch, way: Way, sites:
     """What all components of these sites do when they are patched at once, `[pair]`, in float64."""
     base, _, put = base_and_replacement(model, pairs, batch, way)
     rows = torch.arange(len(batch))
-    before = batch.metric(model.run(base), rows)
+    before = batch.value(model, base, rows)
     edits = {site: lambda live, new=put[site]: new for site in sites}
-    moved = (before - batch.metric(model.run(base, edits), rows)).double()
+    moved = (before - batch.value(model, base, rows, edits)).double()
     return moved if way.direction == "noising" else -moved

@@ -1,9 +1,9 @@
 """The engine: one batch, one direction, one replacement, seen as the function F(m) of docs/definitions.md.
 
-Every live activation `x` of a moving component is replaced by `r + m (x - r)`, one `m` a component. Noising runs the
-clean prompt (r = what replaces its activations), denoising the corrupted one (r = the clean activations) and flips the
-sign, so that one code path serves both: a score is `sign * (F(1) - F(1, m_i = 0))` for activation patching and
-`sign * integral of dF/dm_i` for the gradient methods.
+Every live activation `x` of a moving component is replaced by `r + m (x - r)`, one `m` a component or a place, which is
+a component at one position. Noising runs the clean prompt (r = what replaces its activations), denoising the corrupted
+one (r = the clean activations) and flips the sign, so that one code path serves both: a score is
+`sign * (F(1) - F(1, m_i = 0))` for activation patching and `sign * integral of dF/dm_i` for the gradient methods.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,10 +14,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
+from benchmark.engine.kinds import KIND, PATTERN
 from benchmark.engine.model import Edit, Leaf, Model, Site
-from benchmark.engine.replay import resume, shortcuts, trace
+from benchmark.engine.replay import record, resume, shortcuts
 from benchmark.engine.request import Request
+from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch
 
 
@@ -39,51 +42,65 @@ AT_ONE = Quadrature((1.0,), (1.0,))  # the derivative at m = 1: attribution patc
 def mean_share(model: Model, batch: PairBatch, request: Request, layers: Collection[int] | None = None) -> float:
     """What share of a whole row one takes that starts at its site, on average over the layers (by default all)."""
     positions = 1.0
-    if request.replacement == "counterfactual" and "prefix" in shortcuts(model):
+    if request.replacement == "counterfactual" and "prefix" in shortcuts(model, request.kinds):
         length = batch.clean.shape[1]
         positions = 1 - min(batch.first_difference, model.longest_prefix(length)) / length
-    if "layers" not in shortcuts(model):
+    if "layers" not in shortcuts(model, request.kinds):
         return positions
     chosen = range(model.n_layers) if layers is None else layers
     return positions * sum(1 - layer / model.n_layers for layer in chosen) / len(chosen)
 
 
 class Move(NamedTuple):
-    """Rows at which the same sites move: the pair of each, and its m: that of one component of a site, or of all.
+    """Rows at which the same sites move: the pair of each, and one m for every place of these sites.
 
-    `column` and `weight` say where, and times what, the caller puts a row's result.
+    That is `at` for one component a row at one position, or for all of them where `components` or `positions` is None,
+    and 1 elsewhere; or, where there is a `mask`, what it says in all rows, by site `[pos or 1, component]`. Positions
+    are counted from the end: 1 is the last one. Before `prefix`, nothing moves. `column` and `weight` say where, and
+    times what, the caller puts a row's result.
     """
 
     sites: tuple[Site, ...]
+    prefix: int
     pairs: Int[Tensor, " row"]
     at: Float[Tensor, " row"]
     column: Int[Tensor, " row"]
     weight: Float[Tensor, " row"]
     components: Int[Tensor, " row"] | None = None
-
-    @property
-    def lowest(self) -> int:
-        return min(site.layer for site in self.sites)
+    positions: Int[Tensor, " row"] | None = None
+    mask: Mapping[Site, Float[Tensor, "pos component"]] | None = None
 
     def take(self, rows: slice) -> "Move":
         """Some of its rows."""
-        components = None if self.components is None else self.components[rows]
-        pairs, at, column, weight = (part[rows] for part in (self.pairs, self.at, self.column, self.weight))
-        return Move(self.sites, pairs, at, column, weight, components)
+        names = ("pairs", "at", "column", "weight", "components", "positions")
+        return self._replace(**{name: part[rows] for name in names if (part := getattr(self, name)) is not None})
 
-    def m(self, live: Tensor) -> Float[Tensor, "row component"]:
-        """One m a component of a site with these activations."""
-        if self.components is None:
-            return self.at[:, None].to(live)
-        m = torch.ones(len(live), live.shape[2]).to(live)
-        return m.scatter(1, self.components[:, None], self.at[:, None].to(live))
+    def m(self, site: Site, live: Tensor) -> Float[Tensor, "row pos component"]:
+        """One m a place of a site with these activations, which may be those of the last positions only."""
+        rows, length, size = live.shape[:3]
+        if self.mask is not None:
+            mask = self.mask[site].to(live)
+            return mask[None] if len(mask) == 1 else mask[None, -length:]
+        if self.components is None and self.positions is None:
+            return self.at[:, None, None].to(live)
+        everywhere = torch.zeros(rows, dtype=torch.long, device=live.device)
+        place = everywhere if self.positions is None else length - self.positions
+        component = everywhere if self.components is None else self.components
+        m = torch.ones(rows, 1 if self.positions is None else length, 1 if self.components is None else size).to(live)
+        there = (place >= 0).nonzero()[:, 0]
+        m[there, place[there], component[there]] = self.at[there].to(live)
+        return m
 
 
 class Intervention:
     """F(m) on one batch, for the sites of `kinds`.
 
     `live[site]` and `replacement[site]` are `[pair, pos, component, dim]`: the activations on the base prompt and what
-    m = 0 puts there. A prepended BOS keeps its live activation.
+    m = 0 puts there. A prepended BOS keeps its live activation, and so does a position of a prompt of another length
+    that has no partner in the other one (`PairBatch.partners`).
+
+    `value` is F itself and `slopes` its derivative, for any mask; `patch`, `patch_sites` and the integrals are what
+    methods ask for most. Where the request says `by_position`, scores of components get positions as a last axis.
 
     Both may be changed before a run, with one trap: under a counterfactual replacement, positions before the pairs'
     first difference are taken from the unpatched run and not computed again, so that a change of `replacement` there
@@ -106,22 +123,51 @@ class Intervention:
         self.sites = model.sites(self.kinds)
         noising = request.direction == "noising"
         self.sign = 1 if noising else -1
+        reads, self.vocabulary = batch.metric_function.reads, batch.vocabulary
         self.tokens, other = (batch.clean, None) if request.replacement != "counterfactual" else batch.both()
         if not noising:
             other, self.tokens = batch.both()
-        self.trace = trace(model, self.tokens, self.sites)
-        self.live = self.trace.activations
-        self.full = batch.metric(self.trace.logits, torch.arange(len(batch)))  # F(1)
-        # zero and mean change every position; a counterfactual nothing before the prompts differ
-        self.prefix = 0 if other is None else batch.first_difference
-        self.vocabulary = batch.vocabulary
-        if other is not None:
-            self.replacement = model.activations(other, self.sites)[1]
-        else:
+        self.recording = record(model, self.tokens, self.sites, reads)
+        self.live = self.recording.activations
+        self.prefix = 0  # zero and mean change every position; a counterfactual nothing before the prompts differ
+        self.unpatched: Tensor | None = None  # the clean prompts' logits
+        if other is None:
             self.replacement = {site: self._constant(site) for site in self.sites}
+        else:
+            logits, self.replacement = model.activations(other, self.sites)
+            if batch.metric_function.needs_unpatched and not noising:
+                self.unpatched = logits
+            if batch.partners is None:
+                self.prefix = batch.first_difference
+            else:
+                self._align(batch.partners if noising else tuple((there, here) for here, there in batch.partners))
+        if batch.metric_function.needs_unpatched and self.unpatched is None:
+            self.unpatched = self.recording.logits if reads == "last" else self.recording.logits[:, -1]
+        self.full = self._read(self.recording.logits, torch.arange(len(batch)), None)  # F(1)
         request.progress(len(batch) * (1.0 if other is None else 2.0))
         for site in self.sites:
             self.replacement[site][:, : batch.bos] = self.live[site][:, : batch.bos]
+
+    def _align(self, partners: Sequence[tuple[int, int]]) -> None:
+        """Put what replaces each position of the base prompts at its place; where a position has none, leave it alone.
+
+        Positions that have none are patched by themselves, which changes nothing.
+        """
+        here, there = map(list, zip(*partners, strict=True))
+        for site, other in self.replacement.items():
+            if site.kind == PATTERN.name:
+                raise BenchmarkError(
+                    "Attention patterns of prompts of different lengths can't replace each other: their rows are of "
+                    "different lengths. Leave the kind 'pattern' out."
+                )
+            self.replacement[site] = self.live[site].clone()
+            self.replacement[site][:, here] = other[:, there]
+        clean, corrupted = self.batch.both()
+        same = 0  # up to here both prompts are one
+        while same < min(clean.shape[1], corrupted.shape[1]) and bool((clean[:, same] == corrupted[:, same]).all()):
+            same += 1
+        moved = [position for position, other in partners if position >= same or position != other]
+        self.prefix = min(moved, default=self.tokens.shape[1] - 1)
 
     def _constant(self, site: Site) -> Tensor:
         live = self.live[site]
@@ -130,18 +176,87 @@ class Intervention:
         return self.request.means[site].to(live).expand_as(live).clone()
 
     @torch.no_grad()
-    def patch(self, chosen: Mapping[Site, Int[Tensor, " chosen"]]) -> dict[Site, Float[Tensor, "pair chosen"]]:
-        """Activation patching of each chosen component by itself; exactly 0 where its activation doesn't change."""
+    def value(self, masks: Mapping[str, Float[Tensor, "mask layer index *pos"]]) -> Float[Tensor, "mask pair"]:
+        """F under each mask: the metric where m is what the masks say, and 1 for the kinds that they leave out.
+
+        Masks are by kind, `[mask, layer, index]` for all positions alike or `[mask, layer, index, pos]`; the residual
+        stream has one layer more than the model. Raises BenchmarkError where they fit neither.
+        """
+        moves = self._masked(masks, [site for site in self.sites if site.kind in masks])
+        values = torch.empty(len(moves), len(self.batch)).to(self.full)
+        for move, metric, _ in self._carried_out(moves):
+            values[move.column, move.pairs] = metric
+        return values
+
+    def slopes(
+        self, masks: Mapping[str, Float[Tensor, "mask layer index *pos"]]
+    ) -> dict[str, Float[Tensor, "mask pair layer index *pos"]]:
+        """dF/dm of every place of every kind, at each mask; summed over positions unless the request is by position."""
+        moves = self._masked(masks, self.sites)
+        totals = [self._zeros(self.sites) for _ in moves]
+        for move, _, slopes in self._carried_out(moves, True):
+            for site, slope in slopes.items():
+                totals[int(move.column[0])][site][move.pairs] = slope
+        stacked = [self.stacked(total) for total in totals]
+        return {kind: torch.stack([one[kind] for one in stacked]) for kind in self.kinds}
+
+    def _masked(self, masks: Mapping[str, Tensor], sites: Sequence[Site]) -> list[Move]:
+        """A move for each mask."""
+        counts = {len(mask) for mask in masks.values()}
+        length = self.tokens.shape[1]
+        for kind, mask in masks.items():
+            wanted = (self.model.layers(kind), self.model.size(kind))
+            if kind not in self.kinds or tuple(mask.shape[1:]) not in (wanted, (*wanted, length)) or len(counts) > 1:
+                raise BenchmarkError(
+                    f"A mask of kind {kind!r} has shape {tuple(mask.shape)}; give {len(mask)} masks of "
+                    f"[layer, index] {wanted} or [layer, index, position] {(*wanted, length)} each, for kinds among "
+                    f"{', '.join(self.kinds)}."
+                )
+        pairs = torch.arange(len(self.batch), device=self.model.device)
+        moves = []
+        for number in range(counts.pop() if counts else 0):
+            chosen = {}
+            for site in sites:
+                one = (
+                    masks[site.kind][number, site.layer]
+                    if site.kind in masks
+                    else torch.ones(self.model.size(site.kind))
+                )
+                chosen[site] = one[None] if one.ndim == 1 else one.T  # [pos or 1, component]
+            column, ones = torch.full_like(pairs, number), torch.ones_like(self.full)
+            moves.append(Move(tuple(sites), self.prefix, pairs, ones, column, ones, mask=chosen))
+        return moves
+
+    @torch.no_grad()
+    def patch(self, chosen: Mapping[Site, Int[Tensor, " chosen"]]) -> dict[Site, Float[Tensor, "pair chosen *pos"]]:
+        """Activation patching of each chosen component by itself; exactly 0 where its activation doesn't change.
+
+        By position: of each chosen component at each position by itself.
+        """
         effects, moves = {}, []
         for site, components in chosen.items():
             components = components.to(self.model.device)
-            changed = (self.live[site] != self.replacement[site]).any(-1).any(1)[:, components]
-            effects[site] = torch.zeros(changed.shape, dtype=self.full.dtype, device=self.model.device)
-            pairs, columns = changed.nonzero().unbind(-1)
-            zeros = torch.zeros(len(pairs)).to(self.full)
-            moves.append(Move((site,), pairs, zeros, columns, zeros, components[columns]))
+            changed = (self.live[site] != self.replacement[site]).any(-1)[:, :, components]  # [pair, pos, chosen]
+            length = changed.shape[1]
+            if not self.request.by_position:
+                changed = changed.any(1, keepdim=True)
+            elif self._ends((site,)):
+                changed[:, :-1] = False
+            shape = (len(self.batch), len(components), *[length] * self.request.by_position)
+            effects[site] = torch.zeros(shape, dtype=self.full.dtype, device=self.model.device)
+            for place in changed.any(2).any(0).nonzero()[:, 0].tolist():
+                pairs, columns = changed[:, place].nonzero().unbind(-1)
+                zeros = torch.zeros(len(pairs)).to(self.full)
+                move = Move((site,), self.prefix, pairs, zeros, columns, zeros, components[columns])
+                if self.request.by_position:
+                    move = move._replace(prefix=place, positions=torch.full_like(pairs, length - place))
+                moves.append(move)
         for move, metric, _ in self._carried_out(moves):
-            effects[move.sites[0]][move.pairs, move.column] = self.sign * (self.full[move.pairs] - metric)
+            effect = self.sign * (self.full[move.pairs] - metric)
+            if move.positions is None:
+                effects[move.sites[0]][move.pairs, move.column] = effect
+            else:
+                effects[move.sites[0]][move.pairs, move.column, move.prefix] = effect
         return effects
 
     @torch.no_grad()
@@ -150,42 +265,47 @@ class Intervention:
         pairs = torch.arange(len(self.batch), device=self.model.device)
         totals = torch.zeros(len(groups), len(pairs), dtype=self.full.dtype, device=self.model.device)
         zeros = torch.zeros_like(self.full)
-        moves = [Move(tuple(g), pairs, zeros, torch.full_like(pairs, row), zeros) for row, g in enumerate(groups)]
+        moves = [
+            Move(tuple(group), self.prefix, pairs, zeros, torch.full_like(pairs, row), zeros)
+            for row, group in enumerate(groups)
+        ]
         for move, metric, _ in self._carried_out(moves):
             totals[move.column, move.pairs] = self.sign * (self.full[move.pairs] - metric)
         return totals
 
     def integrate(
         self, groups: Sequence[Sequence[Site]], rule: Quadrature
-    ) -> dict[Site, Float[Tensor, "pair component"]]:
+    ) -> dict[Site, Float[Tensor, "pair component *pos"]]:
         """Integral of dF/dm_i while all components of a group of sites move together, m at the rule's nodes."""
         totals = self._zeros([site for group in groups for site in group])
         pairs, nodes, weights = self._grid(rule)
-        for move, _, slopes in self._carried_out([Move(tuple(g), pairs, nodes, pairs, weights) for g in groups], True):
+        moves = [Move(tuple(group), self.prefix, pairs, nodes, pairs, weights) for group in groups]
+        for move, _, slopes in self._carried_out(moves, True):
             for site, slope in slopes.items():
-                totals[site].index_add_(0, move.pairs, self.sign * slope * move.weight[:, None])
+                totals[site].index_add_(0, move.pairs, self.sign * _times(move.weight, slope))
         return totals
 
     def integrate_alone(
         self, chosen: Mapping[Site, Int[Tensor, " chosen"]], rule: Quadrature
-    ) -> dict[Site, Float[Tensor, "pair chosen"]]:
+    ) -> dict[Site, Float[Tensor, "pair chosen *pos"]]:
         """Integral of dF/dm_i along m_i alone, for each chosen component: the component path."""
         totals, moves = {}, []
         pairs, nodes, weights = self._grid(rule)
         for site, components in chosen.items():
-            totals[site] = torch.zeros(len(self.batch), len(components)).to(self.live[site])
+            positions = self.live[site].shape[1:2] if self.request.by_position else ()
+            totals[site] = torch.zeros(len(self.batch), len(components), *positions).to(self.live[site])
             columns = torch.arange(len(components), device=self.model.device).repeat_interleave(len(pairs))
             at, nodes_there, weights_there = (values.repeat(len(components)) for values in (pairs, nodes, weights))
             own = components.to(self.model.device)[columns]
-            moves.append(Move((site,), at, nodes_there, columns, weights_there, own))
+            moves.append(Move((site,), self.prefix, at, nodes_there, columns, weights_there, own))
         for move, _, slopes in self._carried_out(moves, True):
             assert move.components is not None
-            slope = slopes[move.sites[0]].gather(1, move.components[:, None])[:, 0]
+            slope = slopes[move.sites[0]][torch.arange(len(move.pairs)), move.components]
             index = (move.pairs, move.column)
-            totals[move.sites[0]].index_put_(index, self.sign * slope * move.weight, accumulate=True)
+            totals[move.sites[0]].index_put_(index, self.sign * _times(move.weight, slope), accumulate=True)
         return totals
 
-    def integrate_inputs(self, rule: Quadrature) -> dict[Site, Float[Tensor, "pair component"]]:
+    def integrate_inputs(self, rule: Quadrature) -> dict[Site, Float[Tensor, "pair component *pos"]]:
         """`(live - replacement) . mean gradient` at the sites while the embeddings move from corrupted to clean."""
         clean, corrupted = (self.model.embeddings(tokens) for tokens in self.batch.both())
         totals = self._zeros(self.sites)
@@ -205,29 +325,46 @@ class Intervention:
             _, gradients = self._metric(pairs, [0] * len(pairs), edits, move, leaves)
             for site, gradient in gradients.items():
                 difference = (self.live[site] - self.replacement[site])[pairs, -gradient.shape[1] :]
-                totals[site].index_add_(0, pairs, self.sign * (difference * gradient).sum((1, 3)) * weights[:, None])
+                slope = self._by_component(difference * gradient)
+                totals[site].index_add_(0, pairs, self.sign * _times(weights, slope))
         return totals
 
     def _carried_out(
         self, moves: Iterable[Move], slopes: bool = False
-    ) -> Iterator[tuple[Move, Float[Tensor, " row"], dict[Site, Float[Tensor, "row component"]]]]:
+    ) -> Iterator[tuple[Move, Float[Tensor, " row"], dict[Site, Float[Tensor, "row component *pos"]]]]:
         """Every move, or part of it, with F(m) of its rows; and dF/dm_i of the moving sites' components, if asked for.
 
         Many share a forward, those of higher layers joining in there.
         """
-        for chunk in self._chunks(sorted(moves, key=lambda move: move.lowest)):
+        for chunk in self._chunks(sorted(moves, key=lambda move: (move.prefix, self._lowest(move.sites)))):
             pairs = torch.cat([move.pairs for move in chunk])
-            starts = [move.lowest for move in chunk for _ in range(len(move.pairs))]
+            starts = [self._lowest(move.sites) for move in chunk for _ in range(len(move.pairs))]
             leaves: dict[tuple[int, Site], Tensor] = {}
             differences: dict[tuple[int, Site], Tensor] = {}
             sites = dict.fromkeys(site for move in chunk for site in move.sites)
             keep = (leaves, differences) if slopes else None
             edits = {site: partial(self._moved, site=site, chunk=chunk, keep=keep) for site in sites}
-            metric, gradients = self._metric(pairs, starts, edits, None, leaves if slopes else None)
+            prefix = min(move.prefix for move in chunk)
+            metric, gradients = self._metric(pairs, starts, edits, None, leaves if slopes else None, prefix)
             parts = torch.split(metric, [len(move.pairs) for move in chunk])
             for number, (move, part) in enumerate(zip(chunk, parts, strict=True)):
                 at = [(site, (number, site)) for site in move.sites if slopes]
-                yield move, part, {site: (differences[key] * gradients[key]).sum((1, 3)) for site, key in at}
+                yield move, part, {site: self._by_component(differences[key] * gradients[key]) for site, key in at}
+
+    def _by_component(self, products: Float[Tensor, "row pos component dim"]) -> Float[Tensor, "row component *pos"]:
+        """Summed over dims; and over positions, unless they are asked for. Before the first one here, all is 0."""
+        if not self.request.by_position:
+            return products.sum((1, 3))
+        return functional.pad(products.sum(3).transpose(1, 2), (self.tokens.shape[1] - products.shape[1], 0))
+
+    def _lowest(self, sites: Iterable[Site]) -> int:
+        return min(self.model.start(site) for site in sites)
+
+    def _ends(self, sites: Iterable[Site]) -> bool:
+        """Whether nothing but the last position of these sites counts."""
+        return self.batch.metric_function.reads == "last" and all(
+            site.layer == self.model.n_layers - 1 and KIND[site.kind].last_only for site in sites
+        )
 
     def _moved(
         self, live: Tensor, site: Site, chunk: Sequence[Move], keep: tuple[dict[Any, Tensor], dict[Any, Tensor]] | None
@@ -239,7 +376,7 @@ class Intervention:
             done += len(rows)
             if site in move.sites:
                 replacement = self.replacement[site][move.pairs, -live.shape[1] :]
-                value = torch.lerp(replacement, rows, move.m(rows)[:, None, :, None])
+                value = torch.lerp(replacement, rows, move.m(site, rows)[..., None])
                 if keep:
                     leaves, differences = keep
                     differences[number, site] = (rows - replacement).detach()
@@ -256,12 +393,16 @@ class Intervention:
         edits: Mapping[Site, Edit],
         embedding: Edit | None,
         leaves: Mapping[Leaf, Tensor] | None,
+        prefix: int = 0,
     ) -> tuple[Float[Tensor, " row"], dict[Leaf, Tensor]]:
         """The metric of edited rows, a row a pair in `pairs`; and its gradients at the leaves that the edits leave."""
         before = self.model.passes.whole_forward
         with torch.set_grad_enabled(leaves is not None):
-            logits = resume(self.model, self.trace, pairs, starts, self.prefix, edits, embedding, self.vocabulary)
-            metric = self.batch.metric(logits, pairs, self.vocabulary)
+            reads = self.batch.metric_function.reads
+            logits = resume(
+                self.model, self.recording, pairs, starts, prefix, edits, embedding, self.vocabulary, reads=reads
+            )
+            metric = self._read(logits, pairs, self.vocabulary)
         work = self.model.passes.whole_forward - before
         self.request.progress(work)
         if leaves is None:
@@ -270,8 +411,18 @@ class Intervention:
         self.request.progress(work)
         return metric.detach(), gradients
 
-    def _zeros(self, sites: Iterable[Site]) -> dict[Site, Float[Tensor, "pair component"]]:
-        return {site: torch.zeros(self.live[site].shape[::2]).to(self.live[site]) for site in sites}
+    def _read(self, logits: Tensor, pairs: Tensor, vocabulary: Tensor | None) -> Float[Tensor, " row"]:
+        """The metric of rows of logits."""
+        tokens = self.recording.tokens[pairs] if self.batch.metric_function.reads == "all" else None
+        unpatched = None if self.unpatched is None else self.unpatched[pairs]
+        return self.batch.metric(logits, pairs, vocabulary, tokens, unpatched)
+
+    def _zeros(self, sites: Iterable[Site]) -> dict[Site, Float[Tensor, "pair component *pos"]]:
+        last = 2 if self.request.by_position else 1
+        shapes = {
+            site: (len(self.batch), self.model.size(site.kind), self.tokens.shape[1])[: last + 1] for site in sites
+        }
+        return {site: torch.zeros(shape).to(self.live[site]) for site, shape in shapes.items()}
 
     def _grid(self, rule: Quadrature) -> tuple[Tensor, Tensor, Tensor]:
         """Pair, node and weight of every pair at every node."""
@@ -287,10 +438,10 @@ class Intervention:
         """
         chunk: list[Move] = []
         for move in moves:
-            alone = move.lowest == self.model.n_layers - 1
-            tokens = self.request.tokens_per_forward // (1 if alone else self.tokens.shape[1] - self.prefix)
+            alone = self._ends(move.sites)
+            tokens = self.request.tokens_per_forward // (1 if alone else self.tokens.shape[1] - move.prefix)
             size = max(1, min(tokens, self.request.rows_per_forward))
-            if chunk and alone != (chunk[0].lowest == self.model.n_layers - 1):
+            if chunk and (alone != self._ends(chunk[0].sites) or move.prefix != chunk[0].prefix):
                 yield chunk
                 chunk = []
             while len(move.pairs):
@@ -310,6 +461,11 @@ class Intervention:
         """Scores of every site of a kind, layer by layer."""
         kinds = dict.fromkeys(site.kind for site in scores)
         return {
-            kind: torch.stack([scores[Site(kind, layer)] for layer in range(self.model.n_layers)], dim=1)
+            kind: torch.stack([scores[Site(kind, layer)] for layer in range(self.model.layers(kind))], dim=1)
             for kind in kinds
         }
+
+
+def _times(weight: Float[Tensor, " row"], values: Tensor) -> Tensor:
+    """Each row times its weight."""
+    return values * weight.reshape(-1, *[1] * (values.ndim - 1))

@@ -1,17 +1,19 @@
-"""Kinds of component as values. To add one: a value and its place in `KIND` here, its name in `benchmark.components`.
+"""Kinds of component as values. To add one: a value and its place in `KIND` here, its words in `benchmark.components`.
 
-The engine above the adapter (`engine.model`) treats kinds alike: activations are `[row, pos, component, dim]`. A method
-may still say what it does for a kind, as activation patching does of neurons. `engine.measure` tries every kind on
-every model that is loaded, and refuses those that don't hold.
+The engine treats kinds alike: activations are `[row, pos, component, dim]`. A method may still say what it does for a
+kind, as activation patching does of neurons. `engine.measure` tries every kind on every model that is loaded, and
+refuses those that don't hold.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+
+from benchmark.components import REPLACEMENTS
 
 
 class Seen(NamedTuple):
@@ -25,18 +27,37 @@ class Seen(NamedTuple):
     mixed: Float[Tensor, "row 2 width"] | None
 
 
+def _side_by_side(value: Tensor, size: int) -> Float[Tensor, "row pos component dim"]:
+    return value.reshape(*value.shape[:2], size, -1)
+
+
+def _as_it_was(activation: Float[Tensor, "row pos component dim"], value: Tensor) -> Tensor:
+    return activation.reshape(value.shape)
+
+
 @dataclass(frozen=True)
 class Kind:
-    """A kind's components side by side are what an output projection takes in: that is where they are read and written.
+    """A sort of component: where its activation is read and written, and what that allows.
 
-    `outputs` are the projection's names in a block of transformer_lens, the first that is there counts; `size` says how
-    many components a layer has, `refusal` why its layers can't be scored, or nothing.
+    `hooks` are names in a block of transformer_lens; the first at which the load-time check holds counts. `read` makes
+    `[row, pos, component, dim]` of what stands there, given the number of components; `write` puts an edited activation
+    back, given what stood there. `checked` says which check it is under: what an output `projection` takes in, what
+    joins the residual `stream`, what an attention pattern is `mixed` from.
+    `last_only`: in the last layer, the logits at the last position depend on this kind's last position only.
+    `stand_in` gives the modules of a block that need not run where only this kind is edited, and what stands in for
+    them, from the traced activation and attention output.
     """
 
     name: str
-    outputs: tuple[str, ...]
-    size: Callable[[Seen], int]
-    refusal: Callable[[Sequence[Seen]], str]
+    hooks: tuple[str, ...]
+    checked: Literal["projection", "stream", "mixed"]
+    read: Callable[[Tensor, int], Tensor] = _side_by_side
+    write: Callable[[Tensor, Tensor], Tensor] = _as_it_was
+    last_only: bool = True
+    stand_in: Callable[[Any, Tensor, Tensor], list[tuple[nn.Module, Callable[..., Any]]]] | None = None
+    replacements: tuple[str, ...] = REPLACEMENTS
+    size: Callable[[Seen], int] = lambda seen: seen.width
+    refusal: Callable[[Sequence[Seen]], str] = lambda layers: _alike([seen.width for seen in layers])
 
 
 def _alike(sizes: Sequence[int]) -> str:
@@ -92,9 +113,37 @@ def _mixed_alike(seen: Seen, heads: int) -> bool:
     return bool((common[enough] > 1 - max(1e-4, 4 * step)).all())
 
 
-HEAD = Kind("head", ("attn.o",), _count, _heads)
+def _heads_stand_in(block: Any, activation: Tensor, attention: Tensor) -> list[tuple[nn.Module, Callable[..., Any]]]:
+    return [(block.attention, lambda *_, **__: (block.attention_output(activation.flatten(2)), None))]
+
+
+def _neurons_stand_in(block: Any, activation: Tensor, attention: Tensor) -> list[tuple[nn.Module, Callable[..., Any]]]:
+    ran = (block.attention, lambda *_, **__: (attention, None))
+    return [ran, (block.mlp, lambda *_, **__: block.mlp_output(activation.flatten(2)))]
+
+
+def _attention_stands_in(
+    block: Any, activation: Tensor, attention: Tensor
+) -> list[tuple[nn.Module, Callable[..., Any]]]:
+    return [(block.attention, lambda *_, **__: (block.attention.hook_out(attention), None))]
+
+
+def _first(value: Tensor, size: int) -> Float[Tensor, "row pos component dim"]:
+    return value.transpose(1, 2)
+
+
+HEAD = Kind("head", ("attn.o.hook_in",), "projection", stand_in=_heads_stand_in, size=_count, refusal=_heads)
 NEURON = Kind(  # in a gated MLP, act(gate) x up
-    "neuron", ("mlp.out", "mlp.dense_out"), lambda seen: seen.width,
-    lambda layers: _alike([seen.width for seen in layers]),
+    "neuron", ("mlp.out.hook_in", "mlp.dense_out.hook_in"), "projection", stand_in=_neurons_stand_in
+)
+RESIDUAL = Kind("residual", ("hook_in",), "stream", last_only=False)  # and, behind the last layer, its `hook_out`
+ATTENTION = Kind("attention", ("ln1_post.hook_out", "attn.hook_out"), "stream", stand_in=_attention_stands_in)
+MLP = Kind("mlp", ("ln2_post.hook_out", "mlp.hook_out"), "stream", stand_in=_attention_stands_in)
+QUERY = Kind("query", ("attn.q.hook_out",), "mixed")  # before any rotation and norm, as keys are
+KEY = Kind("key", ("attn.k.hook_out",), "mixed", last_only=False)
+VALUE = Kind("value", ("attn.v.hook_out",), "mixed", last_only=False)
+PATTERN = Kind(  # its positions are the queries', its dims the keys'; rows of different lengths have no mean
+    "pattern", ("attn.hook_pattern",), "mixed", _first, lambda activation, _: activation.transpose(1, 2),
+    replacements=("counterfactual", "zero"),
 )  # fmt: skip
-KIND = {kind.name: kind for kind in (HEAD, NEURON)}
+KIND = {kind.name: kind for kind in (HEAD, NEURON, RESIDUAL, ATTENTION, MLP, QUERY, KEY, VALUE, PATTERN)}

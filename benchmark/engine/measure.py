@@ -1,9 +1,11 @@
 """What a model is found to be, at load: where its components are, how many, and which kinds can't be told apart.
 
-Nothing is taken from the config. Two forwards of a few tokens show, layer by layer, what the output projections take
-in, whether that is what a hook sees and changes, and whether each head's slice is a head of its own.
+Nothing is taken from the config. A few forwards of a few tokens show, layer by layer, what the output projections take
+in, whether that is what a hook sees and changes, and whether each head's slice is a head of its own. The other kinds
+have their checks in `measure_stream` and `measure_mixed`.
 """
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +14,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from benchmark.engine.kinds import KIND, Kind, Seen
+from benchmark.components import plural
+from benchmark.engine.kinds import HEAD, KEY, KIND, PATTERN, QUERY, VALUE, Kind, Seen
+from benchmark.engine.measure_mixed import mixed as measure_mixed
+from benchmark.engine.measure_stream import stream
 
 _ROWS = 6
 _Place = tuple[str, int]  # a kind and a layer
@@ -50,6 +55,8 @@ def measure(bridge: Any, blocks: Iterable[nn.Module]) -> Found:
     refusals: dict[str, str] = {}
     projections: dict[str, list[_Projection]] = {}
     for kind in KIND.values():
+        if kind.checked != "projection":
+            continue
         try:
             projections[kind.name] = [_projection(kind, number, block, known) for number, block in enumerate(layers)]
         except LookupError as missing:
@@ -57,7 +64,7 @@ def measure(bridge: Any, blocks: Iterable[nn.Module]) -> Found:
     every = [one for ones in projections.values() for one in ones]
     with _watched(every):
         d_model, d_vocab = _edited_run(bridge, every)
-    mixed, patterns = _mixed(bridge, len(layers), every)
+    mixed, patterns, shapes = _mixed(bridge, len(layers), every)
     found = Found({}, {}, {}, refusals, d_model, d_vocab)
     for name, ones in projections.items():
         claimed = int(bridge.cfg.n_heads or 0)
@@ -68,20 +75,36 @@ def measure(bridge: Any, blocks: Iterable[nn.Module]) -> Found:
             continue
         found.sizes[name], found.widths[name] = KIND[name].size(seen[0]), seen[0].width
         found.hooks.update({(name, layer): one.hook for layer, one in enumerate(ones)})
+    for name, hooks in stream(bridge, len(layers)).items():
+        if isinstance(hooks, str):
+            refusals[name] = hooks
+        else:
+            found.sizes[name] = 1
+            found.hooks.update({(name, layer): hook for layer, hook in hooks.items()})
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "A hook on .* returned a modified tensor")  # found out and refused here
+        mixed_sizes = measure_mixed(bridge, len(layers), patterns, shapes)
+    for name, size in mixed_sizes.items():
+        if isinstance(size, str):
+            refusals[name] = size
+        else:
+            found.sizes[name] = size
+            hook = KIND[name].hooks[0]
+            found.hooks.update({(name, layer): f"blocks.{layer}.{hook}" for layer in range(len(layers))})
     return found
 
 
 def _projection(kind: Kind, layer: int, block: nn.Module, known: set[str]) -> _Projection:
-    for path in kind.outputs:
-        hook = f"blocks.{layer}.{path}.hook_in"
-        part, _, name = path.partition(".")
+    for place in kind.hooks:
+        hook = f"blocks.{layer}.{place}"
+        part, name, _ = place.split(".")
         module = getattr(getattr(block, part, None), name, None)
         if isinstance(module, nn.Module) and hook in known:
             return _Projection(hook, getattr(module, "original_component", None) or module)
-    part = kind.outputs[0].partition(".")[0]
+    part = kind.hooks[0].partition(".")[0]
     there = getattr(getattr(block, part, None), "original_component", None)
     what = f"its {part} there is {type(there).__name__}" if there is not None else f"it has no {part} there"
-    raise LookupError(f"layer {layer} has no single output projection that all its {kind.name}s feed ({what})")
+    raise LookupError(f"layer {layer} has no single output projection that all its {plural(kind.name)} feed ({what})")
 
 
 @contextmanager
@@ -142,14 +165,18 @@ def _width(one: _Projection) -> int:
     return int(one.edited[0][0, 0].numel()) if one.edited else 0
 
 
-def _mixed(bridge: Any, n_layers: int, projections: Iterable[_Projection]) -> tuple[dict[str, Tensor], dict[int, int]]:
+def _mixed(
+    bridge: Any, n_layers: int, projections: Iterable[_Projection]
+) -> tuple[dict[str, Tensor], dict[int, int], dict[str, tuple[int, ...]]]:
     """What enters each projection `[row, 2, width]`, where every block gets position 0 by row and position 1 in common.
 
-    And the number of attention patterns by layer, where they can be seen.
+    And the number of attention patterns by layer, where they can be seen; and the shape of what stands at each hook
+    that was run.
     """
     generator = torch.Generator().manual_seed(1)
     patterns: dict[int, int] = {}
     mixed: dict[str, Tensor] = {}
+    shapes: dict[str, tuple[int, ...]] = {}
 
     def replaced(value: Tensor, hook: Any) -> Tensor:
         drawn = torch.randn(value.shape, generator=generator)
@@ -163,12 +190,21 @@ def _mixed(bridge: Any, n_layers: int, projections: Iterable[_Projection]) -> tu
     def keep(one: _Projection) -> Callable[[Tensor, Any], None]:
         return lambda value, hook: mixed.__setitem__(one.hook, value.detach().flatten(2))
 
+    def measured(name: str) -> Callable[[Tensor, Any], None]:
+        return lambda value, hook: shapes.__setitem__(name, tuple(value.shape))
+
     names = set(bridge.hook_dict)
     hooks: list[tuple[str, Callable[..., Any]]] = [(f"blocks.{layer}.hook_in", replaced) for layer in range(n_layers)]
     hooks += [
         (name, count(layer)) for layer in range(n_layers) if (name := f"blocks.{layer}.attn.hook_pattern") in names
     ]
     hooks += [(one.hook, keep(one)) for one in projections]
+    hooks += [
+        (name, measured(name))
+        for kind in (QUERY, KEY, VALUE, PATTERN, HEAD)
+        for layer in range(n_layers)
+        if (name := f"blocks.{layer}.{kind.hooks[0]}") in names
+    ]
     tokens = torch.zeros(_ROWS, 2, dtype=torch.long, device=next(bridge.parameters()).device)
     bridge.run_with_hooks(tokens, fwd_hooks=hooks, use_cache=False)
-    return mixed, patterns
+    return mixed, patterns, shapes

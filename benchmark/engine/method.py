@@ -9,8 +9,20 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import functional
 
-from benchmark.components import COUNTERFACTUAL, DENOISING, DIRECTIONS, KINDS, MEAN, REPLACEMENTS
+from benchmark.components import (
+    COUNTERFACTUAL,
+    DEFAULT_KINDS,
+    DENOISING,
+    DIRECTIONS,
+    KINDS,
+    MEAN,
+    PLACES_ONLY,
+    REPLACEMENTS,
+    plural,
+)
+from benchmark.engine.kinds import KIND
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk, fitting_chunk, smaller, within_memory
 from benchmark.engine.model import Model, Site
@@ -34,6 +46,7 @@ class Method:
     replacements: ClassVar[tuple[str, ...]] = REPLACEMENTS
     directions: ClassVar[tuple[str, ...]] = DIRECTIONS
     kinds: ClassVar[tuple[str, ...]] = KINDS
+    by_position: ClassVar[bool] = False  # whether it can score places: `[pair, layer, index, pos]`
     signed: ClassVar[bool] = True
     metric_units: ClassVar[bool] = True  # whether a score is an amount of the metric
     needs_replacement: ClassVar[bool] = True  # False: the same scores whatever replaces an activation
@@ -44,7 +57,10 @@ class Method:
     variants: ClassVar[tuple[str, ...]] = ("",)  # options under which it behaves differently: each is checked
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
-        """Scores by kind, `[pair, layer, index]`, for at least the kinds asked for; NaN where not measured."""
+        """Scores by kind, `[pair, layer, index]`, for at least the kinds asked for; NaN where not measured.
+
+        Where `request.by_position`: `[pair, layer, index, pos]`.
+        """
         raise NotImplementedError
 
     def cost(self, model: Model, request: Request) -> Cost | None:
@@ -62,7 +78,7 @@ class Method:
 
     def design(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Design]:
         """Which components of every kind asked for are measured, the same for all pairs. By default all are."""
-        return {kind: Design(torch.ones(model.n_layers, model.size(kind))) for kind in request.kinds}
+        return {kind: Design(torch.ones(model.layers(kind), model.size(kind))) for kind in request.kinds}
 
     def prepare(self, model: Model, pairs: Pairs, request: Request) -> Any:
         """What is worked out once, from all pairs: `design`, `attribute` and `totals` find it in `request.prepared`."""
@@ -94,6 +110,12 @@ class Method:
 
     def check(self, kinds: Sequence[str], replacement: str, direction: str) -> None:
         """Refuse, with a reason, what this method can't do or nothing can."""
+        for kind in kinds:
+            if kind in KIND and replacement not in KIND[kind].replacements:
+                choice = ", ".join(KIND[kind].replacements)
+                raise BenchmarkError(
+                    f"{plural(kind).capitalize()} can't be replaced by {replacement!r}; choose {choice}."
+                )
         if direction == DENOISING.direction and replacement != DENOISING.replacement:
             raise BenchmarkError(
                 f"Denoising restores the clean activations, so its replacement is 'counterfactual', not "
@@ -122,10 +144,13 @@ class Method:
         means: Mapping[Site, Tensor] | None = None,
         known: Mapping[str, Tensor] | None = None,
         say: Callable[[str], None] = warnings.warn,
+        by_position: bool = False,
     ) -> dict[str, Scores]:
         """This method's scores of every pair, by kind of component, in the order of `pairs`.
 
-        `components` are kinds: by default all that the method and the model have.
+        `components` are kinds: by default heads and neurons, if the method and the model have them. `by_position` asks
+        for the scores of places, each component at each position: `[pair, layer, index, pos]`, NaN behind the end of a
+        shorter prompt.
         `chunk`, how much shares a forward, is chosen from the device's free memory where it isn't given; where memory
         runs out all the same it is halved and the batch tried again, which `say` is told. `progress` is told of rows
         that are done; without it, long work shows a bar. `means` (`engine.means.mean_activations`) and `known`, the
@@ -134,22 +159,27 @@ class Method:
         self._refuse_wrong_types(model, pairs, components)
         model.refuse_train_mode()
         pairs.refuse_other_tokens(model.tokens)
-        components = tuple(kind for kind in model.kinds if kind in self.kinds) if components is None else components
+        if components is None:
+            components = tuple(kind for kind in DEFAULT_KINDS if kind in model.kinds and kind in self.kinds)
         model.refuse(components)
         self.check(components, replacement, direction)
+        self._refuse_positions(components, by_position)
         if self.needs_replacement:
             pairs.refuse_replacement(replacement)
-        request = Request(tuple(components), replacement, direction, seed)
+        request = Request(tuple(components), replacement, direction, seed, by_position=by_position)
         if means is None:
-            means = mean_activations(model, pairs, model.kinds) if replacement == MEAN.replacement else {}
+            means = (
+                mean_activations(model, pairs, (*DEFAULT_KINDS, *components)) if replacement == MEAN.replacement else {}
+            )
         if chunk is None:
             chunk = fitting_chunk(model, pairs.longest, gradients=may_go_backward(self.cost(model, request)))
         if progress is None:
             length = sum(self.work(model, batch, request) for batch in pairs.batches())
             with bar(length, f"{pairs.task} x {self.label}", "pass") as shown:
                 return self.scores(
-                    model, pairs, components, replacement, direction, seed, chunk, shown.advance, means, known, say
-                )
+                    model, pairs, components, replacement, direction, seed, chunk, shown.advance, means, known,
+                    say, by_position,
+                )  # fmt: skip
         request = replace(request, means=means, progress=progress)
         before = replace(model.passes, shortcuts=model.passes.shortcuts.copy())
         request, chunk, parts = self._scored(model, pairs, request, chunk, say)
@@ -157,8 +187,10 @@ class Method:
         if len(order) != len(pairs):
             raise BenchmarkError(f"Method {self.label!r} scored {len(order)} of {len(pairs)} pairs: some were lost.")
 
+        longest = max(batch.clean.shape[1] for batch, _ in parts)
+
         def joined(name: str) -> Tensor:
-            return torch.cat([part[name] for _, part in parts])[order]
+            return torch.cat([_padded(part[name], longest) for _, part in parts])[order]
 
         passes = model.passes
         counted = {"forward": passes.forward - before.forward, "backward": passes.backward - before.backward}
@@ -223,7 +255,7 @@ class Method:
     def _batch_scores(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         scores = {kind: values.detach() for kind, values in self.attribute(model, batch, request).items()}
         for kind in request.kinds:
-            self._refuse_bad(scores.get(kind), model, kind, request.design[kind], batch)
+            self._refuse_bad(scores.get(kind), model, kind, request, batch)
         result = {kind: scores[kind].float().cpu() for kind in request.kinds}
         totals = self.totals(model, batch, request)
         if totals:
@@ -241,18 +273,31 @@ class Method:
             )
         if isinstance(components, str) or (components is not None and not components):
             raise BenchmarkError(
-                f"components is {components!r}; give a tuple of kinds, such as ({components or KINDS[0]!r},)."
+                f"components is {components!r}; give a tuple of kinds, such as ({components or DEFAULT_KINDS[0]!r},)."
             )
 
-    def _refuse_bad(self, scores: Tensor | None, model: Model, kind: str, design: Design, batch: PairBatch) -> None:
-        shape = (len(batch), model.n_layers, model.size(kind))
+    def _refuse_positions(self, components: Sequence[str], by_position: bool) -> None:
+        """Refuse scores of places where the method has none, and other scores where only places have some."""
+        if by_position and not self.by_position:
+            raise BenchmarkError(f"Method {self.label!r} has no scores by position.")
+        for kind in components:
+            if kind in PLACES_ONLY and not by_position:
+                raise BenchmarkError(
+                    f"{plural(kind).capitalize()} are scored by position only: {PLACES_ONLY[kind]}. Pass "
+                    "by_position=True, or use `attribution-bench trace`."
+                )
+
+    def _refuse_bad(self, scores: Tensor | None, model: Model, kind: str, request: Request, batch: PairBatch) -> None:
+        length = batch.clean.shape[1] if request.direction == "noising" else batch.both()[1].shape[1]
+        shape = (len(batch), model.layers(kind), model.size(kind), *[length] * request.by_position)
         if scores is None or tuple(scores.shape) != shape:
             got = "nothing" if scores is None else f"shape {tuple(scores.shape)}"
             raise BenchmarkError(
-                f"Method {self.label!r} returned {got} for kind {kind!r}; it must return [pair, layer, index] {shape}."
+                f"Method {self.label!r} returned {got} for kind {kind!r}; it must return [pair, layer, index"
+                f"{', pos' * request.by_position}] {shape}."
             )
-        if not torch.isfinite(scores[:, design.measured.to(scores.device)]).all():
-            raise BenchmarkError(f"Method {self.label!r} gave NaN or infinite scores for measured {kind}s.")
+        if not torch.isfinite(scores[:, request.design[kind].measured.to(scores.device)]).all():
+            raise BenchmarkError(f"Method {self.label!r} gave NaN or infinite scores for measured {plural(kind)}.")
 
 
 @torch.no_grad()
@@ -261,9 +306,10 @@ def metrics(model: Model, pairs: Pairs, at_once: int = 32) -> dict[str, Float[Te
     found = {name: torch.full((len(pairs),), torch.nan, dtype=torch.float64) for name in ("clean", "corrupted")}
     for batch in pairs.batches(at_once):
         rows = torch.arange(len(batch))
+        unpatched = model.run(batch.clean) if pairs.metric.needs_unpatched else None
         for name, prompts in (("clean", batch.clean), ("corrupted", batch.corrupted)):
             if prompts is not None:
-                values = batch.metric(model.run(prompts), rows)
+                values = batch.value(model, prompts, rows, unpatched=unpatched)
                 if values.shape != rows.shape:
                     raise BenchmarkError(
                         f"Metric {pairs.metric.name!r} gave shape {tuple(values.shape)} for {len(rows)} pairs; it must "
@@ -273,7 +319,14 @@ def metrics(model: Model, pairs: Pairs, at_once: int = 32) -> dict[str, Float[Te
     return found
 
 
+def _padded(scores: Tensor, longest: int) -> Tensor:
+    """Scores of places, NaN behind the end of their prompts; others as they are."""
+    return functional.pad(scores, (0, longest - scores.shape[3]), value=torch.nan) if scores.ndim == 4 else scores
+
+
 def _completeness_error(scores: Mapping[str, Tensor], totals: Mapping[str, Tensor]) -> Float[Tensor, " pair"]:
     if "all" in totals:
-        return (sum(values.sum((1, 2)) for values in scores.values()) - totals["all"]).abs()
-    return torch.stack([(scores[kind].sum(2) - total).abs().amax(1) for kind, total in totals.items()]).amax(0)
+        return (sum(values.flatten(1).sum(1) for values in scores.values()) - totals["all"]).abs()
+    return torch.stack([(scores[kind].flatten(2).sum(2) - total).abs().amax(1) for kind, total in totals.items()]).amax(
+        0
+    )

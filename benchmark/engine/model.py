@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from benchmark.components import KINDS
+from benchmark.components import DEFAULT_KINDS, KINDS, plural
+from benchmark.engine.kinds import KIND, RESIDUAL, Kind
 from benchmark.engine.measure import measure
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.tokens import Tokens
@@ -30,7 +31,7 @@ Hook = tuple[str, Callable[[Tensor, Any], Tensor | None]]
 
 
 class Site(NamedTuple):
-    """All heads, or all neurons, of one layer: components that never feed each other."""
+    """All components of one kind and layer, such as its heads: they never feed each other."""
 
     kind: str
     layer: int
@@ -103,8 +104,8 @@ class Model:
         self.d_model, self.d_vocab = found.d_model, found.d_vocab
         self.n_heads, self.d_mlp = self.size("head"), self.size("neuron")
         self.d_head = found.widths["head"] // self.n_heads if self.n_heads else 0
-        if not self.kinds:
-            reasons = "; ".join(f"{kind}s: {reason}" for kind, reason in self.refusals.items())
+        if not set(DEFAULT_KINDS) & set(self.kinds):
+            reasons = "; ".join(f"{plural(kind)}: {self.refusals[kind]}" for kind in DEFAULT_KINDS)
             raise BenchmarkError(f"Nothing in model {name!r} can be scored. {reasons}.")
 
     @classmethod
@@ -171,8 +172,9 @@ class Model:
 
     def __repr__(self) -> str:
         processed = "" if self.processing == "none" else f"\n  weights: {self.processing}"
-        counts = [f"{self.n_layers * self.size(kind)} {kind}s" for kind in self.kinds]
-        refused = "".join(f"\n  no {kind}s: {reason}" for kind, reason in self.refusals.items())
+        usual = [kind for kind in DEFAULT_KINDS if kind in self.kinds]
+        counts = [f"{self.n_layers * self.size(kind)} {plural(kind)}" for kind in usual]
+        refused = "".join(f"\n  no {plural(kind)}: {reason}" for kind, reason in self.refusals.items())
         return (
             f"Model {self.name}: {self.n_layers} layers, {', '.join(counts)}, d_model {self.d_model}, "
             f"{str(self.dtype).removeprefix('torch.')} on {self.device}, "
@@ -192,9 +194,10 @@ class Model:
         """Raise BenchmarkError where one of these kinds can't be scored in this model."""
         for kind in kinds:
             if kind in self.refusals:
-                left = f" Its {' and '.join(f'{one}s' for one in self.kinds)} can be." if self.kinds else ""
+                usual = [plural(one) for one in DEFAULT_KINDS if one in self.kinds]
+                left = f" Its {' and '.join(usual)} can be." if usual else ""
                 raise BenchmarkError(
-                    f"The {kind}s of model {self.name!r} can't be scored: {self.refusals[kind]}.{left}"
+                    f"The {plural(kind)} of model {self.name!r} can't be scored: {self.refusals[kind]}.{left}"
                 )
 
     def refuse_train_mode(self) -> None:
@@ -206,8 +209,16 @@ class Model:
                     "blurs every score. Call eval()."
                 )
 
+    def layers(self, kind: str) -> int:
+        """How many layers have this kind: one more than there are blocks for the residual stream."""
+        return self.n_layers + (kind == RESIDUAL.name)
+
     def sites(self, kinds: Iterable[str]) -> list[Site]:
-        return [Site(kind, layer) for kind in self.kinds if kind in kinds for layer in range(self.n_layers)]
+        return [Site(kind, layer) for kind in self.kinds if kind in kinds for layer in range(self.layers(kind))]
+
+    def start(self, site: Site) -> int:
+        """The block in which a site's activation is read and written."""
+        return min(site.layer, self.n_layers - 1)
 
     def longest_prefix(self, length: int) -> int:
         """How many positions of prompts of this length a key-value cache may stand for."""
@@ -231,18 +242,25 @@ class Model:
         return self._modules[self._hooks[site]]
 
     def run(
-        self, tokens: Int[Tensor, "row pos"], edits: Mapping[Site, Edit] | None = None, embedding: Edit | None = None
-    ) -> Float[Tensor, "row vocab"]:
-        """Logits at the last position. Each edit sees its site's live activation and returns a new one, or None.
+        self,
+        tokens: Int[Tensor, "row pos"],
+        edits: Mapping[Site, Edit] | None = None,
+        embedding: Edit | None = None,
+        reads: str = "last",
+    ) -> Float[Tensor, "row *pos vocab"]:
+        """Logits at the last position, or at all. Each edit sees its site's live activation and returns a new one, or
+        None.
 
         Raises BenchmarkError where a logit is not finite, or where the model was put into train mode.
         """
         self.refuse_train_mode()
-        return self.logits(tokens, self.hooks(edits or {}, embedding))
+        return self.logits(tokens, self.hooks(edits or {}, embedding), reads=reads)
 
     def hooks(self, edits: Mapping[Site, Edit], embedding: Edit | None = None) -> list[Hook]:
         """The edits as transformer_lens takes them."""
-        hooks: list[Hook] = [(self._hooks[site], _as_hook(edit, self.size(site.kind))) for site, edit in edits.items()]
+        hooks: list[Hook] = [
+            (self._hooks[site], _as_hook(edit, KIND[site.kind], self.size(site.kind))) for site, edit in edits.items()
+        ]
         if embedding is not None:
             hooks.append((_EMBEDDING, lambda value, hook: embedding(value)))
         return hooks
@@ -254,8 +272,9 @@ class Model:
         cache: DynamicCache | None = None,
         rows: Sequence[int] = (),
         share: float = 1.0,
-    ) -> Float[Tensor, "out_row token"]:
-        """Logits at the last position, under hooks, behind a cache.
+        reads: str = "last",
+    ) -> Float[Tensor, "out_row *pos token"]:
+        """Logits at the last position, or at all behind the cache, under hooks.
 
         `rows` says how many rows each layer sees, where they aren't those of `tokens`; `share`, at what share of the
         positions.
@@ -266,10 +285,11 @@ class Model:
         logits: Tensor = self.bridge.run_with_hooks(
             tokens.to(self.device),
             fwd_hooks=hooks,
-            logits_to_keep=1,
+            logits_to_keep=int(reads == "last"),
             use_cache=cache is not None,
             past_key_values=cache,
-        )[:, -1]
+        )
+        logits = logits[:, -1] if reads == "last" else logits
         _refuse_not_finite(logits, self.name)
         return logits
 
@@ -361,12 +381,12 @@ def _probe(bridge: Any, name: str) -> bool:
     return isinstance(outputs[0], tuple)
 
 
-def _as_hook(edit: Edit, size: int) -> Callable[[Tensor, Any], Tensor | None]:
+def _as_hook(edit: Edit, kind: Kind, size: int) -> Callable[[Tensor, Any], Tensor | None]:
     """The edit of `[row, pos, component, dim]` as one of what transformer_lens holds there, in whatever shape."""
 
     def hooked(value: Tensor, hook: Any) -> Tensor | None:
-        edited = edit(value.reshape(*value.shape[:2], size, -1))
-        return None if edited is None else edited.reshape(value.shape)
+        edited = edit(kind.read(value, size))
+        return None if edited is None else kind.write(edited, value)
 
     return hooked
 

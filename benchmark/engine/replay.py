@@ -1,4 +1,4 @@
-"""Runs that start in the middle of a traced one: what no edit reaches isn't computed again.
+"""Runs that start in the middle of a recorded one: what no edit reaches isn't computed again.
 
 The model's own modules are replayed, whatever its architecture. Each shortcut is tried on a model before it is taken
 (`shortcuts`). One that doesn't give the logits of a whole run there is left out. The provenance says which were taken.
@@ -17,32 +17,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import DynamicCache
 
-from benchmark.engine.kinds import HEAD
+from benchmark.components import DEFAULT_KINDS
+from benchmark.engine.kinds import KIND
+from benchmark.engine.measure_stream import ROUNDING
 from benchmark.engine.model import Edit, Model, Passes, Site, keeping
 
 SHORTCUTS = {
-    "layers": "each patched row starts from the traced residual stream, at the layer of its edit",
-    "site": "in the edited layer, what feeds the edited site comes from the traced run",
+    "layers": "each patched row starts from the recorded residual stream, at the layer of its edit",
+    "site": "in the edited layer, what feeds the edited site comes from the recorded run",
     "prefix": "positions before the first difference stand in a key-value cache",
     "last position": "in the last block, queries, attention output and MLP are computed at the last position only",
     "answers": "only the answers' rows of the unembedding are computed",
 }
 
 
-KNOWN: MutableMapping[Model, tuple[str, ...]] = WeakKeyDictionary()  # the shortcuts of each model that was tried
-ROUNDING = 16  # steps of the number format, at the logits' own scale, that two orders of the same sums may be apart
+KNOWN: MutableMapping[Model, dict[str, tuple[str, ...]]] = WeakKeyDictionary()  # by kind, of each model that was tried
 
 
 @dataclass(frozen=True)
-class Trace:
+class Recording:
     """One run of the model, kept so that others can start in its middle.
 
     `residuals[layer]` is what entered the block of that layer, `attention[layer]` its attention's output,
-    `keys_values[layer]` what its attention cached.
+    `keys_values[layer]` what its attention cached. The logits are those at the last position, or at all.
     """
 
     tokens: Int[Tensor, "row pos"]
-    logits: Float[Tensor, "row vocab"]
+    logits: Float[Tensor, "row *pos vocab"]
     activations: dict[Site, Tensor]
     residuals: list[Tensor]
     attention: list[Tensor]
@@ -50,7 +51,7 @@ class Trace:
 
 
 @torch.no_grad()
-def trace(model: Model, tokens: Int[Tensor, "row pos"], sites: Iterable[Site]) -> Trace:
+def record(model: Model, tokens: Int[Tensor, "row pos"], sites: Iterable[Site], reads: str = "last") -> Recording:
     """A run that others can resume from any layer, behind any prefix."""
     activations: dict[Site, Tensor] = {}
     residuals: list[Tensor] = []
@@ -63,14 +64,14 @@ def trace(model: Model, tokens: Int[Tensor, "row pos"], sites: Iterable[Site]) -
         if model.has_place(name := f"blocks.{layer}.{place}")  # not every layer of a hybrid has attention
     ]
     cache = DynamicCache() if model.has_cache else None
-    logits = model.logits(tokens, [*model.hooks(keeping(activations, sites)), *hooks], cache)
+    logits = model.logits(tokens, [*model.hooks(keeping(activations, sites)), *hooks], cache, reads=reads)
     keys_values = [(layer.keys, layer.values) for layer in cache.layers] if cache is not None else []
-    return Trace(tokens.to(model.device), logits, activations, residuals, attention, keys_values)
+    return Recording(tokens.to(model.device), logits, activations, residuals, attention, keys_values)
 
 
 def resume(
     model: Model,
-    trace: Trace,
+    recording: Recording,
     rows: Int[Tensor, " row"],
     starts: Sequence[int],
     prefix: int,
@@ -78,23 +79,30 @@ def resume(
     embedding: Edit | None = None,
     vocabulary: Int[Tensor, " token"] | None = None,
     taking: Collection[str] | None = None,
-) -> Float[Tensor, "row token"]:
-    """Last-position logits of rows of a traced run, edited; of the tokens in `vocabulary` only, where it is given.
+    reads: str = "last",
+) -> Float[Tensor, "row *pos token"]:
+    """Logits of rows of a recorded run, edited, at the last position or at all; of the tokens in `vocabulary` only,
+    where it is given.
 
     Row i enters at layer `starts[i]` (ascending). An edit at layer l receives only rows with start <= l, and only
     positions from `prefix` on. The result is exact where no edit of a row lies below its start or before `prefix`.
     `taking` are the shortcuts that work on the model, unless others are given.
     """
-    ways = set(shortcuts(model) if taking is None else taking)
-    length, last = trace.tokens.shape[1], model.n_layers - 1
+    asked = {site.kind for site in edits}
+    ways = set(shortcuts(model, asked) if taking is None else taking)
+    if reads == "all":
+        ways.discard("last position")
+    length, last = recording.tokens.shape[1], model.n_layers - 1
     joining = "layers" in ways and embedding is None
     counts = [bisect_right(starts, layer) if joining else len(rows) for layer in range(model.n_layers)]
     lowest = starts[0] if joining else 0
     cached = model.longest_prefix(length) if "prefix" in ways else 0
-    # in the last layer, an edit at another position than the last one changes nothing
-    prefix = cached if joining and lowest == last and "last position" in ways else min(prefix, cached)
-    kinds = {site.kind for site in edits if site.layer == lowest}
-    standing_in = "site" in ways and joining and counts[lowest] == len(rows) and len(kinds) == 1
+    # in the last layer, an edit of such a kind at another position than the last one changes nothing
+    ends = joining and lowest == last and "last position" in ways and all(KIND[kind].last_only for kind in asked)
+    prefix = cached if ends else min(prefix, cached)
+    kinds = [KIND[kind] for kind in asked if Site(kind, lowest) in edits]
+    stand_in = kinds[0].stand_in if len(kinds) == 1 else None
+    standing_in = "site" in ways and joining and counts[lowest] == len(rows) and stand_in is not None
     block, final = model.blocks[lowest], model.blocks[last]
     taken = {"prefix"} if prefix else set()
     with ExitStack() as swaps:
@@ -110,7 +118,7 @@ def resume(
             for layer in range(lowest, model.n_layers):
                 before = counts[layer - 1] if layer > lowest else 0
                 if counts[layer] > before:
-                    joined = trace.residuals[layer][rows[before : counts[layer]], prefix:]
+                    joined = recording.residuals[layer][rows[before : counts[layer]], prefix:]
                     module = model.blocks[layer].module
                     swap(module, _with_rows(module, joined, before))
         if "last position" in ways and length - prefix > 1:
@@ -118,69 +126,70 @@ def resume(
             for module in (final.queries, final.attention_output, final.mlp):
                 swap(module, _at_last_position(module))
         if standing_in:
+            assert stand_in is not None
             taken.add("site")
-            output = trace.attention[lowest][rows, prefix:]
-            activation = trace.activations[Site(next(iter(kinds)), lowest)][rows, prefix:].flatten(2)
-            if kinds == {HEAD.name}:
-                swap(block.attention, lambda *_, **__: (block.attention_output(activation), None))
-            else:
-                swap(block.attention, lambda *_, **__: (output, None))
-                swap(block.mlp, lambda *_, **__: block.mlp_output(activation))
+            activation = recording.activations[Site(kinds[0].name, lowest)][rows, prefix:]
+            for module, forward in stand_in(block, activation, recording.attention[lowest][rows, prefix:]):
+                swap(module, forward)
         if "answers" in ways and vocabulary is not None:
             taken.add("answers")
             weight, bias = (part[vocabulary] for part in model.unembedding())
             swap(model.unembedding_module, lambda hidden, **_: functional.linear(hidden, weight, bias))
-        cache = _prefilled(trace, rows, counts, lowest, prefix) if prefix else None
-        fed = trace.tokens[rows[:1] if joining else rows, prefix:]  # a single row shows the model the positions
-        logits = model.logits(fed, model.hooks(edits, embedding), cache, counts, (length - prefix) / length)
+        cache = _prefilled(recording, rows, counts, lowest, prefix) if prefix else None
+        fed = recording.tokens[rows[:1] if joining else rows, prefix:]  # a single row shows the model the positions
+        logits = model.logits(fed, model.hooks(edits, embedding), cache, counts, (length - prefix) / length, reads)
     model.passes.shortcuts.update(dict.fromkeys(taken, len(rows)))
     model.passes.shortcuts["layers"] += sum(start > 0 for start in starts) if joining else 0
-    return logits if vocabulary is None or "answers" in taken else logits[:, vocabulary]
+    if reads == "all" and prefix:
+        logits = torch.cat([recording.logits[rows, :prefix], logits], dim=1)
+    return logits if vocabulary is None or "answers" in taken else logits[..., vocabulary]
 
 
-def shortcuts(model: Model) -> tuple[str, ...]:
-    """Those of `SHORTCUTS` that give a whole run's logits on this model; they are tried once."""
-    if model not in KNOWN:
-        KNOWN[model] = _working(model)
-    return KNOWN[model]
+def shortcuts(model: Model, kinds: Iterable[str] = DEFAULT_KINDS) -> tuple[str, ...]:
+    """Those of `SHORTCUTS` that give a whole run's logits for edits of these kinds on this model; tried once."""
+    known = KNOWN.setdefault(model, {})
+    for kind in kinds:
+        if kind in model.kinds and kind not in known:
+            known[kind] = _working(model, kind)
+    return tuple(way for way in SHORTCUTS if all(way in known[kind] for kind in kinds if kind in known))
 
 
 @torch.no_grad()
-def _working(model: Model) -> tuple[str, ...]:
-    """The shortcuts that hold, on random tokens and every kind of edit."""
+def _working(model: Model, kind: str) -> tuple[str, ...]:
+    """The shortcuts that hold, on random tokens and edits of a kind."""
     generator = torch.Generator().manual_seed(0)
     vocabulary = torch.arange(min(64, model.d_vocab), device=model.device)
     tokens = torch.randint(model.d_vocab, (2, 5), generator=generator).to(model.device)
     passes, model.passes = model.passes, Passes()
     try:
-        traced = trace(model, tokens, model.sites(model.kinds))
+        recorded = record(model, tokens, model.sites([kind]))
         working = [*SHORTCUTS]
-        if not _exact(model, traced, vocabulary, working):  # one by one: each on top of those that were found to work
+        if not _exact(model, recorded, kind, vocabulary, working):  # each on top of those that were found to work
             working = []
             for shortcut in SHORTCUTS:
-                if _exact(model, traced, vocabulary, [*working, shortcut]):
+                if _exact(model, recorded, kind, vocabulary, [*working, shortcut]):
                     working.append(shortcut)
     finally:
         model.passes = passes
     return tuple(working)
 
 
-def _exact(model: Model, traced: Trace, vocabulary: Tensor, taking: Collection[str]) -> bool:
+def _exact(model: Model, recorded: Recording, kind: str, vocabulary: Tensor, taking: Collection[str]) -> bool:
     rows, prefix = torch.tensor([1, 0], device=model.device), 2
     step = torch.finfo(model.dtype).eps
     tolerance = max(step**0.5, 1e-4)  # of what the edit does
-    for site in model.sites(model.kinds):
-        if site.layer not in (min(1, model.n_layers - 1), model.n_layers // 2, model.n_layers - 1):
-            continue
+    layers = {min(1, model.n_layers - 1), model.n_layers // 2, *range(model.n_layers - 1, model.layers(kind))}
+    for site in (Site(kind, layer) for layer in sorted(layers)):
 
         def turn(live: Tensor) -> Tensor:
-            first = max(0, prefix - (traced.tokens.shape[1] - live.shape[1]))
+            first = max(0, prefix - (recorded.tokens.shape[1] - live.shape[1]))
             return torch.cat([live[:, :first], -3 * live[:, first:]], dim=1)
 
-        want = model.run(traced.tokens[rows], {site: turn})[:, vocabulary]
-        effect = (want - traced.logits[rows][:, vocabulary]).abs().max()
+        want = model.run(recorded.tokens[rows], {site: turn})[:, vocabulary]
+        effect = (want - recorded.logits[rows][:, vocabulary]).abs().max()
         try:
-            got = resume(model, traced, rows, [site.layer] * 2, prefix, {site: turn}, None, vocabulary, taking)
+            start = model.start(site)
+            got = resume(model, recorded, rows, [start] * 2, prefix, {site: turn}, None, vocabulary, taking)
             # the edit of a silent MLP does nothing but round: what it does is no measure of what may differ
             if not (got - want).abs().max() <= tolerance * effect + ROUNDING * step * want.abs().max():
                 return False
@@ -214,15 +223,17 @@ def _at_last_position(module: nn.Module) -> Callable[..., Tensor]:
 
     def forward(value: Tensor, *arguments: Any, **options: Any) -> Tensor:
         output: Tensor = whole(value[:, -1:], *arguments, **options)
+        if output.shape[1] != 1:  # Bloom's adds the residual stream itself
+            raise ValueError("this module's last output needs more than its last input")
         return functional.pad(output, (0, 0, value.shape[1] - 1, 0))
 
     return forward
 
 
-def _prefilled(trace: Trace, rows: Tensor, counts: Sequence[int], lowest: int, prefix: int) -> DynamicCache:
+def _prefilled(recording: Recording, rows: Tensor, counts: Sequence[int], lowest: int, prefix: int) -> DynamicCache:
     """The keys and values of the prefix, for the rows that each layer sees."""
     cache = DynamicCache()
-    for layer, (keys, values) in enumerate(trace.keys_values):
+    for layer, (keys, values) in enumerate(recording.keys_values):
         if layer == 0 or layer >= lowest:  # the first one tells the model how long the prefix is
             seen = rows[: max(1, counts[layer])]
             cache.update(keys[seen, :, :prefix], values[seen, :, :prefix], layer)

@@ -38,8 +38,9 @@ class Request:
     `means` holds `[component, dim]` a site where the replacement is `mean`; `progress` is told how many rows went
     through the model, forward and backward, in whole rows; `tokens_per_forward` and `rows_per_forward` bound what
     shares a forward wherever many rows stand for one pair, `pairs_per_batch` how many pairs do; `design`
-    says by kind which components are to be measured; `prepared` is what the method worked out for all pairs. `kept`
-    holds the last `Intervention` made for this request.
+    says by kind which components are to be measured; `prepared` is what the method worked out for all pairs.
+    `by_position` asks for scores of places, `[pair, layer, index, pos]`. `kept` holds the last `Intervention` made for
+    this request.
     """
 
     kinds: tuple[str, ...] = ("head",)
@@ -53,6 +54,7 @@ class Request:
     progress: Callable[[float], None] = ignore
     design: Mapping[str, Design] = field(default_factory=dict)
     prepared: Any = None
+    by_position: bool = False
     kept: list[Any] = field(default_factory=list, compare=False, repr=False)
 
 

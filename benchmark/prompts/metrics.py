@@ -1,7 +1,8 @@
-"""Metrics: from logits at the last position to one number a pair; higher is more like the clean answer."""
+"""Metrics: from logits to one number a pair; higher is more like the clean answer."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -44,18 +45,30 @@ class Answers:
 
 @dataclass(frozen=True)
 class Metric:
-    """A named function `(logits [pair, vocab], answers) -> [pair]` that reads the last position only.
+    """A named function from logits to one number a pair.
 
+    What it `reads` are the logits at the `last` position: `(logits [pair, vocab], answers) -> [pair]`, or those at
+    `all` of them: `(logits [pair, pos, vocab], tokens [pair, pos]) -> [pair]`, where the tokens are the prompt's own.
+    If it `needs_unpatched`, it gets one argument more: the clean prompt's logits `[pair, vocab]` at the last position.
     `answers_only` says that it reads no logit but the answers': then the others need not be computed.
     """
 
     name: str
     summary: str
-    function: Callable[[Float[Tensor, "pair vocab"], Answers], Float[Tensor, " pair"]]
+    function: Callable[..., Float[Tensor, " pair"]]
     answers_only: bool = False
+    reads: Literal["last", "all"] = "last"
+    needs_unpatched: bool = False
 
-    def __call__(self, logits: Float[Tensor, "pair vocab"], answers: Answers) -> Float[Tensor, " pair"]:
-        return self.function(logits, answers)
+    def __call__(
+        self,
+        logits: Float[Tensor, "pair *pos vocab"],
+        answers: Answers,
+        tokens: Int[Tensor, "pair pos"] | None = None,
+        unpatched: Float[Tensor, "pair vocab"] | None = None,
+    ) -> Float[Tensor, " pair"]:
+        beside = (answers if self.reads == "last" else tokens, *((unpatched,) if self.needs_unpatched else ()))
+        return self.function(logits, *beside)
 
 
 def _padded(ids: Sequence[Sequence[int]]) -> Tensor:
@@ -78,6 +91,18 @@ def _prob_diff(logits: Float[Tensor, "pair vocab"], answers: Answers) -> Float[T
     return correct - _gathered(probabilities, answers.incorrect, 0.0).sum(-1)
 
 
+def _log_likelihood(logits: Float[Tensor, "pair pos vocab"], tokens: Int[Tensor, "pair pos"]) -> Float[Tensor, " pair"]:
+    following = tokens[:, 1:, None]
+    return logits[:, :-1].log_softmax(-1).gather(-1, following)[..., 0].mean(1)
+
+
+def _kl(
+    logits: Float[Tensor, "pair vocab"], answers: Answers, unpatched: Float[Tensor, "pair vocab"]
+) -> Float[Tensor, " pair"]:
+    wanted = unpatched.log_softmax(-1)
+    return (wanted.exp() * (logits.log_softmax(-1) - wanted)).sum(-1)
+
+
 logit_diff = Metric(
     "logit_diff",
     "logsumexp of the correct answers' logits minus logsumexp of the incorrect ones' "
@@ -90,4 +115,17 @@ prob_diff = Metric(
     "summed probability of the correct answers minus summed probability of the incorrect ones",
     _prob_diff,
 )
-METRICS = {metric.name: metric for metric in (logit_diff, prob_diff)}
+log_likelihood = Metric(
+    "log_likelihood",
+    "mean log probability of the prompt's own next tokens at all positions (minus the language-modelling loss)",
+    _log_likelihood,
+    reads="all",
+)
+kl = Metric(
+    "kl",
+    "minus KL(clean || patched) of the next token's distribution at the last position, in nats; 0 is the clean "
+    "prompt's own",
+    _kl,
+    needs_unpatched=True,
+)
+METRICS = {metric.name: metric for metric in (logit_diff, prob_diff, log_likelihood, kl)}

@@ -76,6 +76,8 @@ class PairBatch:
     """Pairs of one token length: what a method attributes at once.
 
     `index` places each pair in the order in which the pairs were drawn; `bos` is how many tokens were put in front.
+    `partners` are the positions of the clean and of the corrupted prompt that are held to be the same, for prompts of
+    different lengths; without it, each is its own.
     """
 
     ids: tuple[str, ...]
@@ -85,6 +87,7 @@ class PairBatch:
     answers: Answers
     metric_function: Metric
     bos: int
+    partners: tuple[tuple[int, int], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -117,14 +120,39 @@ class PairBatch:
         return self.answers.vocabulary() if self.metric_function.answers_only else None
 
     def metric(
-        self, logits: Float[Tensor, "row token"], pairs: Int[Tensor, " row"], vocabulary: Tensor | None = None
+        self,
+        logits: Float[Tensor, "row *pos token"],
+        pairs: Int[Tensor, " row"],
+        vocabulary: Tensor | None = None,
+        tokens: Int[Tensor, "row pos"] | None = None,
+        unpatched: Float[Tensor, "row vocab"] | None = None,
     ) -> Float[Tensor, " row"]:
         """The metric of each row of logits, where row i belongs to pair `pairs[i]` of this batch.
 
-        The logits are those of all tokens, or of those in `vocabulary`.
+        The logits are those of all tokens, or of those in `vocabulary`. `tokens` and `unpatched` are for metrics that
+        read them.
         """
         answers = self.answers if vocabulary is None else self.answers.among(vocabulary)
-        return self.metric_function(logits, answers.to(logits.device)[pairs.to(logits.device)])
+        return self.metric_function(logits, answers.to(logits.device)[pairs.to(logits.device)], tokens, unpatched)
+
+    def value(
+        self,
+        model: Any,
+        tokens: Int[Tensor, "row pos"],
+        pairs: Int[Tensor, " row"],
+        edits: Any = None,
+        unpatched: Float[Tensor, "pair vocab"] | None = None,
+    ) -> Float[Tensor, " row"]:
+        """The metric of whole runs of these prompts, a row a pair in `pairs`, under edits as `Model.run` takes them.
+
+        `unpatched` saves running the clean prompts where the metric needs them.
+        """
+        if self.metric_function.needs_unpatched and unpatched is None:
+            with torch.no_grad():
+                unpatched = model.run(self.clean)
+        logits = model.run(tokens, edits, reads=self.metric_function.reads)
+        beside = None if unpatched is None else unpatched[pairs.to(unpatched.device)]
+        return self.metric(logits, pairs, tokens=tokens.to(logits.device), unpatched=beside)
 
 
 @dataclass(frozen=True, repr=False)

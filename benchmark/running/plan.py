@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from benchmark.components import COUNTERFACTUAL, KINDS, MEAN
+from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, KINDS, MEAN, PLACES_ONLY
 from benchmark.engine.means import discovery_digest
 from benchmark.engine.memory import Chunk, choose_chunk, free_bytes, parse_bytes
 from benchmark.engine.method import Method
@@ -28,7 +28,7 @@ class Asked:
     model: str
     tasks: tuple[str, ...] = ("all",)
     methods: tuple[str, ...] = ("all",)
-    components: tuple[str, ...] = KINDS
+    components: tuple[str, ...] = DEFAULT_KINDS
     pairs: int = DEFAULT_PAIRS
     replacement: str = COUNTERFACTUAL.replacement
     direction: str = COUNTERFACTUAL.direction
@@ -118,8 +118,11 @@ class Plan:
 
 def chosen_methods(asked: Asked, registry: Registry) -> list[Method]:
     """The methods by name, each checked against what was asked of it; refuses what no run can be asked."""
-    if not asked.components or set(asked.components) - set(KINDS):
-        raise BenchmarkError(f"--components {','.join(asked.components)}: choose from {', '.join(KINDS)}.")
+    able = [kind for kind in KINDS if kind not in PLACES_ONLY]
+    for kind in set(asked.components) & set(PLACES_ONLY):
+        raise BenchmarkError(f"--components {kind}: {PLACES_ONLY[kind]}. Look at its places with `trace`.")
+    if not asked.components or set(asked.components) - set(able):
+        raise BenchmarkError(f"--components {','.join(asked.components)}: choose from {', '.join(able)}.")
     if asked.metric not in ("default", *METRICS):
         raise BenchmarkError(f"There is no metric {asked.metric!r}; choose default, {', '.join(METRICS)}.")
     if asked.pairs < 1:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.components import COUNTERFACTUAL, KINDS
+from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS
 from benchmark.engine.memory import Chunk, peak_bytes, reset_peak
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
@@ -34,7 +34,7 @@ def run(
     *,
     tasks: tuple[str, ...] = ("all",),
     methods: tuple[str, ...] = ("all",),
-    components: tuple[str, ...] = KINDS,
+    components: tuple[str, ...] = DEFAULT_KINDS,
     pairs: int = DEFAULT_PAIRS,
     replacement: str = COUNTERFACTUAL.replacement,
     direction: str = COUNTERFACTUAL.direction,

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.components import MEAN
+from benchmark.components import DEFAULT_KINDS, MEAN
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk
 from benchmark.engine.method import Method
@@ -143,12 +143,11 @@ class Bench:
         """The mean activations behind a mean replacement, taken once for each task."""
         if work.replacement != MEAN.replacement:
             return {}
-        key = (work.model, work.task)
+        kinds = tuple(dict.fromkeys((*DEFAULT_KINDS, *work.kinds)))  # on the joint path, those move whatever is asked
+        key = (work.model, work.task, kinds)
         if key not in self.means:
             self.means.clear()  # one task's at a time
-            self.means[key] = mean_activations(
-                self.model(work.model), self.pairs_of(work), self.model(work.model).kinds
-            )
+            self.means[key] = mean_activations(self.model(work.model), self.pairs_of(work), kinds)
         return self.means[key]
 
 

@@ -15,7 +15,7 @@ from benchmark.conformance import METHOD_CHECKS, method_findings, methods_to_che
 from benchmark.conformance.findings import name_of
 from benchmark.engine.intervention import AT_ONE, Intervention, Quadrature
 from benchmark.engine.method import Cost, Method, Request
-from benchmark.engine.model import KINDS, Model, Site
+from benchmark.engine.model import DEFAULT_KINDS, Model, Site
 from benchmark.prompts.metrics import logit_diff
 from benchmark.prompts.pairs import PairBatch
 from methods.activation_patching import ActivationPatching
@@ -34,7 +34,7 @@ class GradientAtTheInput(AttributionPatching):
     name: ClassVar[str] = "gradient-at-the-mlps-input"
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> Scored:
-        run = Intervention(model, batch, request, KINDS)
+        run = Intervention(model, batch, request, DEFAULT_KINDS)
         inputs: dict[int, Tensor] = {}
 
         def watch(value: Tensor, hook: Any) -> Tensor:
@@ -428,7 +428,7 @@ class Normalised(AttributionPatching):
     name: ClassVar[str] = "normalised-by-the-gap"
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> Scored:
-        run = Intervention(model, batch, request, KINDS)
+        run = Intervention(model, batch, request, DEFAULT_KINDS)
         gap = run.patch_sites([run.sites])[0]
         return {kind: s / gap[:, None, None] for kind, s in super().attribute(model, batch, request).items()}
 

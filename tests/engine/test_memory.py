@@ -113,10 +113,12 @@ def test_forwards_and_batches_do_not_grow_with_the_pairs(llama: Model, monkeypat
     largest: dict[str, int] = {}
     logits = Model.logits
 
-    def watched(self: Model, tokens: torch.Tensor, hooks: Any, cache: Any = None, rows: Any = (), share: float = 1.0):
+    def watched(
+        self: Model, tokens: torch.Tensor, hooks: Any, cache: Any = None, rows: Any = (), *more: Any, **options: Any
+    ):
         size = max(rows or [len(tokens)]) * tokens.shape[1]
         largest["tokens"] = max(largest.get("tokens", 0), size)
-        return logits(self, tokens, hooks, cache, rows, share)
+        return logits(self, tokens, hooks, cache, rows, *more, **options)
 
     monkeypatch.setattr(Model, "logits", watched)
     for name in ("activation-patching", "integrated-gradients", "attribution-patching"):

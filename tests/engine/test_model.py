@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from benchmark.engine.model import KINDS, Model, Site
+from benchmark.engine.model import DEFAULT_KINDS, Model, Site
 from benchmark.errors import BenchmarkError
 from benchmark.models.loading import load_model
 from tests.tiny import ARCHITECTURES, hf_model, tiny_model, tiny_pairs, tokenizer
@@ -24,7 +24,7 @@ def test_logits_equal_hugging_face(architecture: str) -> None:
 def test_activations_have_one_shape_for_both_kinds(model: Model) -> None:
     batch = next(tiny_pairs(model).batches())
     rows, length = batch.clean.shape
-    logits, kept = model.activations(batch.clean, model.sites(KINDS))
+    logits, kept = model.activations(batch.clean, model.sites(DEFAULT_KINDS))
     assert len(kept) == 2 * model.n_layers
     assert logits.shape[0] == rows
     for site, value in kept.items():

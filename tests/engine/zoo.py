@@ -5,7 +5,7 @@
 
 import copy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +13,7 @@ import transformers
 from torch import Tensor, nn
 
 from benchmark import PromptPair, load_method, make_pairs
+from benchmark.components import DEFAULT_KINDS
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.metrics import logit_diff
@@ -212,6 +213,52 @@ def plain_loop(model: Any, kept: Kept, kind: str, pair: Any) -> Iterator[tuple[i
                 handle.remove()
 
 
+def residual_difference(model: Model, reference: Any, kept: Kept, pairs: Any) -> float:
+    """The same for what enters each block and leaves the last, at the last position and at one before it."""
+    [scores] = load_method("activation-patching").scores(model, pairs, ("residual",), by_position=True).values()
+    path = (kept.heads or kept.neurons).partition("{}")[0]
+    blocks = reference.get_submodule(path.rstrip("."))
+    pair = pairs.pairs[0]
+    clean, corrupted = torch.tensor([pair.clean]), torch.tensor([pair.corrupted])
+    other: dict[int, Tensor] = {}
+
+    def entering(layer: int, edit: Callable[[Tensor], Tensor]) -> Any:
+        """A hook before a block, or behind the last one."""
+        if layer < len(blocks):
+            return blocks[layer].register_forward_pre_hook(lambda _, inputs: (edit(inputs[0]), *inputs[1:]))
+        return blocks[-1].register_forward_hook(
+            lambda _, inputs, output: (edit(output[0]), *output[1:]) if isinstance(output, tuple) else edit(output)
+        )
+
+    def metric() -> float:
+        logits = reference(clean, use_cache=False).logits[0, -1]
+        return float(logits[list(pair.correct)].logsumexp(0) - logits[list(pair.incorrect)].logsumexp(0))
+
+    layers = range(len(blocks) + 1)
+    errors, largest = [], 0.0
+    with torch.no_grad():
+        keep = other.setdefault
+        handles = [entering(layer, lambda value, layer=layer: keep(layer, value.clone())) for layer in layers]
+        reference(corrupted, use_cache=False)
+        for handle in handles:
+            handle.remove()
+        before = metric()
+        for layer in layers:
+            for position in (3, clean.shape[1] - 1):
+
+                def patch(value: Tensor, layer: int = layer, position: int = position) -> Tensor:
+                    value = value.clone()
+                    value[:, position] = other[layer][:, position]
+                    return value
+
+                handle = entering(layer, patch)
+                effect = before - metric()
+                handle.remove()
+                errors.append(abs(scores.values[0, layer, 0, position].item() - effect))
+                largest = max(largest, abs(effect))
+    return max(errors) / largest
+
+
 def outcome(kept: Kept) -> dict[str, float | str]:
     """By kind: the largest difference to the plain loop as a share of the largest effect, or why it is refused."""
     reference = hf_model(kept)
@@ -221,7 +268,9 @@ def outcome(kept: Kept) -> dict[str, float | str]:
         return {"model": str(error)}
     found: dict[str, float | str] = dict(model.refusals)
     pairs = make_pairs(model, [PAIR], logit_diff)
-    for kind in model.kinds:
+    if "residual" in model.kinds:
+        found["residual"] = residual_difference(model, reference, kept, pairs)
+    for kind in (kind for kind in DEFAULT_KINDS if kind in model.kinds):
         options = {"neurons": 0} if kind == "neuron" else {}
         scores = load_method("activation-patching", **options).scores(model, pairs, (kind,))[kind].values[0]
         if not {"head": kept.heads, "neuron": kept.neurons}[kind]:

@@ -6,7 +6,7 @@ import torch
 from benchmark.engine.intervention import AT_ONE, Intervention, Quadrature
 from benchmark.engine.means import mean_activations
 from benchmark.engine.method import Request, Scores
-from benchmark.engine.model import KINDS, Model
+from benchmark.engine.model import DEFAULT_KINDS, Model
 from benchmark.prompts.pairs import Pairs
 from benchmark.running.plugins import load_method
 from tests.tiny import PAIRS, linear_model, tiny_model, tiny_pairs
@@ -18,12 +18,12 @@ ways = pytest.mark.parametrize(("direction", "replacement"), WAYS, ids=["-".join
 def scored(
     model: Model, pairs: Pairs, name: str, direction: str, replacement: str, **options: object
 ) -> dict[str, Scores]:
-    return load_method(name, **options).scores(model, pairs, KINDS, replacement, direction)
+    return load_method(name, **options).scores(model, pairs, DEFAULT_KINDS, replacement, direction)
 
 
 def interventions(model: Model, pairs: Pairs, direction: str, replacement: str) -> list[Intervention]:
-    means = mean_activations(model, pairs, KINDS) if replacement == "mean" else {}
-    request = Request(KINDS, replacement, direction, means=means)
+    means = mean_activations(model, pairs, DEFAULT_KINDS) if replacement == "mean" else {}
+    request = Request(DEFAULT_KINDS, replacement, direction, means=means)
     return [Intervention(model, batch, request) for batch in pairs.batches()]
 
 
@@ -32,7 +32,7 @@ def test_component_path_ig_equals_activation_patching(model: Model, direction: s
     pairs = tiny_pairs(model, PAIRS[:2])
     exact = scored(model, pairs, "activation-patching", direction, replacement, neurons=0)
     along = scored(model, pairs, "integrated-gradients", direction, replacement, path="component", steps=20)
-    for kind in KINDS:
+    for kind in DEFAULT_KINDS:
         assert exact[kind].values.abs().max() > 0.05
         torch.testing.assert_close(along[kind].values, exact[kind].values, atol=2e-5, rtol=0)
 
@@ -54,7 +54,7 @@ def test_site_path_ig_sums_to_the_whole_site_patch(model: Model, direction: str,
 def test_joint_path_ig_sums_to_all_components_replaced(model: Model, direction: str, replacement: str) -> None:
     pairs = tiny_pairs(model)
     scores = scored(model, pairs, "integrated-gradients", direction, replacement, path="joint", steps=64)
-    summed = sum(scores[kind].values.sum((1, 2)) for kind in KINDS)
+    summed = sum(scores[kind].values.sum((1, 2)) for kind in DEFAULT_KINDS)
     for intervention in interventions(model, pairs, direction, replacement):
         total = intervention.patch_sites([intervention.sites])[0].float()
         torch.testing.assert_close(summed[list(intervention.batch.index)], total, atol=2e-3, rtol=0)
@@ -66,7 +66,7 @@ def test_joint_path_ig_sums_to_all_components_replaced(model: Model, direction: 
 def test_joint_ig_scores_of_heads_are_the_same_whether_neurons_are_asked_for_or_not(llama: Model) -> None:
     pairs = tiny_pairs(llama)
     method = load_method("integrated-gradients", path="joint")
-    both, heads = method.scores(llama, pairs, KINDS), method.scores(llama, pairs, ("head",))
+    both, heads = method.scores(llama, pairs, DEFAULT_KINDS), method.scores(llama, pairs, ("head",))
     assert torch.equal(both["head"].values, heads["head"].values)
     assert set(heads) == {"head"}
 
@@ -74,7 +74,7 @@ def test_joint_ig_scores_of_heads_are_the_same_whether_neurons_are_asked_for_or_
 def test_with_everything_replaced_the_clean_run_becomes_the_corrupted_one(model: Model) -> None:
     """F(0) = f(corrupted) where both prompts end in the same token; else the last embedding still tells them apart."""
     for batch in tiny_pairs(model).batches():
-        intervention = Intervention(model, batch, Request(KINDS))
+        intervention = Intervention(model, batch, Request(DEFAULT_KINDS))
         corrupted = batch.metric(model.run(batch.corrupted), torch.arange(len(batch)))
         at_zero = intervention.full - intervention.patch_sites([intervention.sites])[0]
         same_end = batch.clean[:, -1] == batch.corrupted[:, -1]
@@ -120,12 +120,12 @@ def test_attribution_patching_is_exact_where_the_model_is_linear_in_the_componen
 def test_input_path_is_the_same_in_both_directions_and_tends_to_attribution_patching(llama: Model) -> None:
     pairs = tiny_pairs(llama)
     method = load_method("integrated-gradients", path="input", steps=8)
-    noising = method.scores(llama, pairs, KINDS, direction="noising")
-    denoising = method.scores(llama, pairs, KINDS, direction="denoising")
-    for kind in KINDS:
+    noising = method.scores(llama, pairs, DEFAULT_KINDS, direction="noising")
+    denoising = method.scores(llama, pairs, DEFAULT_KINDS, direction="denoising")
+    for kind in DEFAULT_KINDS:
         torch.testing.assert_close(noising[kind].values, denoising[kind].values)
     for batch in pairs.batches():  # at its clean end the path's gradient is attribution patching's
-        intervention = Intervention(llama, batch, Request(KINDS))
+        intervention = Intervention(llama, batch, Request(DEFAULT_KINDS))
         end = intervention.integrate_inputs(AT_ONE)
         first_order = intervention.integrate([intervention.sites], AT_ONE)
         for site, values in end.items():

@@ -14,7 +14,7 @@ import torch
 from benchmark.engine.intervention import AT_ONE, Intervention
 from benchmark.engine.means import mean_activations
 from benchmark.engine.method import Request
-from benchmark.engine.model import KINDS, Model, Site
+from benchmark.engine.model import DEFAULT_KINDS, Model, Site
 from benchmark.prompts.metrics import Answers, logit_diff, prob_diff
 from benchmark.running.plugins import load_method
 from tests.tiny import PAIRS, tiny_model, tiny_pairs
@@ -24,8 +24,8 @@ def test_exact_patching_restores_what_it_patched(llama: Model) -> None:
     """Patching the sites in the opposite order gives the same scores: none is scored on a damaged model."""
     pairs = tiny_pairs(llama)
     batch = next(pairs.batches())
-    forwards = Intervention(llama, batch, Request(KINDS))
-    backwards = Intervention(llama, batch, Request(KINDS))
+    forwards = Intervention(llama, batch, Request(DEFAULT_KINDS))
+    backwards = Intervention(llama, batch, Request(DEFAULT_KINDS))
     first = forwards.patch({s: torch.arange(llama.size(s.kind)) for s in forwards.sites})
     second = backwards.patch({s: torch.arange(llama.size(s.kind)) for s in reversed(backwards.sites)})
     assert all(torch.equal(first[site], second[site]) for site in first)
@@ -40,7 +40,7 @@ def test_a_mean_is_taken_per_component_and_over_every_position(llama: Model) -> 
         for prompts in (batch.clean, batch.corrupted):
             columns.append(llama.activations(prompts, [site])[1][site][0])
     want = torch.cat(columns).mean(0)
-    torch.testing.assert_close(mean_activations(llama, pairs, KINDS)[site], want)
+    torch.testing.assert_close(mean_activations(llama, pairs, DEFAULT_KINDS)[site], want)
     assert want.std() > 1e-3
 
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformer_lens.patching import get_act_patch_attn_head_out_all_pos
 from transformer_lens.tools.analysis.attribution_patching import attribution_patch
 
-from benchmark.engine.model import KINDS, Model, Site
+from benchmark.engine.model import DEFAULT_KINDS, Model, Site
 from benchmark.prompts.metrics import logit_diff, prob_diff
 from benchmark.prompts.pairs import PairBatch
 from benchmark.running.plugins import load_method
@@ -104,15 +104,17 @@ def test_zero_and_mean_replacement_equal_the_obvious_loop_and_spare_the_bos(
 @pytest.mark.parametrize("direction", ["noising", "denoising"])
 def test_site_path_ig_equals_captum(model: Model, direction: str) -> None:
     """Both kinds, several pairs in a batch, against a call of captum that is written out here."""
-    ours = load_method("integrated-gradients", steps=6).scores(model, tiny_pairs(model), KINDS, direction=direction)
-    plugin = load_method("captum-integrated-gradients", steps=6).scores(
-        model, tiny_pairs(model), KINDS, direction=direction
+    ours = load_method("integrated-gradients", steps=6).scores(
+        model, tiny_pairs(model), DEFAULT_KINDS, direction=direction
     )
-    for kind in KINDS:
+    plugin = load_method("captum-integrated-gradients", steps=6).scores(
+        model, tiny_pairs(model), DEFAULT_KINDS, direction=direction
+    )
+    for kind in DEFAULT_KINDS:
         torch.testing.assert_close(plugin[kind].values, ours[kind].values, atol=1e-5, rtol=0)
     for place, batch in enumerate(batches_of_one(model)):
         base, other = (batch.clean, batch.corrupted) if direction == "noising" else (batch.corrupted, batch.clean)
-        for kind in KINDS:
+        for kind in DEFAULT_KINDS:
             lig = LayerIntegratedGradients(
                 lambda tokens, batch=batch: metric_of(batch, model.bridge(tokens)),
                 model.bridge.hook_dict[HOOKS[kind].format(1)],
@@ -125,9 +127,9 @@ def test_site_path_ig_equals_captum(model: Model, direction: str) -> None:
 
 def test_activation_difference_is_the_norm_of_the_change(llama: Model) -> None:
     pairs = tiny_pairs(llama)
-    scores = load_method("activation-difference").scores(llama, pairs, KINDS)
+    scores = load_method("activation-difference").scores(llama, pairs, DEFAULT_KINDS)
     for batch in pairs.batches():
-        for kind in KINDS:
+        for kind in DEFAULT_KINDS:
             site = Site(kind, 1)
             clean, corrupted = (llama.activations(x, [site])[1][site] for x in (batch.clean, batch.corrupted))
             want = (clean - corrupted).square().sum((1, 3)).sqrt().float()

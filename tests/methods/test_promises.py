@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmark.components import KINDS
+from benchmark.components import DEFAULT_KINDS
 from benchmark.conformance import METHOD_CHECKS, method_findings, methods_to_check
 from benchmark.conformance.findings import name_of
 from benchmark.conformance.trial import Trial
@@ -61,7 +61,7 @@ def test_hooks_are_gone_even_after_a_failure(llama: Model) -> None:
 
 def test_declared_costs_are_nearly_reached_and_counted(llama: Model, method: Method) -> None:
     pairs = tiny_pairs(llama)
-    for kinds in (("head",), KINDS):
+    for kinds in (("head",), DEFAULT_KINDS):
         counted = method.scores(llama, pairs, kinds)[kinds[0]].provenance["passes"]
         declared = method.cost(llama, Request(kinds))
         assert declared.forward * len(pairs) * 0.8 <= counted["forward"] <= declared.forward * len(pairs)
@@ -80,7 +80,7 @@ def test_progress_comes_to_about_the_planned_work(llama: Model, method: Method) 
 
 def test_all_components_are_measured_in_the_order_of_the_pairs(llama: Model, method: Method) -> None:
     pairs = tiny_pairs(llama)
-    for kind, scores in method.scores(llama, pairs, KINDS).items():
+    for kind, scores in method.scores(llama, pairs, DEFAULT_KINDS).items():
         assert scores.values.dtype == torch.float32
         assert scores.pair_ids == pairs.ids
         assert scores.measured.all(), kind

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmark.engine.method import Request
-from benchmark.engine.model import KINDS, Model
+from benchmark.engine.model import DEFAULT_KINDS, Model
 from benchmark.errors import BenchmarkError
 from benchmark.models.loading import load_model
 from benchmark.running.plugins import discover, load_method, load_task
@@ -27,7 +27,7 @@ def neuron_scores(model: Model, spec: str, **request: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("request_", [{}, {"direction": "denoising"}, {"replacement": "mean"}])
 def test_what_is_measured_is_exact_and_the_rest_is_not_scored(model: Model, request_: dict[str, str]) -> None:
-    scores = discover().method(VERIFIED).scores(model, tiny_pairs(model), KINDS, **request_)
+    scores = discover().method(VERIFIED).scores(model, tiny_pairs(model), DEFAULT_KINDS, **request_)
     found, exact = scores["neuron"], neuron_scores(model, "activation-patching:neurons=0", **request_)
     assert int(found.measured.sum()) == BUDGET
     torch.testing.assert_close(found.values[:, found.measured], exact[:, found.measured], atol=1e-6, rtol=1e-5)
@@ -70,7 +70,7 @@ def test_with_fewer_neurons_than_the_budget_all_are_patched(llama: Model) -> Non
 
 def test_choosing_the_candidates_is_counted_and_declared(llama: Model) -> None:
     method, pairs = discover().method(VERIFIED), tiny_pairs(llama)
-    for kinds in (("neuron",), KINDS):
+    for kinds in (("neuron",), DEFAULT_KINDS):
         counted = method.scores(llama, pairs, kinds)[kinds[0]].provenance["passes"]
         declared = method.cost(llama, Request(kinds))
         assert declared.forward * len(pairs) * 0.8 <= counted["forward"] <= declared.forward * len(pairs)

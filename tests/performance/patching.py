@@ -70,11 +70,11 @@ def patched(
     model: Model, batch: PairBatch, sites: list[Site], tokens: int, chosen: Tensor, ways: Collection[str] = SHORTCUTS
 ) -> Tensor:
     """Effects [pair, site, component] in the denoising direction."""
-    replay.KNOWN[model] = tuple(ways)
+    replay.KNOWN[model] = dict.fromkeys(model.kinds, tuple(ways))
     kinds = (sites[0].kind,)
     intervention = Intervention(model, batch, Request(kinds, direction="denoising", tokens_per_forward=tokens))
     effects = torch.stack([*intervention.patch(dict.fromkeys(sites, chosen)).values()], dim=1)
-    replay.KNOWN[model] = tuple(SHORTCUTS)
+    replay.KNOWN[model] = dict.fromkeys(model.kinds, tuple(SHORTCUTS))
     return effects
 
 
@@ -162,7 +162,7 @@ def compare(name: str, model: Model, pairs: Pairs, tokens: int) -> None:
 
 def integrated(model: Model, pairs: Pairs, tokens: int, ways: Collection[str]) -> Tensor:
     """Site-path integrated gradients, 16 steps, of heads and neurons."""
-    replay.KNOWN[model] = tuple(ways)
+    replay.KNOWN[model] = dict.fromkeys(model.kinds, tuple(ways))
     scores = []
     for batch in pairs.batches():
         intervention = Intervention(model, batch, Request(("head", "neuron"), tokens_per_forward=tokens))

@@ -1,0 +1,261 @@
+"""Every kind of component, at places and at all positions, against a plain loop on the Hugging Face model."""
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from benchmark import BenchmarkError, Intervention, Request, load_method, make_pairs
+from benchmark.components import KINDS, PLACES_ONLY, WAYS, Way
+from benchmark.engine.kinds import KIND
+from benchmark.engine.means import mean_activations
+from benchmark.engine.model import Model, Site
+from benchmark.models.tiny import ARCHITECTURES, hf_model
+from benchmark.prompts.metrics import METRICS, kl, log_likelihood, logit_diff
+from tests.engine import plain
+from tests.tiny import PAIRS, tiny_model, tiny_pairs
+
+ALLOWED = [(kind, way) for kind in KINDS for way in WAYS if way.replacement in KIND[kind].replacements]
+
+
+@pytest.fixture(scope="module", params=list(ARCHITECTURES))
+def both(request: pytest.FixtureRequest) -> tuple[Model, Any]:
+    """A tiny model, and the same one as Hugging Face has it."""
+    reference = hf_model(request.param)
+    reference.set_attn_implementation("eager")
+    return tiny_model(request.param), reference
+
+
+def metric(logits: Tensor, pair: Any) -> float:
+    return float(logits[list(pair.correct)].logsumexp(0) - logits[list(pair.incorrect)].logsumexp(0))
+
+
+@pytest.mark.parametrize(("kind", "way"), ALLOWED, ids=lambda value: str(value))
+@torch.no_grad()
+def test_exact_patching_is_what_a_plain_loop_gives(both: tuple[Model, Any], kind: str, way: Way) -> None:
+    model, reference = both
+    pairs = tiny_pairs(model, PAIRS[:2])
+    [pair, _], name = pairs.pairs, model.name
+    clean, corrupted = torch.tensor([pair.clean]), torch.tensor([pair.corrupted])
+    base, other = (clean, corrupted) if way.direction == "noising" else (corrupted, clean)
+    unpatched = metric(reference(base).logits[0, -1], pair)
+    options = {"neurons": 0} if kind == "neuron" else {}
+    method = load_method("activation-patching", **options)
+    asked = (model, pairs, (kind,), way.replacement, way.direction)
+    places = method.scores(*asked, by_position=True)[kind].values[0]
+    whole = None if kind in PLACES_ONLY else method.scores(*asked)[kind].values[0]
+    size, length = plain.size(name, kind), base.shape[1]
+    assert tuple(places.shape)[:2] == (model.layers(kind), size)
+    last = model.layers(kind) - 1
+    for layer in (0, last):
+        if way.replacement == "counterfactual":
+            new = plain.activation(reference, name, kind, layer, other)
+        elif way.replacement == "zero":
+            new = torch.zeros_like(plain.activation(reference, name, kind, layer, base))
+        else:
+            prompts = [prompt for one in pairs.discovery for prompt in (one.clean, one.corrupted)]
+            seen = [plain.activation(reference, name, kind, layer, torch.tensor([prompt]))[0] for prompt in prompts]
+            new = torch.cat(seen).mean(0).expand(1, length, -1, -1)
+        for index in {0, size - 1}:
+            for positions in (slice(1, 2), slice(length - 1, length), slice(None)):
+
+                def put(value: Tensor, index: int = index, positions: slice = positions, new: Tensor = new) -> Tensor:
+                    value = value.clone()
+                    value[:, positions, index] = new[:, positions, index]
+                    return value
+
+                with plain.at(reference, name, kind, layer, put):
+                    moved = unpatched - metric(reference(base, use_cache=False).logits[0, -1], pair)
+                want = moved if way.direction == "noising" else -moved
+                if positions == slice(None):
+                    got = want if whole is None else whole[layer, index]
+                else:
+                    got = places[layer, index, positions.start]
+                assert float(got) == pytest.approx(want, abs=1e-5), (layer, index, positions)
+
+
+def test_a_residual_stream_carries_everything(both: tuple[Model, Any]) -> None:
+    """Replaced at every position of any one layer, it gives the whole gap."""
+    model, _ = both
+    for way in WAYS[:2]:
+        for batch in tiny_pairs(model).batches():
+            run = Intervention(model, batch, Request(("residual",), way.replacement, way.direction))
+            gap = run.patch_sites([[site] for site in run.sites])
+            rows = torch.arange(len(batch))
+            want = batch.value(model, batch.clean, rows) - batch.value(model, batch.corrupted, rows)
+            torch.testing.assert_close(gap, want.expand_as(gap), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("whole", "parts"), [("attention", "head"), ("mlp", "neuron")])
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_what_a_block_adds_is_the_patch_of_all_its_components(
+    both: tuple[Model, Any], whole: str, parts: str, way: Way
+) -> None:
+    """At each position. With zero replacement they differ by the output bias; a norm of a mean is no mean of norms."""
+    model, _ = both
+    pairs = tiny_pairs(model, PAIRS[:1])
+    means = mean_activations(model, pairs, (whole, parts))
+    [batch] = pairs.batches()
+    run = Intervention(model, batch, Request((whole, parts), way.replacement, way.direction, means=means))
+    layers, length = model.n_layers, batch.clean.shape[1]
+
+    def masked(kind: str) -> Tensor:
+        """Each place of a layer out, by itself."""
+        masks = torch.ones(layers * length, layers, model.size(kind), length)
+        for number in range(layers * length):
+            masks[number, number // length, :, number % length] = 0
+        return run.value({kind: masks})
+
+    if way.replacement == "zero":
+        for site in model.sites((whole,)):
+            block = model.bridge.blocks[site.layer]
+            bias = getattr((block.attn.o if whole == "attention" else block.mlp.out).original_component, "bias", None)
+            run.replacement[site] += 0 if bias is None else bias.reshape(1, 1, 1, -1)
+    found, want = masked(whole), masked(parts)
+    if model.name == "gemma2" and way.replacement == "mean":
+        assert (found - want).abs().max() > 1e-4
+    else:
+        torch.testing.assert_close(found, want, atol=1e-5, rtol=0)
+        assert (want - run.full).abs().max() > 1e-3
+
+
+def run_on(model: Model, kinds: tuple[str, ...], way: Way = WAYS[0], metric: Any = logit_diff, **options: Any) -> Any:
+    pairs = tiny_pairs(model, PAIRS[:1], metric)
+    means = mean_activations(model, pairs, kinds)
+    [batch] = pairs.batches()
+    return Intervention(model, batch, Request(kinds, way.replacement, way.direction, means=means, **options))
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("metric", list(METRICS.values()), ids=lambda metric: metric.name)
+def test_the_value_under_any_mask_is_that_of_an_obvious_edit(llama: Model, way: Way, metric: Any) -> None:
+    """With masks of one kind and of several, by place and for all positions; rows of a chunk belong to other masks."""
+    kinds = ("head", "neuron", "attention", "query")
+    run = run_on(llama, kinds, way, metric)
+    generator = torch.Generator().manual_seed(0)
+    length = run.tokens.shape[1]
+    for asked in (("head",), ("neuron", "query"), kinds):
+        shapes = {kind: (3, llama.n_layers, llama.size(kind), *[length] * (kind != "neuron")) for kind in asked}
+        masks = {kind: torch.rand(shape, generator=generator, dtype=torch.float64) for kind, shape in shapes.items()}
+        for mask in masks.values():
+            mask[1] = 1
+        found = run.value(masks)
+        for number in range(3):
+
+            def moved(live: Tensor, site: Site, number: int = number, masks: dict[str, Tensor] = masks) -> Tensor:
+                mask = masks[site.kind][number, site.layer]
+                m = mask[None, :, None] if mask.ndim == 1 else mask.T[:, :, None]
+                return run.replacement[site] + m * (live - run.replacement[site])
+
+            edits = {site: partial(moved, site=site) for site in llama.sites(asked)}
+            unpatched = llama.run(run.batch.clean)
+            want = run.batch.value(llama, run.tokens, torch.tensor([0]), edits, unpatched)
+            torch.testing.assert_close(found[number], want, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(found[1], run.full)
+        assert (found[0] - run.full).abs() > 1e-4
+
+
+@pytest.mark.parametrize("metric", list(METRICS.values()), ids=lambda metric: metric.name)
+@pytest.mark.parametrize("by_position", [False, True], ids=["summed", "places"])
+def test_slopes_are_what_small_steps_of_the_value_give(metric: Any, by_position: bool) -> None:
+    model = tiny_model("gpt2")  # the norms of the others compute in float32
+    run = run_on(model, ("head", "mlp"), WAYS[1], metric, by_position=by_position)
+    length, step = run.tokens.shape[1], 1e-4
+    start = {kind: torch.full((1, model.n_layers, model.size(kind), length), 0.7).double() for kind in run.kinds}
+    slopes = run.slopes(start)
+    for kind, layer, index, position in (("head", 0, 2, length - 1), ("head", 1, 1, 3), ("mlp", 2, 0, length - 1)):
+        ends = []
+        for side in (step, -step):
+            masks = {name: mask.clone() for name, mask in start.items()}
+            masks[kind][0, layer, index, position if by_position else slice(None)] += side
+            ends.append(run.value(masks)[0, 0])
+        place = (0, 0, layer, index, *[position] * by_position)
+        assert float(slopes[kind][place]) == pytest.approx(float(ends[0] - ends[1]) / (2 * step), abs=1e-6)
+    assert slopes["head"].abs().max() > 1e-3
+
+
+def test_a_patch_is_a_mask_and_so_are_a_site_and_a_place(llama: Model) -> None:
+    run = run_on(llama, ("head", "value"), by_position=True)
+    effects = run.patch({site: torch.arange(llama.size(site.kind)) for site in run.sites})
+    masks = {"head": torch.ones(2, llama.n_layers, 4, run.tokens.shape[1])}
+    masks["head"][0, 1, 3, 4] = 0
+    masks["head"][1, 2] = 0
+    values = run.value(masks)
+    torch.testing.assert_close(run.full - values[0], effects[Site("head", 1)][:, 3, 4])
+    torch.testing.assert_close(run.full - values[1], run.patch_sites([[Site("head", 2)]])[0])
+
+
+def test_a_mask_of_another_shape_is_refused(llama: Model) -> None:
+    run = run_on(llama, ("head",))
+    for masks in (
+        {"head": torch.ones(llama.n_layers, 4)},
+        {"head": torch.ones(1, llama.n_layers, 4, 3)},
+        {"neuron": torch.ones(1, llama.n_layers, 20)},
+        {"head": torch.ones(2, llama.n_layers, 5)},
+    ):
+        with pytest.raises(BenchmarkError, match=r"A mask of kind '(head|neuron)' has shape"):
+            run.value(masks)
+
+
+SUMMED = [
+    "attribution-patching", "integrated-gradients:steps=3", "integrated-gradients:steps=3:path=component",
+    "integrated-gradients:steps=3:path=joint", "integrated-gradients:steps=3:path=input",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("label", SUMMED)
+def test_a_gradient_methods_places_sum_to_its_components(llama: Model, label: str) -> None:
+    """And the positions behind the end of a shorter prompt hold no number."""
+    name, *options = label.split(":")
+    method = load_method(name, **dict(option.split("=") for option in options))
+    pairs = tiny_pairs(llama)
+    assert len({len(pair.clean) for pair in pairs.pairs}) > 1
+    kinds = ("head", "neuron") if "joint" in label else ("head", "key", "mlp")
+    places, whole = method.scores(llama, pairs, kinds, by_position=True), method.scores(llama, pairs, kinds)
+    for kind in kinds:
+        values = places[kind].values
+        torch.testing.assert_close(values.nan_to_num().sum(3), whole[kind].values, atol=1e-6, rtol=1e-5)
+        assert values[0, 0, 0].isfinite().all() if kind == "key" else True
+        for pair, row in zip(pairs.pairs, values, strict=True):
+            assert row[..., : len(pair.clean)].isfinite().all()
+            assert row[..., len(pair.clean) :].isnan().all()
+
+
+def test_a_patch_at_a_position_computes_nothing_before_it(llama: Model) -> None:
+    run = run_on(llama, ("mlp",), way=WAYS[2], by_position=True)  # zero: every position changes
+    site, length = Site("mlp", 0), run.tokens.shape[1]
+    run.patch({site: torch.tensor([0])})  # its shortcuts are known from here on
+    widths: list[int] = []
+    handle = llama.blocks[1].module.register_forward_pre_hook(lambda module, inputs: widths.append(inputs[0].shape[1]))
+    run.patch({site: torch.tensor([0])})
+    handle.remove()
+    assert sorted(widths) == list(range(1, length + 1))
+
+
+def test_log_likelihood_is_minus_the_loss_and_kl_that_of_torch(both: tuple[Model, Any]) -> None:
+    model, reference = both
+    pairs = make_pairs(model, PAIRS[:1], log_likelihood)
+    [batch] = pairs.batches()
+    rows = torch.tensor([0])
+    loss = torch.nn.functional.cross_entropy(reference(batch.clean).logits[0, :-1], batch.clean[0, 1:])
+    torch.testing.assert_close(batch.value(model, batch.clean, rows), -loss[None], atol=1e-6, rtol=0)
+    [batch] = make_pairs(model, PAIRS[:1], kl).batches()
+    clean, corrupted = (reference(tokens).logits[0, -1].log_softmax(0) for tokens in batch.both())
+    want = torch.nn.functional.kl_div(corrupted, clean, reduction="sum", log_target=True)
+    torch.testing.assert_close(batch.value(model, batch.corrupted, rows), -want[None], atol=1e-6, rtol=0)
+    assert float(batch.value(model, batch.clean, rows)) == pytest.approx(0, abs=1e-9)
+
+
+def test_what_means_nothing_is_refused_with_a_reason(llama: Model) -> None:
+    pairs = tiny_pairs(llama, PAIRS[:1])
+    method = load_method("activation-patching")
+    with pytest.raises(BenchmarkError, match="Residual streams are scored by position only: a layer's residual stream"):
+        method.scores(llama, pairs, ("residual",))
+    with pytest.raises(BenchmarkError, match="Attention patterns can't be replaced by 'mean'"):
+        method.scores(llama, pairs, ("pattern",), "mean")
+    with pytest.raises(BenchmarkError, match="'random' has no scores by position"):
+        load_method("random").scores(llama, pairs, ("head",), by_position=True)
+    with pytest.raises(BenchmarkError, match="moves heads and neurons together"):
+        load_method("integrated-gradients", path="joint").scores(llama, pairs, ("mlp",))
