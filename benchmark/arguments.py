@@ -151,4 +151,54 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a = command("generate", "write a task's dataset file from its generator")
     task_options(a)
     a.add_argument("--out", default="datasets", help="folder to write to [%(default)s]")
+    _trace_options(command("trace", "look into one pair of prompts: what matters where"), model_options)
     return made
+
+
+def _heads(text: str) -> tuple[tuple[int, int], ...]:
+    """`9.7,10.9` as pairs of layer and head."""
+    try:
+        return tuple((int(layer), int(head)) for layer, head in (one.split(".") for one in _names(text)))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: write layer.head, such as 9.7,10.9") from None
+
+
+def _layers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(one) for one in _names(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: write layers, such as 4,5,7") from None
+
+
+def _trace_options(added: argparse.ArgumentParser, model_options: Callable[[argparse.ArgumentParser], None]) -> None:
+    put = added.add_argument
+    put("prompt", help="the clean prompt, or a pair of a task such as ioi:ioi-0007")
+    put("corrupted", nargs="?", help="the corrupted prompt; without one, look at the prompt alone or --ablate")
+    model_options(added)
+    put("--correct", action="append", default=[], help="an answer to the clean prompt, with its space: ' Rome'")
+    put("--incorrect", action="append", default=[], help="an answer to the corrupted prompt; both may be repeated")
+    put("--what", type=_names, help=f"kinds: {', '.join(KINDS)} [residual,attention,mlp,head]")
+    put("--neurons", type=_layers, default=(), metavar="LAYERS", help="score every neuron of these layers, such as 4,5")
+    text = "kinds to be scored at each position [residual,attention,mlp]"
+    put("--by-position", type=_names, metavar="KINDS", help=text)
+    put("--methods", "--method", type=_names, action=_AddUp, default=("activation-patching",),
+        help=f"methods side by side, {_SEVERAL} [activation-patching]")  # fmt: skip
+    put("--direction", choices=DIRECTIONS, help="one direction only [both]")
+    put("--ablate", type=_names, default=(), metavar="KINDS",
+        help="without a corrupted prompt: replace these kinds' activations; value=published leaves the values' biases "
+        "in, and takes the BOS too")  # fmt: skip
+    put("--replacement", choices=REPLACEMENTS[1:], default="zero", help="by what --ablate replaces them [%(default)s]")
+    put("--metric", help="logit_diff, prob_diff, log_likelihood or kl [the task's own, or logit_diff]")
+    put(
+        "--align", choices=("edges", "end", "start"), help="which positions are the same where prompts differ in length"
+    )
+    put(
+        "--patterns",
+        type=_heads,
+        default=(),
+        metavar="HEADS",
+        help="attention patterns of these heads, such as 9.7,10.9",
+    )
+    put("--ov", type=_heads, default=(), metavar="HEADS", help="OV circuits of these heads [the two strongest]")
+    put("--out", help="folder of the page [traces/NAME]")
+    put("--device", default="auto", help="auto, cpu, cuda, ... [%(default)s]")

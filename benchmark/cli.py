@@ -24,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0, 1 a cell or a check failed, 2 wrong input, 130 interrupted)."""
     commands = {
         "run": run,
+        "trace": trace,
         "baselines": baselines,
         "litmus": litmus,
         "check": check,
@@ -71,6 +72,20 @@ def run(asked: argparse.Namespace) -> int:
 
     out = Path(asked.out or Path("results") / ",".join(Path(one).name for one in asked.model))
     return _carry_out(asked, [{"model": model} for model in model_names(*asked.model)], out)
+
+
+def trace(asked: argparse.Namespace) -> int:
+    """Look into one pair of prompts; the work is in `benchmark.tracing`."""
+    from benchmark.running.runner import refuse_unwritable
+    from benchmark.tracing.command import folder_of, read_request, said, traced
+
+    request = read_request(asked)
+    out = Path(asked.out or folder_of(request))
+    refuse_unwritable(out)
+    found = traced(request)
+    print(said(found))
+    print(f"The page: {found.save(out)}")
+    return 0
 
 
 def baselines(asked: argparse.Namespace) -> int:

@@ -109,7 +109,11 @@ class ActivationPatching(Method):
 
     def work(self, model: Model, batch: PairBatch, request: Request) -> float:
         layers = self._layers(model) if request.kinds == ("neuron",) else None  # every head is patched
-        return super().work(model, batch, request) * mean_share(model, batch, request, layers)
+        work = super().work(model, batch, request) * mean_share(model, batch, request, layers)
+        if not request.by_position:
+            return work
+        first = batch.first_difference() if request.replacement == "counterfactual" else 0
+        return work * (batch.clean.shape[1] - first) / 2  # nothing before a position is computed
 
     def cost(self, model: Model, request: Request) -> Cost:
         patches = sum(model.layers(kind) * model.size(kind) for kind in request.kinds if kind != "neuron")

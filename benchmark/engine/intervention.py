@@ -44,7 +44,9 @@ def mean_share(model: Model, batch: PairBatch, request: Request, layers: Collect
     positions = 1.0
     if request.replacement == "counterfactual" and "prefix" in shortcuts(model, request.kinds):
         length = batch.clean.shape[1]
-        positions = 1 - min(batch.first_difference, model.longest_prefix(length)) / length
+        positions = (
+            1 - min(batch.first_difference(request.direction == "noising"), model.longest_prefix(length)) / length
+        )
     if "layers" not in shortcuts(model, request.kinds):
         return positions
     chosen = range(model.n_layers) if layers is None else layers
@@ -137,9 +139,8 @@ class Intervention:
             logits, self.replacement = model.activations(other, self.sites)
             if batch.metric_function.needs_unpatched and not noising:
                 self.unpatched = logits
-            if batch.partners is None:
-                self.prefix = batch.first_difference
-            else:
+            self.prefix = batch.first_difference(noising)
+            if batch.partners is not None:
                 self._align(batch.partners if noising else tuple((there, here) for here, there in batch.partners))
         if batch.metric_function.needs_unpatched and self.unpatched is None:
             self.unpatched = self.recording.logits if reads == "last" else self.recording.logits[:, -1]
@@ -162,12 +163,6 @@ class Intervention:
                 )
             self.replacement[site] = self.live[site].clone()
             self.replacement[site][:, here] = other[:, there]
-        clean, corrupted = self.batch.both()
-        same = 0  # up to here both prompts are one
-        while same < min(clean.shape[1], corrupted.shape[1]) and bool((clean[:, same] == corrupted[:, same]).all()):
-            same += 1
-        moved = [position for position, other in partners if position >= same or position != other]
-        self.prefix = min(moved, default=self.tokens.shape[1] - 1)
 
     def _constant(self, site: Site) -> Tensor:
         live = self.live[site]

@@ -187,7 +187,7 @@ class Method:
         if len(order) != len(pairs):
             raise BenchmarkError(f"Method {self.label!r} scored {len(order)} of {len(pairs)} pairs: some were lost.")
 
-        longest = max(batch.clean.shape[1] for batch, _ in parts)
+        longest = pairs.longest
 
         def joined(name: str) -> Tensor:
             return torch.cat([_padded(part[name], longest) for _, part in parts])[order]

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from benchmark.errors import BenchmarkError
+from benchmark.prompts.align import Align, Partners, partners
 from benchmark.prompts.dataset import PromptPair, answers
 from benchmark.prompts.metrics import Answers, Metric
 from benchmark.prompts.tokens import AnswerTokens, Check, Tokens
@@ -43,6 +44,7 @@ class TokenPair:
     correct: tuple[int, ...]
     incorrect: tuple[int, ...]
     cut: tuple[str, ...] = ()  # answers of several tokens, of which the first one stands for all
+    partners: Partners | None = None  # positions that are held to be the same, where lengths differ
 
 
 class Dropped(str):
@@ -87,7 +89,7 @@ class PairBatch:
     answers: Answers
     metric_function: Metric
     bos: int
-    partners: tuple[tuple[int, int], ...] | None = None
+    partners: Partners | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -98,11 +100,20 @@ class PairBatch:
             raise BenchmarkError(f"Pair {self.ids[0]!r} has no corrupted prompt: use the replacement 'zero' or 'mean'.")
         return self.clean, self.corrupted
 
-    @property
-    def first_difference(self) -> int:
-        """The first position at which any pair's prompts differ: before it, both runs are the same."""
+    def first_difference(self, noising: bool = True) -> int:
+        """The first position at which any pair's prompts differ: before it, both runs are the same.
+
+        It is one of the clean prompts if `noising`, else of the corrupted ones. Where prompts differ in length: the
+        first one that has a partner, and not itself.
+        """
         clean, corrupted = self.both()
-        return int((clean != corrupted).any(0).nonzero()[0])
+        both = min(clean.shape[1], corrupted.shape[1])
+        differ = (clean[:, :both] != corrupted[:, :both]).any(0).nonzero()[:, 0].tolist()
+        if self.partners is None:
+            return int(differ[0])
+        first, base = min([*differ, both]), clean if noising else corrupted
+        turned = self.partners if noising else tuple((there, here) for here, there in self.partners)
+        return min((here for here, there in turned if here >= first or here != there), default=base.shape[1] - 1)
 
     def split(self, largest: int) -> list["PairBatch"]:
         """The same pairs in batches of at most `largest`."""
@@ -112,7 +123,9 @@ class PairBatch:
         corrupted = None if self.corrupted is None else self.corrupted[rows]
         answers = Answers(self.answers.correct[rows], self.answers.incorrect[rows])
         ids, index = self.ids[rows], self.index[rows]
-        return PairBatch(ids, index, self.clean[rows], corrupted, answers, self.metric_function, self.bos)
+        return PairBatch(
+            ids, index, self.clean[rows], corrupted, answers, self.metric_function, self.bos, self.partners
+        )
 
     @property
     def vocabulary(self) -> Int[Tensor, " token"] | None:
@@ -187,7 +200,7 @@ class Pairs:
     @property
     def longest(self) -> int:
         """Tokens of the longest prompt."""
-        return max(len(pair.clean) for pair in self.pairs)
+        return max(len(prompt) for pair in self.pairs for prompt in (pair.clean, pair.corrupted or ()))
 
     def digest(self) -> str:
         """sha256 over all tokens that reach the model or the metric, in order."""
@@ -227,10 +240,11 @@ class Pairs:
         return replace(self, pairs=tuple(self.pairs[place] for place in keep))
 
     def _batched(self, pairs: Sequence[TokenPair], largest: int) -> Iterator[PairBatch]:
-        groups: dict[tuple[int, bool], list[int]] = {}
+        groups: dict[tuple[int, bool, Partners], list[int]] = {}
         for place, pair in enumerate(pairs):
-            groups.setdefault((len(pair.clean), pair.corrupted is None), []).append(place)
-        for (_, clean_only), places in sorted(groups.items()):
+            group = (len(pair.clean), pair.corrupted is None, pair.partners or ())
+            groups.setdefault(group, []).append(place)
+        for (_, clean_only, _), places in sorted(groups.items()):
             for start in range(0, len(places), largest):
                 chosen = places[start : start + largest]
                 members = [pairs[place] for place in chosen]
@@ -243,17 +257,22 @@ class Pairs:
                     answers=Answers.of([p.correct for p in members], [p.incorrect for p in members]),
                     metric_function=self.metric,
                     bos=self.bos,
+                    partners=members[0].partners,
                 )
 
 
-def make_pairs(model: Any, pairs: Sequence[PromptPair], metric: Metric) -> Pairs:
-    """Prompt pairs written by hand, for `model`. A pair that the audit would drop is an error that says why."""
+def make_pairs(model: Any, pairs: Sequence[PromptPair], metric: Metric, align: Align | None = None) -> Pairs:
+    """Prompt pairs written by hand, for `model`. A pair that the audit would drop is an error that says why.
+
+    `align` lets clean and corrupted prompts differ in length, and says which of their positions are the same
+    (`prompts.align`).
+    """
     pairs = [] if pairs is None or isinstance(pairs, PromptPair | str) else list(pairs)
     _refuse_wrong_types(model, pairs, metric)
     made: list[TokenPair] = []
     for number, row in enumerate(pairs):
         row = replace(row, id=row.id or f"pair-{number}")
-        outcome = tokenise(row, model.tokens)
+        outcome = tokenise(row, model.tokens, align=align)
         if isinstance(outcome, Dropped):
             raise BenchmarkError(f"Pair {row.id!r} can't be used with this model: {outcome}.{outcome.detail}")
         made.append(outcome)
@@ -317,7 +336,11 @@ def audit(source: Source, tokens: Tokens) -> Audit:
 
 
 def tokenise(
-    row: PromptPair, tokens: Tokens, answer_tokens: AnswerTokens = "first-token", check: Check | None = None
+    row: PromptPair,
+    tokens: Tokens,
+    answer_tokens: AnswerTokens = "first-token",
+    check: Check | None = None,
+    align: Align | None = None,
 ) -> TokenPair | Dropped:
     """The pair as tokens, with the first corrupted candidate that fits; or the reason why the first one doesn't."""
     first: Dropped | None = _misshapen(row)
@@ -327,7 +350,7 @@ def tokenise(
         if check and (reason := check(tokens, row)):
             return Dropped(str(reason))
         for prompt, wrong in row.candidates():
-            outcome = _candidate(row, prompt, wrong, tokens, answer_tokens)
+            outcome = _candidate(row, prompt, wrong, tokens, answer_tokens, align)
             if isinstance(outcome, TokenPair):
                 return outcome
             first = first or outcome
@@ -355,20 +378,27 @@ def _misshapen(row: PromptPair) -> Dropped | None:
 
 
 def _candidate(
-    row: PromptPair, corrupted: str | None, wrong: tuple[str, ...], tokens: Tokens, answer_tokens: AnswerTokens
+    row: PromptPair,
+    corrupted: str | None,
+    wrong: tuple[str, ...],
+    tokens: Tokens,
+    answer_tokens: AnswerTokens,
+    align: Align | None,
 ) -> TokenPair | Dropped:
     prompts = _texts([row.clean] if corrupted is None else [row.clean, corrupted], row, tokens)
     if isinstance(prompts, Dropped):
         return prompts
     encoded = [tuple(tokens.encode(prompt)) for prompt in prompts]
-    if reason := _unusable(encoded, tokens):
+    if reason := _unusable(encoded, tokens, align):
         return reason
     sides = _answer_tokens(prompts, (answers(row.correct), wrong), tokens, answer_tokens)
     if isinstance(sides, Dropped):
         return sides
     (correct, incorrect), cut = sides
     chosen = replace(row, corrupted=corrupted, incorrect=wrong)
-    return TokenPair(chosen, encoded[0], encoded[1] if corrupted is not None else None, correct, incorrect, cut)
+    other = encoded[1] if corrupted is not None else None
+    same = partners(encoded[0], other, align) if align and other and len(other) != len(encoded[0]) else None
+    return TokenPair(chosen, encoded[0], other, correct, incorrect, cut, same)
 
 
 def _texts(prompts: list[str], row: PromptPair, tokens: Tokens) -> list[str] | Dropped:
@@ -381,7 +411,7 @@ def _texts(prompts: list[str], row: PromptPair, tokens: Tokens) -> list[str] | D
     return prompts
 
 
-def _unusable(encoded: Sequence[tuple[int, ...]], tokens: Tokens) -> Dropped | None:
+def _unusable(encoded: Sequence[tuple[int, ...]], tokens: Tokens, align: Align | None) -> Dropped | None:
     """Why a model can't take these prompts as they are, or side by side."""
     own = [token for ids in encoded for token in ids[len(tokens.prefix) :]]
     if not all(map(tokens.knows, own)):
@@ -394,7 +424,7 @@ def _unusable(encoded: Sequence[tuple[int, ...]], tokens: Tokens) -> Dropped | N
     longest = max(map(len, encoded))
     if tokens.positions is not None and longest > tokens.positions:
         return Dropped(f"a prompt is longer than the model's {tokens.positions} positions", f" {longest} tokens")
-    if len({len(ids) for ids in encoded}) > 1:
+    if len({len(ids) for ids in encoded}) > 1 and align is None:
         return Dropped("clean and corrupted differ in length", _side_by_side(encoded, tokens))
     if len(encoded) == 2 and encoded[0] == encoded[1]:
         return Dropped("clean equals corrupted")

@@ -18,7 +18,7 @@ from tests.tiny import PAIRS, tokenizer
 NO_NEURONS = {"neuron": "layer [01] has no single output projection"}
 LATENT = {kind: f"layer 0 has no attn.{kind[0]}" for kind in ("query", "key", "value")}
 WHOLE_NORM = dict.fromkeys(("query", "key"), "changes other heads than its own, or none")
-STREAM_IN_IT = {kind: "isn't what joins the residual stream there" for kind in ("attention", "mlp")}
+STREAM_IN_IT = dict.fromkeys(("attention", "mlp"), "isn't what joins the residual stream there")
 UNUSED_PATTERN = {"pattern": "changes other heads than its own, or none"}
 REFUSED: dict[str, dict[str, str]] = {  # by kind, or the whole model; everything else must be right
     "latent attention": LATENT,

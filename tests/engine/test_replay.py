@@ -184,7 +184,7 @@ def test_trying_shortcuts_sees_lost_edits_in_every_precision(
 
 def test_a_replacement_changed_before_the_first_difference_counts_only_where_every_position_is_computed() -> None:
     model = tiny_model("llama")
-    batch = next(batch for batch in tiny_pairs(model).batches() if batch.first_difference > 0)
+    batch = next(batch for batch in tiny_pairs(model).batches() if batch.first_difference() > 0)
     request = Request(("head",))
 
     def scored(shift: float, prefix: int | None = None) -> torch.Tensor:
@@ -192,7 +192,7 @@ def test_a_replacement_changed_before_the_first_difference_counts_only_where_eve
         if prefix is not None:
             run.prefix = prefix
         for site in run.sites:
-            run.replacement[site][:, : batch.first_difference] += shift
+            run.replacement[site][:, : batch.first_difference()] += shift
         return run.stacked(run.integrate([run.sites], AT_ONE))["head"]
 
     torch.testing.assert_close(scored(1.0), scored(0.0))

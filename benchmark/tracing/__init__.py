@@ -1,0 +1,1 @@
+"""One pair of prompts, or one prompt, looked into: what matters where."""

@@ -1,0 +1,139 @@
+"""The `trace` command: what was asked, and what is printed."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.components import plural
+from benchmark.errors import BenchmarkError
+from benchmark.models.catalogue import model_names
+from benchmark.models.loading import load_model
+from benchmark.prompts.dataset import PromptPair
+from benchmark.prompts.metrics import logit_diff
+from benchmark.running.plugins import discover
+from benchmark.tracing.trace import PUBLISHED, STREAM, Trace, trace
+
+_SHOWN = 3  # places of each kind
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A trace as it was asked for: the models (the last one is traced, the others are checkpoints before it)."""
+
+    name: str
+    models: tuple[str, ...]
+    row: str | PromptPair  # a task's pair as TASK:ID, or prompts
+    options: dict[str, Any]
+    load: dict[str, Any]
+
+
+def read_request(asked: argparse.Namespace) -> Asked:
+    """Refuses what doesn't go together before any model is loaded."""
+    named = re.fullmatch(r"([\w-]+):([\w-]+)", asked.prompt)
+    if named and named[1] not in discover(asked.plugins).tasks:
+        named = None
+    if named and (asked.corrupted or asked.correct or asked.incorrect):
+        raise BenchmarkError(f"{asked.prompt} is a pair of a task: leave out the second prompt and the answers.")
+    if asked.ablate and (asked.what or asked.corrupted):
+        raise BenchmarkError("--ablate replaces activations by zero or mean: leave out --what and a second prompt.")
+    kinds = [one.partition("=") for one in asked.ablate]
+    if wrong := [one for one, (_, said, how) in zip(asked.ablate, kinds, strict=True) if said and how != PUBLISHED]:
+        raise BenchmarkError(f"--ablate {wrong[0]}: write KIND, or value={PUBLISHED}.")
+    pair = PromptPair(asked.prompt, asked.corrupted, _one_or_all(asked.correct), _one_or_all(asked.incorrect))
+    options = {
+        "what": tuple(kind for kind, _, _ in kinds) or asked.what, "neurons": asked.neurons, "methods": asked.methods,
+        "by_position": STREAM if asked.by_position is None else asked.by_position, "metric": asked.metric,
+        "directions": (asked.direction,) if asked.direction else None, "align": asked.align, "patterns": asked.patterns,
+        "ov": asked.ov, "replacement": asked.replacement if asked.ablate else "counterfactual",
+        "published": tuple(kind for kind, _, how in kinds if how), "plugins": tuple(asked.plugins),
+    }  # fmt: skip
+    load = {"device": asked.device, "prepend_bos": asked.prepend_bos, "revision": asked.revision}
+    return Asked(asked.prompt, tuple(model_names(asked.model)), asked.prompt if named else pair, options, load)
+
+
+def _one_or_all(texts: list[str]) -> Any:
+    return texts[0] if len(texts) == 1 else tuple(texts)
+
+
+def folder_of(asked: Asked) -> Path:
+    """`traces/` and the first words of the prompt, or the name of the task's pair."""
+    words = re.sub(r"[^\w-]+", "-", asked.name).strip("-")[:48].strip("-") or "prompt"
+    return Path("traces") / f"{words}-{Path(asked.models[-1]).name}"
+
+
+def traced(asked: Asked) -> Trace:
+    *before, last = asked.models
+    model = load_model(last, **asked.load)
+    options = dict(asked.options)
+    pair: Any = asked.row
+    if isinstance(asked.row, str):
+        name, _, row = asked.row.partition(":")
+        task = discover(options["plugins"]).task(name)
+        metric = options["metric"] or task.metric
+        pair = task.pairs_named(model, [row], _metric(metric))
+    options["metric"] = options["metric"] or (pair.metric if hasattr(pair, "metric") else logit_diff)
+    checkpoints = {name: load_model(name, **asked.load) for name in before}
+    return trace(model, pair, checkpoints=checkpoints | ({last: model} if checkpoints else {}), **options)
+
+
+def _metric(metric: Any) -> Any:
+    from benchmark.prompts.metrics import METRICS
+
+    if isinstance(metric, str) and metric not in METRICS:
+        raise BenchmarkError(f"There is no metric {metric!r}; choose {', '.join(METRICS)}.")
+    return METRICS[metric] if isinstance(metric, str) else metric
+
+
+def said(found: Trace) -> str:
+    """What the terminal shows: tokens, what is likeliest next, metrics, and the strongest places of every kind."""
+    lines = _tokens(found)
+    for name, prompt in (("clean", found.clean), ("corrupted", found.corrupted)):
+        if prompt is not None:
+            shown = [f"{row.token!r} {row.logit:.2f} ({row.probability:.1%})" for row in prompt.likeliest.itertuples()]
+            lines.append(f"next, {name}: {', '.join(shown)}")
+    if found.clean_metric == found.clean_metric:
+        other = f", {found.corrupted_metric:.4f} corrupted" if found.corrupted else ""
+        lines.append(f"{found.metric}: {found.clean_metric:.4f} clean{other}")
+    lines += [f"! {words}" for words in found.cautions]
+    for direction in found.directions:
+        lines.append(f"\nStrongest places, {direction}:")
+        for kind in found.kinds:
+            frame = found.frame(kind, direction)
+            order = frame.score.abs().argsort(kind="stable")[::-1][:_SHOWN]
+            places = []
+            for row in frame.iloc[order].itertuples():
+                share = f" ({row.share:+.0%})" if row.share == row.share else ""
+                where = f" at {row.token.strip()}" if row.position >= 0 else ""
+                places.append(f"{row.component}{where} {row.score:+.3f}{share}")
+            lines.append(f"  {plural(kind)}: {', '.join(places)}")
+    return "\n".join(lines)
+
+
+def _tokens(found: Trace) -> list[str]:
+    """Both prompts' tokens one under the other, and a mark under those that differ."""
+    if found.corrupted is None:
+        return [f"clean      {' | '.join(found.clean.labels)}"]
+    same = set(found.same_tokens())
+    partner = dict(found.partners or ((at, at) for at in range(len(found.clean))))
+    columns: list[tuple[str, str, bool]] = []
+    done = 0
+    for at, label in enumerate(found.clean.labels):
+        other = partner.get(at)
+        if other is not None:
+            columns += [("", found.corrupted.labels[between], True) for between in range(done, other)]
+            columns.append((label, found.corrupted.labels[other], (at, other) not in same))
+            done = other + 1
+        else:
+            columns.append((label, "", True))
+    columns += [("", label, True) for label in found.corrupted.labels[done:]]
+    widths = [max(len(one), len(other)) for one, other, _ in columns]
+
+    def row(cells: Sequence[Any]) -> str:
+        return " | ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+    marks = ["^" * width if differs else " " * width for (_, _, differs), width in zip(columns, widths, strict=True)]
+    clean, corrupted = ([column[side] for column in columns] for side in (0, 1))
+    return [f"clean      {row(clean)}", f"corrupted  {row(corrupted)}", f"           {'   '.join(marks).rstrip()}"]

@@ -1,0 +1,1 @@
+"""What one pair of prompts showed, as a page, pictures and tables."""
