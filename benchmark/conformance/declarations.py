@@ -8,7 +8,7 @@ from itertools import product
 
 from torch import Tensor, nn
 
-from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, DIRECTIONS, MEAN, REPLACEMENTS, WAYS
+from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, DIRECTIONS, KINDS, MEAN, REPLACEMENTS, WAYS
 from benchmark.conformance.findings import NotApplicable, Violation, expect
 from benchmark.conformance.trial import PROMISE, Trial, allowed, difference, tiny
 from benchmark.engine.means import mean_activations
@@ -26,7 +26,7 @@ _BARE = tuple(replace(row, corrupted=None) for row in PAIRS[:2])
 def declared_support(trial: Trial) -> None:
     """What the class declares, its `check` allows under some options; and what `check` allows is carried out."""
     method = trial.method
-    for what, known in {"replacements": REPLACEMENTS, "directions": DIRECTIONS, "kinds": DEFAULT_KINDS}.items():
+    for what, known in {"replacements": REPLACEMENTS, "directions": DIRECTIONS, "kinds": KINDS}.items():
         unknown = ", ".join(sorted(set(getattr(method, what)) - set(known)))
         expect(not unknown, f"{what} has {unknown}", f"names among {', '.join(known)}", "a typo")
     allowed = {way for variant in (trial, *trial.variants) for way in variant.ways}
@@ -53,7 +53,7 @@ def refusals(trial: Trial) -> None:
     for way in WAYS:
         if way.direction not in able.directions or way.replacement not in able.replacements:
             asked[f"{way}, which is not declared,"] = partial(trial.scores, model, pairs, way)
-    for kind in (*(kind for kind in DEFAULT_KINDS if kind not in able.kinds), "layer"):
+    for kind in (*(kind for kind in KINDS if kind not in able.kinds), "layer"):
         asked[f"component kind {kind!r}"] = partial(trial.scores, model, pairs, kinds=(kind,))
     if COUNTERFACTUAL in trial.ways and able.needs_replacement:
         bare = tiny_pairs(model, _BARE)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.components import PLACES_ONLY
 from benchmark.conformance.findings import NotApplicable, Violation, expect
 from benchmark.conformance.trial import PROMISE, Trial, allowed, difference, largest, tiny
 from benchmark.engine.memory import Chunk
@@ -19,10 +20,10 @@ from benchmark.prompts.pairs import Pairs
 
 def right_shapes_on_every_architecture(trial: Trial) -> None:
     """Every supported architecture gets finite scores `[pair, layer, index]`, of the kinds that were asked for."""
-    alone = dict.fromkeys((kind,) for kind in trial.kinds)
+    others = [(kind,) for kind in trial.method.kinds if kind not in PLACES_ONLY and trial.allows(trial.way, (kind,))]
     for number, architecture in enumerate(ARCHITECTURES):
         model, pairs = tiny(architecture, 1 if number else 2)
-        for kinds in dict.fromkeys((trial.kinds, *alone) if number == 0 else (trial.kinds,)):
+        for kinds in dict.fromkeys((trial.kinds, *others) if number == 0 else (trial.kinds,)):
             try:
                 found = trial.scores(model, pairs, kinds=kinds)
             except Exception as error:

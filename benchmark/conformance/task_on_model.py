@@ -59,7 +59,7 @@ def metrics_tell_right_from_wrong(trial: TaskTrial) -> None:
     for number, pair in enumerate(pairs):
         right[number, list(pair.correct)] = 15
         wrong[number, list(pair.incorrect)] = 15
-    for metric in METRICS.values():
+    for metric in (metric for metric in METRICS.values() if metric.of_answers):
         low, high = float(metric(wrong, sets).max()), float(metric(right, sets).min())
         expect(
             high > CLEAR and low < -CLEAR,
@@ -74,7 +74,8 @@ def metrics_are_not_degenerate(trial: TaskTrial) -> None:
     pairs = trial.pairs()
     if any(pair.corrupted is None for pair in pairs.pairs):
         raise NotApplicable("its pairs have no corrupted prompts")
-    for metric in dict.fromkeys((*METRICS.values(), trial.task.metric)):
+    of_answers = [metric for metric in METRICS.values() if metric.of_answers]
+    for metric in dict.fromkeys((*of_answers, trial.task.metric)):
         found = metrics(trial.model, replace(pairs, metric=metric))
         clean, corrupted = found["clean"], found["corrupted"]
         expect(bool(clean.isfinite().all()), f"{metric.name} is not finite", "a number a pair", "an empty answer set")

@@ -110,12 +110,6 @@ class Method:
 
     def check(self, kinds: Sequence[str], replacement: str, direction: str) -> None:
         """Refuse, with a reason, what this method can't do or nothing can."""
-        for kind in kinds:
-            if kind in KIND and replacement not in KIND[kind].replacements:
-                choice = ", ".join(KIND[kind].replacements)
-                raise BenchmarkError(
-                    f"{plural(kind).capitalize()} can't be replaced by {replacement!r}; choose {choice}."
-                )
         if direction == DENOISING.direction and replacement != DENOISING.replacement:
             raise BenchmarkError(
                 f"Denoising restores the clean activations, so its replacement is 'counterfactual', not "
@@ -128,6 +122,12 @@ class Method:
                     raise BenchmarkError(
                         f"Method {self.label!r} can't do {what} {value!r}; it can do {', '.join(able)}."
                     )
+        for kind in kinds:
+            if kind in KIND and replacement not in KIND[kind].replacements:
+                choice = ", ".join(KIND[kind].replacements)
+                raise BenchmarkError(
+                    f"{plural(kind).capitalize()} can't be replaced by {replacement!r}; choose {choice}."
+                )
 
     @torch.inference_mode(mode=False)  # whatever mode a notebook was put into
     @torch.enable_grad()

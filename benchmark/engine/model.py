@@ -174,7 +174,8 @@ class Model:
         processed = "" if self.processing == "none" else f"\n  weights: {self.processing}"
         usual = [kind for kind in DEFAULT_KINDS if kind in self.kinds]
         counts = [f"{self.n_layers * self.size(kind)} {plural(kind)}" for kind in usual]
-        refused = "".join(f"\n  no {plural(kind)}: {reason}" for kind, reason in self.refusals.items())
+        lacking = [kind for kind in DEFAULT_KINDS if kind in self.refusals]
+        refused = "".join(f"\n  no {plural(kind)}: {self.refusals[kind]}" for kind in lacking)
         return (
             f"Model {self.name}: {self.n_layers} layers, {', '.join(counts)}, d_model {self.d_model}, "
             f"{str(self.dtype).removeprefix('torch.')} on {self.device}, "

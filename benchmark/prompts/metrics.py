@@ -60,6 +60,11 @@ class Metric:
     reads: Literal["last", "all"] = "last"
     needs_unpatched: bool = False
 
+    @property
+    def of_answers(self) -> bool:
+        """Whether it says how far correct answers are ahead of incorrect ones."""
+        return self.reads == "last" and not self.needs_unpatched
+
     def __call__(
         self,
         logits: Float[Tensor, "pair *pos vocab"],

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from benchmark.components import WAYS
+from benchmark.components import DEFAULT_KINDS, WAYS
 from benchmark.errors import BenchmarkError
 from benchmark.models.litmus import LITMUS, load_litmus
 from benchmark.running.plugins import Registry
@@ -33,7 +33,7 @@ def litmus_plans(registry: Registry, names: Sequence[str], methods: Sequence[str
 def _can(registry: Registry, spec: str, direction: str, replacement: str) -> bool:
     method = registry.method(spec)
     try:
-        method.check(method.kinds, replacement, direction)
+        method.check([kind for kind in DEFAULT_KINDS if kind in method.kinds], replacement, direction)
     except BenchmarkError:
         return False
     return True

@@ -112,7 +112,7 @@ MISTAKES = {
     "layer,index,score\n0,1,3e38\n0,2,-4e38\n": r"line 3: score '-4e38' is beyond 3.4e\+38, the largest that float32",
     "layer,index,score\n0,1.0,2\n": r"line 2: index '1.0' is no whole number",
     "layer,index,score\n-1,1,2\n": r"line 2: layer '-1' is no whole number",
-    "layer,index,score,component\n0,1,2,mlp\n": r"line 2: component 'mlp' is none of head, neuron",
+    "layer,index,score,component\n0,1,2,ear\n": r"line 2: component 'ear' is none of head, neuron",
     "layer,index,score,task\n0,1,2,\n": r"line 2: the column 'task' is empty",
     "layer,index,score\n0,1,2\n1,1,2\n0,1,3\n": r"line 4: head 1 of layer 0 was scored in line 2 already",
 }
