@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it togethe
     from benchmark.models.loading import load_tokens as load_tokens
     from benchmark.prompts.dataset import PromptPair as PromptPair
     from benchmark.prompts.metrics import Metric as Metric
+    from benchmark.prompts.metrics import kl as kl
+    from benchmark.prompts.metrics import log_likelihood as log_likelihood
     from benchmark.prompts.metrics import logit_diff as logit_diff
     from benchmark.prompts.metrics import prob_diff as prob_diff
     from benchmark.prompts.pairs import Pairs as Pairs
@@ -33,6 +35,8 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it togethe
     from benchmark.running.plugins import load_task as load_task
     from benchmark.running.runner import run as run
     from benchmark.store.folder import Results as Results
+    from benchmark.tracing.trace import Trace as Trace
+    from benchmark.tracing.trace import trace as trace
 
 _HOME = {
     "AT_ONE": "engine.intervention",
@@ -51,16 +55,20 @@ _HOME = {
     "Results": "store.folder",
     "Scores": "engine.scores",
     "Task": "prompts.task",
+    "Trace": "tracing.trace",
     "check_method": "conformance",
     "check_task": "conformance",
+    "kl": "prompts.metrics",
     "load_method": "running.plugins",
     "load_model": "models.loading",
     "load_task": "running.plugins",
     "load_tokens": "models.loading",
+    "log_likelihood": "prompts.metrics",
     "logit_diff": "prompts.metrics",
     "make_pairs": "prompts.pairs",
     "prob_diff": "prompts.metrics",
     "run": "running.runner",
+    "trace": "tracing.trace",
 }
 __all__ = list(_HOME)
 
