@@ -12,7 +12,7 @@ import pandas as pd
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
 
-from benchmark.components import KINDS
+from benchmark.components import KINDS, plural
 from benchmark.errors import BenchmarkError, did_you_mean
 
 _NEEDED, _OPTIONAL = ("layer", "index", "score"), ("component", "task", "pair")
@@ -48,14 +48,14 @@ class ScoreFile:
         if shape != (layers, size):
             raise BenchmarkError(
                 f"{self.path}: tensor {kind!r} is {list(shape)} for [layer, index], but {model!r} has {layers} layers "
-                f"of {size} {kind}s: give a tensor of shape {[layers, size]} or {['pair', layers, size]}."
+                f"of {size} {plural(kind)}: give a tensor of shape {[layers, size]} or {['pair', layers, size]}."
             )
         unknown = rows[(rows.layer >= layers) | (rows["index"] >= size)]
         if len(unknown):
             row = unknown.iloc[0]
             raise BenchmarkError(
                 f"{self.path}, line {row.line}: there is no {kind} {row['index']} in layer {row.layer}; {model!r} has "
-                f"layers 0-{layers - 1} with {kind}s 0-{size - 1}. Both count from 0."
+                f"layers 0-{layers - 1} with {plural(kind)} 0-{size - 1}. Both count from 0."
             )
 
     def scores(

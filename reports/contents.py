@@ -6,6 +6,7 @@ from benchmark.analysis.frontier import frontier_data
 from benchmark.analysis.litmus import untold
 from benchmark.analysis.matched_baselines import experiments
 from benchmark.analysis.sections import Section, sections
+from benchmark.components import plural
 from benchmark.statistics.influence import DECIDES
 from benchmark.store.folder import Results
 from benchmark.words import counted
@@ -132,7 +133,7 @@ def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
 
 def _kind(part: Comparisons) -> list[Block]:
     stem = f"{part.section.slug}-{part.kind}"
-    blocks: list[Block] = [Heading(f"{part.kind.capitalize()}s", 3)]
+    blocks: list[Block] = [Heading(f"{plural(part.kind).capitalize()}", 3)]
     blocks += [Paragraph(f"**{words}**") for words in captions.one_pair_decides([part])]
     if part.references:
         blocks += [

@@ -5,6 +5,7 @@ import pandas as pd
 
 from benchmark.analysis.behaviour import accuracy_data
 from benchmark.analysis.sections import Scored, Section
+from benchmark.components import plural
 from benchmark.store.cell import ModelKey, Provenance
 from benchmark.store.folder import Results
 from benchmark.words import counted
@@ -132,8 +133,8 @@ def strongest_table(section: Section, methods: list[Scored], stem: str) -> Table
             row[str(rank)] = f"{name} {score:.3g}" + ("" if np.isnan(share) else f" ({share:.0%})")
         rows.append(row)
     caption = (
-        f"Strongest {methods[0].kind}s of {section.title}: mean score over {counted(section.n_pairs, 'pair')}, and "
-        f"its share of the mean gap f(clean) - f(corrupted)."
+        f"Strongest {plural(methods[0].kind)} of {section.title}: mean score over {counted(section.n_pairs, 'pair')}, "
+        f"and its share of the mean gap f(clean) - f(corrupted)."
     )
     return Table(stem, caption, sampled(methods) + captions.made_by([section]), pd.DataFrame(rows).fillna("-"), data)
 
@@ -145,7 +146,8 @@ def sampled(methods: list[Scored]) -> str:
         measured, total = int((~np.isnan(method.vector)).sum()), len(method.vector)
         if measured < total:
             lines.append(
-                f"{method.label} measured {measured} of {total} {method.kind}s: its strongest are those of a sample. "
+                f"{method.label} measured {measured} of {total} {plural(method.kind)}: its strongest are those of a "
+                "sample. "
             )
     return "".join(lines)
 

@@ -12,6 +12,7 @@ from benchmark.analysis.behaviour import accuracy_data, incomplete
 from benchmark.analysis.comparisons import Comparisons, compared, value_of
 from benchmark.analysis.litmus import untold
 from benchmark.analysis.sections import Scored, Section, sections
+from benchmark.components import plural
 from benchmark.statistics.agreement import STATISTICS
 from benchmark.store.folder import Results
 from benchmark.words import counted
@@ -54,8 +55,8 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
 def _samples(part: Comparisons) -> list[str]:
     """What a verified sample's row of numbers is not."""
     return [
-        f"{method.label}: agreement with it below is over the {part.kind}s that it measured, mostly chosen for their "
-        f"size; the report estimates agreement over all."
+        f"{method.label}: agreement with it below is over the {plural(part.kind)} that it measured, mostly chosen for "
+        f"their size; the report estimates agreement over all."
         for method in part.methods
         if method.sampled
     ]
@@ -80,7 +81,7 @@ def _against_references(part: Comparisons) -> list[str]:
 def _reference_lines(part: Comparisons, reference: Scored, group: list[tuple[Scored, Scored, pd.DataFrame]]) -> str:
     stored = set(zip(part.rows.statistic, part.rows.version, strict=True))
     columns = {(one.name, one.version): one.column for one in _SHOWN if (one.name, one.version) in stored}
-    rows = _heads([f"{part.kind}s against {reference.label}", *columns.values()], part.k)
+    rows = _heads([f"{plural(part.kind)} against {reference.label}", *columns.values()], part.k)
     for method, _, found in group:
         rows.append([method.label, *(_value(found, name) for name in columns)])
     n = max(int(found.n_components.max()) for _, _, found in group)
@@ -110,10 +111,10 @@ def _matrix(part: Comparisons) -> str:
     """One statistic of every two methods: signed where all are signed, else by size."""
     methods = part.methods
     if len(methods) < 2:
-        return f"  {part.kind}s: one method ({methods[0].label}), so nothing to compare"
+        return f"  {plural(part.kind)}: one method ({methods[0].label}), so nothing to compare"
     version = "signed" if all(method.signed for method in methods) else "by_size"
     values = matrix(part, "pearson", version)
-    title = f"{part.kind}s, Pearson {'of signed scores' if version == 'signed' else 'by size'}"
+    title = f"{plural(part.kind)}, Pearson {'of signed scores' if version == 'signed' else 'by size'}"
     rows = [[title, *(f"[{i}]" for i in range(1, len(methods) + 1))]]
     np.fill_diagonal(values, 1.0)
     for i, method in enumerate(methods, 1):

@@ -9,6 +9,8 @@ MEANS, STATISTICS = "benchmark/engine/means.py", "benchmark/statistics"
 ORACLES, IDENTITIES = "tests/methods/test_oracles.py", "tests/methods/test_identities.py"
 SPARE_BOS = f"{ORACLES}::test_zero_and_mean_replacement_equal_the_obvious_loop_and_spare_the_bos"
 LOOP = f"{ORACLES}::test_activation_patching_of_neurons_equals_the_obvious_loop"
+EVERY_KIND = "tests/engine/test_kinds.py::test_exact_patching_is_what_a_plain_loop_gives"
+ALIGNED = "tests/tracing/test_trace.py::test_prompts_of_different_lengths_are_patched_where_positions_are_the_same"
 RESUMING = "tests/engine/test_replay.py::test_resuming_equals_running_from_the_start"
 NO_SCORE = "tests/engine/test_replay.py::test_no_score_depends_on_the_shortcuts"
 PROMISES, RUNS = "tests/methods/test_promises.py", "tests/running/test_runner.py"
@@ -18,7 +20,7 @@ MEASURE, MEASURED, TOKENED = (
     "tests/engine/test_measure.py",
     "tests/prompts/test_tokens.py",
 )
-DEFAULT_KINDS, TOKENS = "benchmark/engine/kinds.py", "benchmark/prompts/tokens.py"
+KINDS, TOKENS = "benchmark/engine/kinds.py", "benchmark/prompts/tokens.py"
 PAIRS = "benchmark/prompts/pairs.py"
 LAYOUT = f"{MEASURED}::test_every_layout_is_right_or_refused_with_a_reason"
 DAMAGED = f"{RUNS}::test_a_damaged_cell_is_named_and_computed_again"
@@ -47,10 +49,12 @@ MUTANTS = (
            "The joint path takes the traced difference in place of the live one, and isn't complete."),
     Mutant("bos", ENGINE, "self.replacement[site][:, : batch.bos] = self.live[site][:, : batch.bos]", "pass",
            (f"{SPARE_BOS}[True-zero]",), "A prepended BOS is replaced too."),
-    Mutant("prefix", ENGINE, "else batch.first_difference\n", "else batch.first_difference + 1\n",
+    Mutant("prefix", ENGINE, "self.prefix = batch.first_difference(noising)",
+           "self.prefix = batch.first_difference(noising) + 1",
            (f"{NO_SCORE}[llama-noising-counterfactual-metric0]",),
            "The first position at which the prompts differ is taken from the cache, so that its edit is lost."),
-    Mutant("prefix of zero", ENGINE, "self.prefix = 0 if other is None else", "self.prefix =",
+    Mutant("prefix of zero", ENGINE, "self.prefix = 0  # zero and mean",
+           "self.prefix = batch.first_difference()  # zero and mean",
            (f"{NO_SCORE}[llama-noising-zero-metric1]",),
            "Zero and mean replacements leave out the positions that two prompts share."),
     Mutant("quadrature", ENGINE, "tuple(weights / 2)", "tuple(weights * 0 + 1 / steps)",
@@ -63,11 +67,37 @@ MUTANTS = (
     Mutant("answers", REPLAY, "part[vocabulary] for part", "part[vocabulary.flip(0)] for part",
            (f"{RESUMING}[llama-layers+site+prefix+last position+answers]",),
            "Answers get the logits of one another."),
-    Mutant("site", REPLAY, "output = trace.attention[lowest][", "output = trace.attention[lowest - 1][",
+    Mutant("site", REPLAY, "recording.attention[lowest][", "recording.attention[lowest - 1][",
            (f"{RESUMING}[llama-layers+site]",), "Attention's output comes from another layer of the traced run."),
-    Mutant("site's activation", REPLAY, "trace.activations[Site(next(iter(kinds)), lowest)]",
-           "trace.activations[Site(next(iter(kinds)), max(0, lowest - 1))]", (f"{RESUMING}[llama-layers+site]",),
+    Mutant("site's activation", REPLAY, "recording.activations[Site(kinds[0].name, lowest)]",
+           "recording.activations[Site(kinds[0].name, max(0, lowest - 1))]", (f"{RESUMING}[llama-layers+site]",),
            "The site's own activation comes from another layer of the traced run."),
+    Mutant("place", ENGINE, "else length - self.positions", "else length - 1 - self.positions",
+           (f"{EVERY_KIND}[llama-mlp-noising with counterfactual]",), "A place is patched one position too early."),
+    Mutant("last only", KINDS, '("attn.k.hook_out",), "mixed", last_only=False', '("attn.k.hook_out",), "mixed"',
+           (f"{EVERY_KIND}[llama-key-noising with counterfactual]",),
+           "In the last layer, keys of positions before the last one are held to do nothing."),
+    Mutant("unpatched", ENGINE, "self.unpatched = logits", "self.unpatched = None",
+           ("tests/engine/test_kinds.py::test_the_value_under_any_mask_is_that_of_an_obvious_edit"
+            "[kl-denoising with counterfactual]",), "Denoising measures the distance from the corrupted prompt."),
+    Mutant("all positions", REPLAY, "torch.cat([recording.logits[rows, :prefix], logits], dim=1)",
+           "torch.cat([recording.logits[rows.flip(0), :prefix], logits], dim=1)",
+           (f"{NO_SCORE}[llama-noising-counterfactual-metric4]",),
+           "A metric over all positions takes those before the edit from another pair."),
+    Mutant("partners", ENGINE, "self.replacement[site][:, here] = other[:, there]",
+           "self.replacement[site][:, here] = other[:, here]", (f"{ALIGNED}[mlp-end]",),
+           "Prompts of different lengths are patched by position, whatever was aligned."),
+    Mutant("partners turned", ENGINE, "batch.partners if noising else tuple(", "batch.partners if True else tuple(",
+           (f"{ALIGNED}[mlp-end]",), "Denoising takes the clean prompt's positions for the corrupted one's."),
+    Mutant("stream", "benchmark/engine/measure_stream.py", "if not (output[-1] - output[0]).abs().max()",
+           "if not (output[-1] - output[0] + 1).abs().max()",
+           (f"{LAYOUT}[distances in the attention]",), "Whatever stands at a hook passes for what joins the stream."),
+    Mutant("own heads", "benchmark/engine/measure_mixed.py",
+           "return changed != set(range(index * group, (index + 1) * group))", "return not changed",
+           (f"{LAYOUT}[norms after the parts]",), "Queries that change other heads' patterns pass for theirs."),
+    Mutant("ov centred", "benchmark/engine/weights.py", "written = final.centred(", "written = (",
+           ("tests/tracing/test_trace.py::test_an_ov_circuit_is_the_product_of_the_weights[gpt2]",),
+           "What a head writes keeps the mean that the final norm takes off."),
     Mutant("rounding", REPLAY, " + ROUNDING * step * want.abs().max()", "",
            ("tests/engine/test_replay.py::test_edits_that_only_round_cost_no_shortcut",),
            "An edit that does nothing but round costs a model its shortcuts."),
@@ -114,9 +144,9 @@ MUTANTS = (
            'return sha256(_KEY.dump_python(self, mode="json", exclude={"method": {"seed"}}))',
            ("tests/store/test_cell.py::test_whatever_a_key_names_changes_its_digest",),
            "Scores of another seed are served from an old cell."),
-    Mutant("heads believed", DEFAULT_KINDS, "if not _mixed_alike(seen, heads):", "if False:",
+    Mutant("heads believed", KINDS, "if not _mixed_alike(seen, heads):", "if False:",
            (f"{LAYOUT}[a gate behind attention]",), "Any slices of the projection's input pass for heads."),
-    Mutant("counts believed", DEFAULT_KINDS, "return seen.claimed if seen.patterns is None else seen.patterns",
+    Mutant("counts believed", KINDS, "return seen.claimed if seen.patterns is None else seen.patterns",
            "return 2 * seen.claimed", (f"{LAYOUT}[latent attention]",), "Heads aren't counted by their patterns."),
     Mutant("entering", MEASURE, "or not torch.allclose(entered.flatten(), edited.flatten())", "",
            (f"{MEASURED}::test_neurons_that_are_changed_on_their_way_to_the_projection_are_refused",),

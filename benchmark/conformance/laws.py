@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from benchmark.components import DEFAULT_KINDS, MEAN
+from benchmark.components import DEFAULT_KINDS, MEAN, plural
 from benchmark.conformance.findings import NotApplicable, expect
 from benchmark.conformance.trial import (
     EXACT,
@@ -77,7 +77,8 @@ def completeness(trial: Trial) -> None:
                 scores = trial.method.attribute(model, batch, request)
                 for sites, total, summed in _claims(model, scores, totals):
                     wanted = obvious_total(model, pairs, batch, way, sites)
-                    what = f"{way} on {architecture}, {'all' if len(sites) > 1 else f'{sites[0].kind}s of one layer'}"
+                    moved = "all" if len(sites) > 1 else f"{plural(sites[0].kind)} of one layer"
+                    what = f"{way} on {architecture}, {moved}"
                     most = COMPLETE * max(largest(wanted), 1.0)
                     for said, value, cause in (
                         ("totals", total, "`totals` is something else than the patch of all these components at once"),

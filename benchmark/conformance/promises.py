@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.components import PLACES_ONLY
+from benchmark.components import PLACES_ONLY, plural
 from benchmark.conformance.findings import NotApplicable, Violation, expect
 from benchmark.conformance.trial import PROMISE, Trial, allowed, difference, largest, tiny
 from benchmark.engine.memory import Chunk
@@ -76,7 +76,7 @@ def independent_of_batching(trial: Trial) -> None:
 def independent_of_the_kinds_asked_for(trial: Trial) -> None:
     """Heads score the same whether or not neurons are asked for too, and the other way round."""
     if len(trial.kinds) < 2:
-        raise NotApplicable(f"it scores {trial.kinds[0]}s only")
+        raise NotApplicable(f"it scores {plural(trial.kinds[0])} only")
     model, pairs = tiny(count=2)
     together = trial.values(model, pairs)
     for kind in trial.kinds:

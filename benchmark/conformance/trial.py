@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.components import DEFAULT_KINDS, WAYS, Way
+from benchmark.components import DEFAULT_KINDS, WAYS, Way, plural
 from benchmark.conformance.findings import NotApplicable
 from benchmark.conformance.state import SHARED, changed, state
 from benchmark.engine.method import Method
@@ -88,7 +88,7 @@ class Trial:
 
     def needs(self, kind: str) -> None:
         if kind not in self.kinds:
-            raise NotApplicable(f"it scores no {kind}s (kinds = {self.kinds})")
+            raise NotApplicable(f"it scores no {plural(kind)} (kinds = {self.kinds})")
 
 
 def variants_of(made: type[Method]) -> list[Method]:

@@ -7,7 +7,7 @@ import pandas as pd
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from benchmark.components import component_name, many
+from benchmark.components import component_name, many, plural
 from benchmark.engine.request import Design
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class Scores:
         some = "" if measured == layers * size else f", {measured} of {layers * size} measured"
         strongest = ", ".join(f"{row.component} {row.score:+.3g}" for row in self.top(5).itertuples())
         lines = [
-            f"Scores of {self.kind}s by {said['label']} ({said['direction']}, {said['replacement']}): "
+            f"Scores of {plural(self.kind)} by {said['label']} ({said['direction']}, {said['replacement']}): "
             f"{len(self.pair_ids)} pairs x {layers} layers x {size}{some}",
             f"  strongest by mean score: {strongest or 'none'}",
         ]

@@ -6,7 +6,7 @@ import pandas as pd
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import slug
-from benchmark.components import many
+from benchmark.components import many, plural
 from reports.agreement.agreement_map import agreement_map, shows_intervals
 from reports.agreement.forest import forest, forest_data
 from reports.agreement.formation import courses, formation, formation_data
@@ -35,8 +35,8 @@ def _agreement(part: Comparisons, stem: str) -> Picture:
     )
     data = shown[["method_a", "method_b", "statistic", "version", "k", "value", "low", "high", "n_components", "note"]]
     caption = (
-        f"Agreement of every two methods on {part.kind}s of {part.section.title}: Pearson of signed scores, top-k "
-        "overlap by size; the numbers on the diagonal name the columns."
+        f"Agreement of every two methods on {plural(part.kind)} of {part.section.title}: Pearson of signed scores, "
+        "top-k overlap by size; the numbers on the diagonal name the columns."
     )
     facts = captions.intervals([part])
     if not shows_intervals(part):
@@ -72,7 +72,7 @@ def _scatter(part: Comparisons, stem: str) -> Picture:
 def _curves(part: Comparisons, stem: str) -> Picture:
     data = curves_data(part)
     caption = (
-        f"Agreement with the reference in the top k {part.kind}s by size of {part.section.title}, over k. Grey: "
+        f"Agreement with the reference in the top k {plural(part.kind)} by size of {part.section.title}, over k. Grey: "
         "chance, its expectation and its central 95% under free permutations."
     )
     if not part.halves.refusal:
@@ -87,7 +87,7 @@ def forest_picture(parts: list[Comparisons], stem: str) -> Picture:
     """Every task's agreement with the reference beside the ceiling that noise sets to it."""
     data = forest_data(parts)
     caption = (
-        f"Agreement with the reference on {parts[0].kind}s: Pearson of mean scores (by size where a method is "
+        f"Agreement with the reference on {plural(parts[0].kind)}: Pearson of mean scores (by size where a method is "
         "unsigned) on the same pairs and on different ones, and the noise ceiling of the latter."
     )
     return Picture(stem, caption, captions.about(parts, captions.intervals(parts)), partial(forest, data), data)
@@ -96,8 +96,8 @@ def forest_picture(parts: list[Comparisons], stem: str) -> Picture:
 def frontier_picture(data: pd.DataFrame, parts: list[Comparisons], stem: str) -> Picture:
     """Every task's agreement with the reference against its cost."""
     caption = (
-        f"Agreement with the reference on {parts[0].kind}s against cost in passes, forward and backward, a pair. The "
-        f"line joins the methods on the frontier. {frontier_words(data)}"
+        f"Agreement with the reference on {plural(parts[0].kind)} against cost in passes, forward and backward, a "
+        f"pair. The line joins the methods on the frontier. {frontier_words(data)}"
     )
     draw = partial(cost_frontier, data[data.passes.notna()])
     return Picture(stem, caption, captions.about(parts, captions.intervals(parts)), draw, data)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.analysis.comparisons import Comparisons
+from benchmark.components import plural
 from reports.writing import captions
 from reports.writing.blocks import Table, number, with_interval
 from reports.writing.drawing import MARKERS, TEXT_WIDTH, across, colour, panels
@@ -33,8 +34,8 @@ def frontier_table(data: pd.DataFrame, parts: list[Comparisons], stem: str) -> T
     )
     return Table(
         stem,
-        f"Cost against agreement with the reference on {parts[0].kind}s. On the frontier: no method is cheaper and "
-        f"agrees at least as well, or costs the same and agrees better. {frontier_words(data)}",
+        f"Cost against agreement with the reference on {plural(parts[0].kind)}. On the frontier: no method is cheaper "
+        f"and agrees at least as well, or costs the same and agrees better. {frontier_words(data)}",
         captions.about(parts, captions.intervals(parts)),
         shown,
         data,

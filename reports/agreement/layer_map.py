@@ -9,6 +9,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from benchmark.analysis.sections import Scored, Section
+from benchmark.components import plural
 from reports.writing.drawing import DIVERGING, TEXT_WIDTH, UNMEASURED, across, colour, panels, place
 
 MOST_ACROSS = 5
@@ -87,7 +88,7 @@ def _own_scale(method: Scored, limit: float) -> str:
 
 def _sampled(method: Scored) -> str:
     share = 1 - np.isnan(method.mean).mean()
-    return "" if share == 1 else f"\nfrom {share:.0%} of {method.kind}s"
+    return "" if share == 1 else f"\nfrom {share:.0%} of {plural(method.kind)}"
 
 
 def _colour_bar(figure: Figure, beside: Axes, limit: float, label: str) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 
 from benchmark.analysis.comparisons import Comparisons, at_floor, is_decided, primary
 from benchmark.analysis.sections import Scored
+from benchmark.components import plural
 from benchmark.statistics.inference import Concordance
 from benchmark.statistics.influence import DECIDES
 from reports.writing import captions
@@ -57,9 +58,9 @@ def overview(parts: list[Comparisons], stem: str) -> Table:
     references = captions.distinct(data.reference)
     return Table(
         stem,
-        f"Agreement with {references} on {parts[0].kind}s: the primary statistic (Pearson of mean scores, by size "
-        "where a method is unsigned), the ceiling that noise sets to it, its value without that noise, and the share "
-        f"that the two tops of {captions.distinct(map(int, data.k))} by size have in common.",
+        f"Agreement with {references} on {plural(parts[0].kind)}: the primary statistic (Pearson of mean scores, by "
+        "size where a method is unsigned), the ceiling that noise sets to it, its value without that noise, and the "
+        f"share that the two tops of {captions.distinct(map(int, data.k))} by size have in common.",
         captions.about(parts, captions.intervals(parts), captions.null(parts)),
         _without_empty(shown),
         data,
@@ -114,8 +115,8 @@ def reference_table(part: Comparisons, stem: str) -> Table:
     )
     return Table(
         stem,
-        f"Agreement with {captions.distinct(data.against)} on the {part.kind}s of {part.section.title}: Pearson of "
-        "mean scores, the primary statistic; its ceiling (root of the two reliabilities); agreement on different "
+        f"Agreement with {captions.distinct(data.against)} on the {plural(part.kind)} of {part.section.title}: Pearson "
+        "of mean scores, the primary statistic; its ceiling (root of the two reliabilities); agreement on different "
         "pairs, and that over the ceiling (disattenuated); on halves of the pairs, the same and different ones; and "
         "with each layer's mean taken off. One pair: the largest share of the method's mean scores that one pair (or "
         f"cluster) holds; above {DECIDES} there is no interval.",
@@ -158,8 +159,8 @@ def panel_table(part: Comparisons, stem: str) -> Table:
     kept = ["method", "against", "statistic", "version", "k", "value", "low", "high", "chance", "n_components", "note"]
     return Table(
         stem,
-        f"The panel against {captions.distinct(reference.label for reference in part.references)} on the {part.kind}s "
-        f"of {part.section.title}; top k: k = {part.k}.",
+        f"The panel against {captions.distinct(reference.label for reference in part.references)} on the "
+        f"{plural(part.kind)} of {part.section.title}; top k: k = {part.k}.",
         captions.about([part], captions.intervals([part])),
         shown,
         pd.concat(frames, ignore_index=True)[kept],

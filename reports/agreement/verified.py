@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.sections import Scored, Section, slug
+from benchmark.components import plural
 from benchmark.statistics.agreement import default_k
 from benchmark.statistics.estimation import agreement_estimates, effect_sizes, shares_above, top_k_bounds
 from benchmark.statistics.sampling import CANDIDATE, PER_STRATUM, Sample
@@ -34,11 +35,11 @@ def _verified(section: Section, verified: Scored, methods: list[Scored]) -> list
     sample, population = _sample(verified)
     stem = slug(section.slug, verified.kind, verified.label)
     facts = (
-        f"Over the {len(sample.effects)} {verified.kind}s and their mean effects on these "
+        f"Over the {len(sample.effects)} {plural(verified.kind)} and their mean effects on these "
         f"{counted(section.n_pairs, 'pair')}; another draw, not other pairs, is what an interval allows "
         f"for. {captions.made_by([section])}"
     )
-    blocks: list[Block] = [Heading(f"All {verified.kind}s, from {verified.label}", 3), _words(sample, verified)]
+    blocks: list[Block] = [Heading(f"All {plural(verified.kind)}, from {verified.label}", 3), _words(sample, verified)]
     if not sample.unmeasured:
         return blocks
     others = [other for other in methods if _covers(other, verified, population)]
@@ -69,12 +70,12 @@ def _words(sample: Sample, verified: Scored) -> Paragraph:
         for name, one in (("mean effect", mean), ("mean |effect|", size))
     )
     if not sample.unmeasured:
-        return Paragraph(f"All {candidates} {verified.kind}s were patched: {words}.")
+        return Paragraph(f"All {candidates} {plural(verified.kind)} were patched: {words}.")
     held = np.abs(sample.effects[sample.stratum == CANDIDATE]).sum() / len(sample.effects) / size.value
     return Paragraph(
-        f"Patched: the {candidates} {verified.kind}s that attribution patching finds strongest, and {drawn} drawn at "
-        f"random from the other {int(sample.open.sum())}, {PER_STRATUM} from each of {strata} strata. Estimated for "
-        f"all: {words} (95% intervals). The candidates hold an estimated {held:.0%} of all |effect|."
+        f"Patched: the {candidates} {plural(verified.kind)} that attribution patching finds strongest, and {drawn} "
+        f"drawn at random from the other {int(sample.open.sum())}, {PER_STRATUM} from each of {strata} strata. "
+        f"Estimated for all: {words} (95% intervals). The candidates hold an estimated {held:.0%} of all |effect|."
     )
 
 
@@ -100,12 +101,13 @@ def _agreement(sample: Sample, others: list[Scored], population: np.ndarray, ste
         shown.append(row)
     return Table(
         f"{stem}-estimates",
-        f"Agreement of exact patching with each method over all {others[0].kind}s, estimated from those patched, with "
-        f"linearised intervals of nominally 95%, and certain bounds of what both tops of {k} have in common.",
+        f"Agreement of exact patching with each method over all {plural(others[0].kind)}, estimated from those "
+        f"patched, with linearised intervals of nominally 95%, and certain bounds of what both tops of {k} have in "
+        "common.",
         "tau-a is unbiased, Pearson consistent. On populations patched whole, tau-a's interval held the truth in 79 to "
         "99% of draws, Pearson's in 24 to 99%: it is too narrow where a few unpatched "
-        f"{others[0].kind}s have effects as large as the candidates'. The bounds hold whatever the effects of the "
-        "unpatched; the last column is the overlap if none of those belongs to the exact top. " + facts,
+        f"{plural(others[0].kind)} have effects as large as the candidates'. The bounds hold whatever the effects of "
+        "the unpatched; the last column is the overlap if none of those belongs to the exact top. " + facts,
         pd.DataFrame(shown),
         pd.DataFrame(rows),
     )

@@ -10,7 +10,7 @@ from benchmark.analysis.comparisons import Comparisons, by_model_and_kind, compa
 from benchmark.analysis.litmus import untold
 from benchmark.analysis.matched_baselines import SHOWN, Experiment, experiments
 from benchmark.analysis.sections import Section
-from benchmark.components import REPLACEMENTS
+from benchmark.components import REPLACEMENTS, plural
 from benchmark.store.folder import Results
 from reports.agreement.agreement_map import agreement_map
 from reports.baselines.tables import matching_table, matrix_table, parting_table
@@ -40,7 +40,7 @@ def details(found: list[Experiment], section: Section) -> list[Block]:
         labels = [method.label for method in one.part.methods]
         warnings = [words for words in incomplete(section) if any(words.startswith(label) for label in labels)]
         blocks += [
-            Heading(f"Baselines: {one.part.kind}s", 3),
+            Heading(f"Baselines: {plural(one.part.kind)}", 3),
             *(Paragraph(f"**{warning}**") for warning in warnings),
             table := matrix_table(one.part, stem),
             _map(one.part, table),
@@ -50,8 +50,8 @@ def details(found: list[Experiment], section: Section) -> list[Block]:
 
 def _map(part: Comparisons, table: Table) -> Picture:
     caption = (
-        f"The same matrix on {part.kind}s of {part.section.title}, as a map; the numbers on the diagonal name the "
-        "columns. Matched baselines: 4 with 1, 5 with 2, 6 with 3."
+        f"The same matrix on {plural(part.kind)} of {part.section.title}, as a map; the numbers on the diagonal name "
+        "the columns. Matched baselines: 4 with 1, 5 with 2, 6 with 3."
     )
     return Picture(f"{table.stem}-map", caption, table.facts, partial(agreement_map, part), table.data)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.matched_baselines import SHOWN, Experiment
-from benchmark.components import REPLACEMENTS
+from benchmark.components import REPLACEMENTS, plural
 from benchmark.statistics.matched_baselines import Estimate
 from reports.agreement.agreement_map import matrix
 from reports.baselines.words import verdict
@@ -43,8 +43,8 @@ def matrix_table(part: Comparisons, stem: str) -> Table:
     ]
     caption = (
         f"Agreement of activation patching and integrated gradients with each baseline on "
-        f"{int(part.rows.n_components.iloc[0])} {part.kind}s of {part.section.title}: Pearson of mean scores below the "
-        f"diagonal, overlap of the top {part.k} by size above it."
+        f"{int(part.rows.n_components.iloc[0])} {plural(part.kind)} of {part.section.title}: Pearson of mean scores "
+        f"below the diagonal, overlap of the top {part.k} by size above it."
     )
     facts = captions.about([part], captions.intervals([part]))
     return Table(stem, caption, facts, pd.DataFrame(rows), data)
@@ -68,7 +68,7 @@ def matching_table(tasks: list[Experiment], stem: str) -> Table:
             ]  # fmt: skip
     parts = [one.part for one in tasks]
     caption = (
-        f"What matching the baselines is worth on {parts[0].kind}s: mean agreement of activation patching and "
+        f"What matching the baselines is worth on {plural(parts[0].kind)}: mean agreement of activation patching and "
         "integrated gradients with the same baseline (3 cells) and with different ones (6 cells), the difference, and "
         "the same from two baselines alone. Beside it one method with different baselines (6 cells), and how much "
         "nearer the other method with the same baseline is."
@@ -115,8 +115,8 @@ def parting_table(tasks: list[Experiment], stem: str) -> Table:
             )
     parts = [one.part for one in tasks if one.partings]
     caption = (
-        f"Why methods part on {parts[0].kind}s. C = attribution patching - activation patching (curvature along a "
-        "component's own axis), I = integrated gradients - activation patching (interactions within the site): root "
+        f"Why methods part on {plural(parts[0].kind)}. C = attribution patching - activation patching (curvature along "
+        "a component's own axis), I = integrated gradients - activation patching (interactions within the site): root "
         "mean squares over components, as multiples of activation patching's own, which is the size of exact in units "
         "of the metric. Then attribution patching - integrated gradients = C - I: the shares of Var(C), Var(I) and "
         "-2 Cov(C, I) "

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmark.analysis.behaviour import CONVERGED, missing_share
 from benchmark.analysis.matched_baselines import Experiment
-from benchmark.components import REPLACEMENTS
+from benchmark.components import REPLACEMENTS, plural
 from benchmark.statistics.matched_baselines import Estimate
 from benchmark.words import counted
 
@@ -28,7 +28,7 @@ def together_words(tasks: Sequence[Experiment]) -> str:
     effects = [one.matching["matching"] for one in tasks]
     known = [effect for effect in effects if not np.isnan(effect.value)]
     kind, model = tasks[0].part.kind, tasks[0].section.model
-    where = f"the {kind}s of {model} on {counted(len(tasks), 'task')}"
+    where = f"the {plural(kind)} of {model} on {counted(len(tasks), 'task')}"
     if not known:
         return f"The effect of matching baselines on {where} is undefined: {effects[0].note}."
     gaps = [one.matching["matching less method"] for one in tasks]

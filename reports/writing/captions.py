@@ -5,6 +5,7 @@ from typing import Any
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import Section
+from benchmark.components import plural
 from benchmark.statistics.agreement import STATISTICS
 from benchmark.store.cell import ModelKey
 from benchmark.words import counted
@@ -73,7 +74,7 @@ def one_pair_decides(parts: Iterable[Comparisons]) -> list[str]:
         where = f" in {part.section.short}" * (len(parts) > 1)
         several = any(len(one.pairs) > 1 for _, one in part.deciding)
         what = "One pair" + " or one cluster of pairs" * several
-        found.append(f"{what} decides{where} on {part.kind}s, and no interval is given: {held_by_one(part)}.")
+        found.append(f"{what} decides{where} on {plural(part.kind)}, and no interval is given: {held_by_one(part)}.")
     return found
 
 
@@ -108,8 +109,8 @@ def left_out(parts: Iterable[Comparisons]) -> list[str]:
     if not picked:
         return []
     return [
-        f"{picked} measured a sample of the {parts[0].kind}s, mostly chosen for their size. No agreement with it "
-        f"stands here, since none would be over all {parts[0].kind}s: see the estimates under each task."
+        f"{picked} measured a sample of the {plural(parts[0].kind)}, mostly chosen for their size. No agreement with "
+        f"it stands here, since none would be over all {plural(parts[0].kind)}: see the estimates under each task."
     ]
 
 
@@ -120,9 +121,9 @@ def chosen(parts: Iterable[Comparisons]) -> str:
     if not picked:
         return ""
     return (
-        f"{distinct(method.label for method, _ in picked)} measured a sample of the {picked[0][1]}s, about half of "
-        "which attribution patching chose: agreement with it here is agreement on those, and mostly higher than over "
-        "all. For all of them see the estimates under the task."
+        f"{distinct(method.label for method, _ in picked)} measured a sample of the {plural(picked[0][1])}, about half "
+        "of which attribution patching chose: agreement with it here is agreement on those, and mostly higher than "
+        "over all. For all of them see the estimates under the task."
     )
 
 

@@ -14,7 +14,7 @@ from benchmark.prompts.tokens import Tokens
 from benchmark.store.folder import Results
 from tests.tiny import PAIRS
 
-COMMANDS = ("run", "baselines", "litmus", "check", "report", "list", "audit", "generate")
+COMMANDS = ("run", "trace", "baselines", "litmus", "check", "report", "list", "audit", "generate")
 NOTHING = dict.fromkeys(COMMANDS, lambda asked: 0)
 HOUSE = "from benchmark import PromptPair, Task, logit_diff\n"
 
