@@ -301,6 +301,10 @@ def _describe(plan: Any) -> str:
         size = f"{counted(len(found.pairs), 'pair')} x {counted(len(cells), 'method')}"
         lines.append(f"  {found.task.name}: {size}, {_cost(cells)}")
         lines += [f"    ! {words}" for words in found.caveats]
+    lines += [
+        f"  {name}: left out, since this model's tokenizer carries none of its rows ({reasons})"
+        for name, reasons in plan.left_out.items()
+    ]
     lines.append(_estimate(plan))
     return "\n".join(lines)
 

@@ -34,6 +34,7 @@ def what_was_run(results: Results, found: list[Section]) -> Table:
     facts = {
         "model": distinct(_model(key.model) for key in keys),
         "tasks": distinct(key.task.name for key in keys),
+        "tasks left out": distinct(_left_out(results)),
         "file of pairs": distinct(
             f"{cell.pairs_file} ({cell.task_title}; sha256 of its rows {cell.key.task.dataset_digest[:12]})"
             for cell in results.all_cells
@@ -58,6 +59,18 @@ def what_was_run(results: Results, found: list[Section]) -> Table:
     }
     data = pd.DataFrame([{"what": name, "value": value} for name, value in facts.items() if value])
     return Table("run", "What was run, and with what.", "", data, data)
+
+
+def _left_out(results: Results) -> list[str]:
+    """Each task of which a tokenizer carries no row, with the models that left it out and the reasons."""
+    models: dict[tuple[str, str], list[str]] = {}
+    for run in results.runs:
+        for left_out in run.get("resolved", {}).get("left_out", {}).items():
+            models.setdefault(left_out, []).append(run["resolved"]["model"]["name"])
+    return [
+        f"{task} (the tokenizer of {distinct(those)} carries none of its rows: {reasons})"
+        for (task, reasons), those in models.items()
+    ]
 
 
 def _model(model: ModelKey) -> str:

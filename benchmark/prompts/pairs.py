@@ -47,6 +47,18 @@ class TokenPair:
     partners: Partners | None = None  # positions that are held to be the same, where lengths differ
 
 
+class NothingCarried(BenchmarkError):
+    """No row of a split survives the audit; `reasons` counts why."""
+
+    def __init__(self, source: Source, split: str, tokens: Tokens, audit: "Audit") -> None:
+        self.reasons = "; ".join(f"{count} x {reason}" for reason, count in audit.dropped.items())
+        super().__init__(
+            f"No {split} pair of {source} survives the audit under {_of(tokens)} "
+            f"({self.reasons or 'the split is empty'}). "
+            "`attribution-bench audit` shows the table; use another task, dataset or model."
+        )
+
+
 class Dropped(str):
     """Why a row can't be used; `detail` is what a person needs to see beside the reason."""
 
@@ -288,11 +300,7 @@ def draw(
     """
     kept, audit = _survivors(source, tokens, _shuffled(source.rows, split, seed), limit, paired)
     if not kept:
-        reasons = "; ".join(f"{count} x {reason}" for reason, count in audit.dropped.items()) or "the split is empty"
-        raise BenchmarkError(
-            f"No {split} pair of {source} survives the audit under {_of(tokens)} ({reasons}). "
-            "`attribution-bench audit` shows the table; use another task, dataset or model."
-        )
+        raise NothingCarried(source, split, tokens, audit)
     return Pairs(source.name, tuple(kept), metric, len(tokens.prefix), audit, _discovery(source, tokens), source.notes)
 
 

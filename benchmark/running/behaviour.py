@@ -11,7 +11,7 @@ from benchmark.engine.method import metrics
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.metrics import Metric
-from benchmark.prompts.pairs import Pairs
+from benchmark.prompts.pairs import NothingCarried, Pairs
 from benchmark.prompts.task import Task
 from benchmark.running.caveats import caveats
 
@@ -23,7 +23,8 @@ class Behaviour:
     """The pairs of one task that will be attributed, with the metrics `clean` and `corrupted` `[pair]` on them.
 
     `right` of `looked_at` pairs have a clean metric above 0 and above the corrupted one; `left_out` of them had less
-    than `min_metric`. `error` says why there are no pairs, `caveats` what a reader should know of them.
+    than `min_metric`. `error` says why there are no pairs, `caveats` what a reader should know of them. `not_carried`
+    holds the audit's reasons where the model's tokenizer can carry no row of a task of the project.
     """
 
     task: Task
@@ -36,6 +37,7 @@ class Behaviour:
     min_metric: float | None = None
     error: str | None = None
     caveats: tuple[str, ...] = ()
+    not_carried: str = ""
 
 
 def behaviour(
@@ -58,7 +60,8 @@ def behaviour(
         pairs = task.pairs(model, limit=most, split=split, seed=seed, metric=metric, paired=paired)
         pairs.refuse_replacement(replacement)
     except BenchmarkError as error:
-        return Behaviour(task, digest, None, error=str(error))
+        reasons = error.reasons if isinstance(error, NothingCarried) and not task.file else ""
+        return Behaviour(task, digest, None, error=str(error), not_carried=reasons)
     except Exception as error:  # a check of somebody's plugin
         return Behaviour(task, digest, None, error=f"{_named(task)} failed: {type(error).__name__}: {error}")
     found: dict[str, list[Tensor]] = {"clean": [], "corrupted": []}

@@ -1,8 +1,8 @@
 """From what was asked to the list of cells: everything is resolved and refused here, before any cell is computed."""
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, KINDS, MEAN, PLACES_ONLY
@@ -90,13 +90,18 @@ class PlannedCell:
 
 @dataclass(frozen=True)
 class Plan:
-    """A run as it will be carried out. `bench` holds the model and the pairs that planning has loaded."""
+    """A run as it will be carried out. `bench` holds the model and the pairs that planning has loaded.
+
+    `left_out` are the project's tasks, of all that it has, of which this model's tokenizer can carry no row, with the
+    reasons: nobody asked for them by name, so they are no failure.
+    """
 
     asked: Asked
     bench: Bench
     cells: tuple[PlannedCell, ...]
     chunk: Chunk
     behaviours: tuple[Behaviour, ...]
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> Model:
@@ -107,6 +112,7 @@ class Plan:
         return {
             "model": {"name": self.model.name, "digest": self.model.digest},
             "tasks": {one.task.name: list(one.pairs.ids) if one.pairs else [] for one in self.behaviours},
+            "left_out": dict(self.left_out),
             "methods": list(dict.fromkeys(cell.method.label for cell in self.cells)),
             "device": self.model.device.type,
             "refused": {kind: why for kind, why in self.model.refusals.items() if kind in self.asked.components},
@@ -157,6 +163,8 @@ def make_plan(
     empty = [one for one in found if one.pairs is None]
     if len(empty) == len(found):
         raise BenchmarkError("\n".join(str(one.error) for one in empty) or "No task was asked for.")
+    left_out = {one.task.name: one.not_carried for one in empty if asked.tasks == ("all",) and one.not_carried}
+    found = [one for one in found if one.task.name not in left_out]
     kinds = tuple(kind for kind in model.kinds if kind in asked.components)
     if not kinds:
         model.refuse(asked.components)
@@ -174,7 +182,7 @@ def make_plan(
         for one in found
         for method, cost in zip(methods, costs, strict=True)
     ]
-    return Plan(asked, bench, tuple(cells), chunk, tuple(found))
+    return Plan(asked, bench, tuple(cells), chunk, tuple(found), left_out)
 
 
 def _cell(

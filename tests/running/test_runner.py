@@ -17,6 +17,7 @@ from safetensors.numpy import load_file
 from benchmark.cli import main
 from benchmark.engine.memory import Chunk
 from benchmark.errors import BenchmarkError
+from benchmark.pocket.facts import TASKS as POCKET_TASKS
 from benchmark.running.plan import Asked
 from benchmark.running.runner import execute, prepare, run
 from benchmark.store.cell import Accuracy, Filter
@@ -279,6 +280,37 @@ def test_a_failed_cell_stops_no_other_and_is_tried_again(options: dict, tmp_path
     run(out=tmp_path / "r", **asked)
     changed = [name for name, stamp in times(tmp_path / "r").items() if stamp != before[name]]
     assert len(changed) == 3
+
+
+def test_of_all_tasks_those_that_a_tokenizer_cannot_carry_are_left_out_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = Asked("pocket", methods=("random",), components=("head",), pairs=1, device="cpu")
+    plan = prepare(asked, tmp_path)
+    why = "432 x a prompt has words unknown to the tokenizer"
+    assert plan.left_out == plan.resolved()["left_out"] == {"tag-questions": why}
+    assert {cell.key.task.name for cell in plan.cells} == {*POCKET_TASKS}
+    assert main(["run", "--methods", "random", "--components", "head", "--pairs", "1", "--out", str(tmp_path)]) == 0
+    said = f"  tag-questions: left out, since this model's tokenizer carries none of its rows ({why})"
+    assert said in capsys.readouterr().err.splitlines()
+    report = (tmp_path / "report" / "report.md").read_text()
+    assert f"tag-questions (the tokenizer of pocket carries none of its rows: {why})" in report
+    assert "No cell failed, none is damaged and none is missing." in report
+
+
+def test_a_task_that_was_named_or_is_a_users_own_is_never_left_out(tmp_path: Path) -> None:
+    named = Asked("pocket", ("tag-questions",), methods=("random",), pairs=1, device="cpu")
+    with pytest.raises(BenchmarkError, match="No evaluation pair of task 'tag-questions' survives"):
+        prepare(named, tmp_path)
+    beside = prepare(replace(named, tasks=("ioi", "tag-questions")), tmp_path)
+    assert (beside.left_out, [cell.work is None for cell in beside.cells]) == ({}, [False, True])
+    (tmp_path / "mine.py").write_text(
+        "from benchmark import PromptPair, Task, logit_diff\n"
+        "t = Task('mine', 'M', logit_diff, 's', prompt_pairs=[PromptPair('Xyzzy is', 'Plugh is', ' a', ' b')])\n"
+    )
+    every = prepare(replace(named, tasks=("all",), plugins=(str(tmp_path / "mine.py"),)), tmp_path)
+    assert [*every.left_out] == ["tag-questions"]
+    assert [cell.key.task.name for cell in every.cells if cell.work is None] == ["mine"]
 
 
 def test_force_computes_stored_cells_again(options: dict, tmp_path: Path) -> None:
