@@ -55,7 +55,7 @@ def necessary_flops(model: Model, batch: PairBatch, site: Site) -> int:
     mlp = sum(part.weight.numel() for name, part in block.mlp.named_children() if name in ("in", "gate", "out"))
     d_model, last = model.unembedding()[0].shape[1], model.n_layers - 1
     length = batch.clean.shape[1]
-    positions = 1 if site.layer == last else length - batch.first_difference
+    positions = 1 if site.layer == last else length - batch.first_difference()
     products = 2 * model.n_heads * model.d_head * sum(range(length - positions + 1, length + 1))  # scores and values
     own = model.d_head * d_model * positions + mlp * positions if site.kind == "head" else d_model * positions
     whole_blocks = max(0, last - 1 - site.layer)
