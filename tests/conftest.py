@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from platformdirs import user_cache_path
 from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
@@ -42,6 +43,12 @@ def _one_thread() -> Iterator[None]:
 def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """For commands whose report nobody reads: it takes seconds to draw."""
     monkeypatch.setattr("benchmark.cli._write_report", lambda *_: None)
+
+
+@pytest.fixture
+def without_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For reports whose PDF nobody opens: it takes longer to draw than the PNG, which shows what can't be drawn too."""
+    monkeypatch.setattr(FigureCanvasPdf, "print_pdf", lambda _, filename, **__: Path(filename).write_bytes(b""))
 
 
 @pytest.fixture(scope="session")

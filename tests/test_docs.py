@@ -15,6 +15,8 @@ from benchmark.running.plugins import discover
 from benchmark.store.folder import Results
 from tests.tiny import PAIRS, tokenizer
 
+pytestmark = pytest.mark.usefixtures("without_pdf")
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 

@@ -10,6 +10,8 @@ from benchmark import progress
 from benchmark.cli import main
 from benchmark.progress import Lines, bar
 
+pytestmark = pytest.mark.usefixtures("without_pdf")
+
 
 class Clock:
     """Seconds that pass when they are told to."""

@@ -17,6 +17,8 @@ from benchmark.running.work import ModelSource
 from benchmark.store.folder import Results
 from tests.tiny import PAIRS
 
+pytestmark = pytest.mark.usefixtures("without_pdf")
+
 COMMANDS = ("run", "baselines", "litmus", "check", "report", "list", "audit", "generate")
 NOTHING = dict.fromkeys(COMMANDS, lambda asked: 0)
 HOUSE = "from benchmark import PromptPair, Task, logit_diff\n"
