@@ -69,9 +69,10 @@ def _unexpected(error: Exception, plugins: Sequence[str], arguments: Sequence[st
 
 def run(asked: argparse.Namespace) -> int:
     from benchmark.models.catalogue import model_names
+    from benchmark.running.work import Bench
 
     out = Path(asked.out or Path("results") / ",".join(Path(one).name for one in asked.model))
-    return _carry_out(asked, [{"model": model} for model in model_names(*asked.model)], out)
+    return _carry_out(asked, [{"model": model} for model in model_names(*asked.model)], out, Bench())
 
 
 def trace(asked: argparse.Namespace) -> int:
@@ -91,40 +92,46 @@ def trace(asked: argparse.Namespace) -> int:
 def baselines(asked: argparse.Namespace) -> int:
     """The baselines experiment: the same methods with every replacement, in one results folder."""
     from benchmark.components import REPLACEMENTS
+    from benchmark.running.work import Bench
 
+    bench = Bench()
     methods = (
-        f"activation-patching{_all_neurons(asked)}", f"integrated-gradients:steps={asked.steps}",
+        f"activation-patching{_all_neurons(asked, bench)}", f"integrated-gradients:steps={asked.steps}",
         "attribution-patching",
     )  # fmt: skip
     out = Path(asked.out or Path("results") / f"baselines-{Path(asked.model).name}")
-    return _carry_out(asked, [{"methods": methods, "replacement": baseline} for baseline in REPLACEMENTS], out)
+    return _carry_out(asked, [{"methods": methods, "replacement": baseline} for baseline in REPLACEMENTS], out, bench)
 
 
 def litmus(asked: argparse.Namespace) -> int:
     """Every method on every planted model, in both directions and with every replacement."""
     from benchmark.running.litmus_grid import litmus_plans
     from benchmark.running.plugins import discover
+    from benchmark.running.work import Bench
 
     plans = litmus_plans(discover(asked.plugins), asked.litmus, asked.methods)
     if not plans:
         raise BenchmarkError(f"--methods {','.join(asked.methods)}: none of these can be tried on a planted model.")
-    return _carry_out(asked, plans, Path(asked.out or Path("results") / "litmus"), brief=True)
+    return _carry_out(asked, plans, Path(asked.out or Path("results") / "litmus"), Bench(), brief=True)
 
 
-def _all_neurons(asked: argparse.Namespace) -> str:
+def _all_neurons(asked: argparse.Namespace, bench: Any) -> str:
     """The option to patch every neuron, where they are asked for and few enough."""
     if "neuron" not in asked.components:
         return ""
-    from benchmark.models.loading import load_model
+    from benchmark.running.work import ModelSource
 
-    model = load_model(asked.model, device=asked.device, prepend_bos=asked.prepend_bos, revision=asked.revision)
+    model = bench.model(ModelSource(asked.model, asked.device, asked.prepend_bos, asked.revision))
     return ":neurons=0" if model.n_layers * model.d_mlp <= FEW_NEURONS else ""
 
 
-def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: Path, brief: bool = False) -> int:
+def _carry_out(
+    asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: Path, bench: Any, brief: bool = False
+) -> int:
     """Run every plan into one results folder and write its report; each names what it asks beside `asked`.
 
-    `brief`: many small plans, which go by as one bar and aren't described.
+    `bench` keeps what one plan has loaded for the next. `brief`: many small plans, which go by as one bar and aren't
+    described.
     """
     from benchmark.progress import bar
     from benchmark.running.plan import Asked
@@ -136,7 +143,7 @@ def _carry_out(asked: argparse.Namespace, plans: Sequence[dict[str, Any]], out: 
     hashes: list[str] = []
     with bar(len(plans), "plans", unit="plan", quick=0.0, hidden=not brief) as shown:
         for changes in plans:
-            plan = prepare(Asked(**given | {"plugins": tuple(asked.plugins)} | changes), out)
+            plan = prepare(Asked(**given | {"plugins": tuple(asked.plugins)} | changes), out, bench)
             if asked.dry_run or not brief:
                 _say(_describe(plan))
             hashes += plan.resolved()["cells"]
@@ -319,9 +326,9 @@ def _cost(cells: Sequence[Any]) -> str:
 
 
 def _estimate(plan: Any) -> str:
-    """Seconds for the whole plan, from one timed forward of full size."""
+    """Seconds for the whole plan, from one timed forward: of full size, or of all that the plan has to do."""
     batch = next(next(found.pairs.batches()) for found in plan.behaviours if found.pairs is not None)
-    rows = max(1, plan.chunk.tokens // batch.clean.shape[1])
+    rows = max(1, int(min(plan.chunk.tokens // batch.clean.shape[1], sum(cell.rows for cell in plan.cells))))
     tokens = batch.clean[:1].expand(rows, -1)
     plan.model.activations(tokens, [])
     started = time.perf_counter()

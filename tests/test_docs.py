@@ -10,9 +10,12 @@ from transformers import AutoModelForCausalLM
 from benchmark.analysis.comparisons import agreement_table, compared
 from benchmark.arguments import parser
 from benchmark.cli import main
+from benchmark.engine.model import Model
 from benchmark.running.plugins import discover
 from benchmark.store.folder import Results
 from tests.tiny import PAIRS, tokenizer
+
+pytestmark = pytest.mark.usefixtures("without_pdf")
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -35,8 +38,21 @@ def tiny_task(place: Path) -> str:
     return str(place)
 
 
+@pytest.fixture
+def lent_smollm2(smollm2: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever loads SmolLM2 as other tests have done gets theirs."""
+
+    def lent(name: str, **options: object) -> Model:
+        assert name == "smollm2-135m"
+        assert set(options.values()) <= {None, "auto", "cpu"}
+        return smollm2
+
+    for place in ("benchmark", "benchmark.running.work"):
+        monkeypatch.setattr(f"{place}.load_model", lent)
+
+
 @pytest.mark.smollm2
-@pytest.mark.usefixtures("without_report")
+@pytest.mark.usefixtures("without_report", "lent_smollm2")
 def test_the_task_of_the_guide_runs_on_the_real_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plugin = tmp_path / "colours.py"
     plugin.write_text(example("add_a_task.md"))
@@ -49,7 +65,7 @@ def test_the_task_of_the_guide_runs_on_the_real_model(tmp_path: Path, capsys: py
 
 
 @pytest.mark.smollm2
-@pytest.mark.usefixtures("without_report")
+@pytest.mark.usefixtures("without_report", "lent_smollm2")
 def test_the_pairs_of_the_guide_run_from_python_and_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

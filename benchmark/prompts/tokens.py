@@ -14,6 +14,7 @@ Ids = tuple[int, ...]
 
 _NEUTRAL = ","  # no tokenizer in use merges a comma with a word or a digit that follows it
 _BOS_BY_DEFAULT = ("gpt2", "gpt_neox")  # the literature's numbers on GPT-2 and Pythia have a BOS in front
+_RECENT = 64  # texts whose tokens are kept: a row asks for those of its prompts several times
 _WORD_MARKS = ("\u2581", "\u0120")  # how SentencePiece and byte-level tokenizers write the space before a word
 
 
@@ -36,6 +37,7 @@ class Tokens:
     ) -> None:
         self.tokenizer, self.positions, self.vocabulary, self.name = tokenizer, positions, vocabulary, name
         self._answers: dict[str, Ids] = {}
+        self._recent: dict[str, Ids] = {}
         self._tails: dict[tuple[str, tuple[str, ...]], list[Ids | None]] = {}
         bos = () if tokenizer.bos_token_id is None else (int(tokenizer.bos_token_id),)
         if prepend_bos and not bos:
@@ -65,7 +67,11 @@ class Tokens:
         return self._plain(_NEUTRAL)
 
     def _plain(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        if text not in self._recent:
+            if len(self._recent) == _RECENT:
+                self._recent.clear()
+            self._recent[text] = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self._recent[text])
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, with the prefix in front that this model has; a text that brings it gets it once."""
@@ -133,9 +139,14 @@ class Tokens:
         text, piece = self.decode([token]), str(self.tokenizer.convert_ids_to_tokens(token))
         return f" {text}" if piece.startswith(_WORD_MARKS) and not text.startswith(" ") else text
 
+    @cached_property
+    def _unknown(self) -> int | None:
+        unknown = self.tokenizer.unk_token_id  # looked up in a dictionary of dictionaries each time
+        return None if unknown is None else int(unknown)
+
     def knows(self, token: int) -> bool:
         """Whether a token id stands for text of its own rather than for anything unknown."""
-        return bool(token != self.tokenizer.unk_token_id)
+        return token != self._unknown
 
     def has_room_for(self, token: int) -> bool:
         """Whether the model has an embedding for a token."""

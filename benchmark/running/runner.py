@@ -80,10 +80,13 @@ def run(
     return results
 
 
-def prepare(asked: Asked, out: Path) -> Plan:
-    """Find plugins, refuse what can't be done, load the model, draw the pairs. Nothing is written."""
+def prepare(asked: Asked, out: Path, bench: Bench | None = None) -> Plan:
+    """Find plugins, refuse what can't be done, load the model, draw the pairs. Nothing is written.
+
+    `bench` may hold what an earlier plan has loaded: the model of the next plan is often the same.
+    """
     refuse_unwritable(out)
-    bench = Bench()
+    bench = bench or Bench()
     methods = chosen_methods(asked, bench.registry(asked.plugins))
     model = bench.model(asked.source)
     tasks = bench.tasks(asked.tasks, asked.rows_of(""), asked.plugins, model.tokens)

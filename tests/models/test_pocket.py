@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from transformers import PreTrainedTokenizerFast
 
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
@@ -37,6 +38,11 @@ def world() -> World:
 def texts(world: World) -> list[str]:
     """The first texts that the shipped model was trained on."""
     return list(islice(world.texts(Recipe().seed), TEXTS))
+
+
+@pytest.fixture(scope="module")
+def built(world: World) -> PreTrainedTokenizerFast:
+    return build_tokenizer(world)
 
 
 @pytest.fixture(scope="module")
@@ -95,8 +101,8 @@ def test_the_mixture_is_whole_and_agreement_has_the_largest_share() -> None:
     assert set(MIXTURE) == {*LESSONS, *STORIES}
 
 
-def test_the_shipped_tokenizer_is_the_one_that_the_script_builds(world: World, pocket: Model) -> None:
-    assert build_tokenizer(world).get_vocab() == pocket.tokenizer.get_vocab()
+def test_the_shipped_tokenizer_is_the_one_that_the_script_builds(built: PreTrainedTokenizerFast, pocket: Model) -> None:
+    assert built.get_vocab() == pocket.tokenizer.get_vocab()
 
 
 def test_words_names_years_and_countries_are_one_token(world: World, pocket: Model) -> None:
@@ -171,9 +177,12 @@ def test_the_same_seed_gives_the_same_texts_and_losses(world: World, pocket: Mod
     assert runs[0] == runs[1]
 
 
-def test_the_command_writes_a_folder_that_loads(tmp_path: Path, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_writes_a_folder_that_loads(
+    tmp_path: Path, world: World, built: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(train, "World", lambda: world)
-    train.main(["--steps", "2", "--out", str(tmp_path), "--quiet"])
+    monkeypatch.setattr(train, "build_tokenizer", lambda given: {id(world): built}[id(given)])
+    train.main(["--steps", "2", "--out", str(tmp_path), "--quiet", "--threads", "1"])
     assert load_model(str(tmp_path / "model"), device="cpu").n_layers == 4
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"step-0", "step-1"}
     assert (tmp_path / "model" / "loss.png").stat().st_size > 1000

@@ -18,7 +18,7 @@ from benchmark.prompts.pairs import Dropped, TokenPair, make_pairs, tokenise
 from benchmark.prompts.task import Task
 from benchmark.prompts.tokens import Tokens
 from benchmark.running.plugins import load_method
-from tests.tiny import PAIRS, hf_model, tiny_model, tokenizer
+from tests.tiny import PAIRS, WORDS, hf_model, tiny_model, tokenizer
 
 CAPITAL = PromptPair("The capital of France is", "The capital of Spain is", " Paris", " Madrid", id="capital")
 
@@ -213,6 +213,18 @@ def test_the_marker_of_a_sentencepiece_token_is_the_space_before_its_word() -> N
     tokens = Tokens(PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>"), prepend_bos=False)
     assert tokens.decode([2]) == "Paris"
     assert (tokens.word(2), tokens.word(3)) == (" Paris", "ing")
+
+
+def test_tokens_that_were_found_before_are_those_of_the_text_whatever_a_caller_did_with_them() -> None:
+    tokens, texts = Tokens(tokenizer()), [f"the cat{' to' * times}" for times in range(1, 100)]
+    for text in (*texts, *texts):
+        assert tokens.encode(text) == tokenizer_of_its_own(text)
+        tokens.encode(text).append(0)
+        assert tokens.encode(text) == tokenizer_of_its_own(text)
+
+
+def tokenizer_of_its_own(text: str) -> list[int]:
+    return [WORDS.index(word) + 2 for word in text.split()]
 
 
 def test_pocket_and_smollm2_keep_the_prefixes_they_had() -> None:

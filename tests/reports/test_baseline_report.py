@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.analysis.comparisons import compared
+from benchmark.analysis.comparisons import Comparisons, compared
 from benchmark.analysis.matched_baselines import Experiment, experiments
 from benchmark.components import REPLACEMENTS
 from benchmark.statistics.matched_baselines import Estimate
@@ -57,12 +57,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def parts(folder: Path) -> list[Comparisons]:
+    return compared(Results(folder), tested=False)
+
+
+@pytest.fixture(scope="module")
 def report(folder: Path) -> Path:
     return write_report(Results(folder), folder / "report").parent
 
 
-def test_the_effect_of_matching_is_that_of_the_stored_scores(folder: Path) -> None:
-    one = found(folder)[0]
+def test_the_effect_of_matching_is_that_of_the_stored_scores(parts: list[Comparisons]) -> None:
+    one = experiments(parts)[0]
     assert [(m.cell.key.method.name, m.cell.identity[2]) for m in one.part.methods] == [
         (name, baseline) for name in NAMES[:2] for baseline in REPLACEMENTS
     ]
@@ -181,8 +186,10 @@ def test_few_pairs_give_no_verdict(tmp_path: Path) -> None:
         (Estimate(np.nan, note="undefined: constant"), "-", "is undefined: undefined: constant"),
     ],
 )
-def test_the_verdict_follows_the_interval(folder: Path, estimate: Estimate, verdict: str, words: str) -> None:
-    one = found(folder)[0]
+def test_the_verdict_follows_the_interval(
+    parts: list[Comparisons], estimate: Estimate, verdict: str, words: str
+) -> None:
+    one = experiments(parts)[0]
     one.matching["matching"] = estimate
     assert verdicts([one])[0] == verdict
     assert words in together_words([one])
@@ -197,5 +204,5 @@ def test_the_statement_says_where_integrals_had_not_converged(tmp_path: Path) ->
     assert f"had not converged ({REPLACEMENTS[1]} on 1, {REPLACEMENTS[2]} on 2 of 2 tasks)" in words
 
 
-def test_the_statement_is_silent_where_all_integrals_had_converged(folder: Path) -> None:
-    assert "converged" not in together_words(found(folder))
+def test_the_statement_is_silent_where_all_integrals_had_converged(parts: list[Comparisons]) -> None:
+    assert "converged" not in together_words(experiments(parts))

@@ -102,12 +102,14 @@ def test_the_report_is_the_same_bytes_again(out: Path, tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == (out / "report" / name).read_bytes(), name
 
 
+@pytest.mark.usefixtures("without_pdf")
 def test_a_second_run_computes_nothing(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*/*/scores.safetensors")}
     assert main(["litmus", "saturation", "--out", str(out)]) == 0
     assert {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*/*/scores.safetensors")} == before
 
 
+@pytest.mark.usefixtures("without_pdf")
 def test_planted_models_stay_out_of_the_agreement_of_real_ones(tmp_path: Path) -> None:
     methods = ("activation-patching:neurons=0", "attribution-patching")
     run("litmus/saturation", tmp_path, tasks=("litmus/saturation",), methods=methods, components=("head",), pairs=4)
@@ -143,6 +145,7 @@ def _saturation(out: Path, **options: object) -> Results:
     return run("litmus/saturation", out, **asked)
 
 
+@pytest.mark.usefixtures("without_pdf")
 @pytest.mark.parametrize("other", [{"pairs": 2}, {"metric": "prob_diff"}, {"split": "discovery"}])
 def test_another_setting_of_a_litmus_in_the_same_folder_is_a_litmus_of_its_own(other: dict, tmp_path: Path) -> None:
     _saturation(tmp_path)
@@ -154,6 +157,7 @@ def test_another_setting_of_a_litmus_in_the_same_folder_is_a_litmus_of_its_own(o
     write_report(results, tmp_path / "report")
 
 
+@pytest.mark.usefixtures("without_pdf")
 def test_another_seed_gives_rows_of_its_own(tmp_path: Path) -> None:
     _saturation(tmp_path, methods=("random",))
     results = _saturation(tmp_path, methods=("random",), seed=1)
@@ -178,6 +182,7 @@ def test_a_sample_of_neurons_is_not_judged(tmp_path: Path) -> None:
     assert "not judged everywhere" in " ".join(seen(detections(results)))
 
 
+@pytest.mark.usefixtures("without_pdf")
 def test_what_failed_stands_in_the_table(tmp_path: Path) -> None:
     plugin = tmp_path / "crashes.py"
     plugin.write_text(

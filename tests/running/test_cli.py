@@ -5,14 +5,19 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmark.arguments import parser
 from benchmark.cli import main
+from benchmark.engine.model import Model
 from benchmark.models.catalogue import checkpoints, model_names
 from benchmark.prompts.dataset import write_csv
 from benchmark.prompts.tokens import Tokens
+from benchmark.running.work import ModelSource
 from benchmark.store.folder import Results
 from tests.tiny import PAIRS
+
+pytestmark = pytest.mark.usefixtures("without_pdf")
 
 COMMANDS = ("run", "trace", "baselines", "litmus", "check", "report", "list", "audit", "generate")
 NOTHING = dict.fromkeys(COMMANDS, lambda asked: 0)
@@ -133,6 +138,37 @@ def test_dry_run_shows_plan_and_cost_and_writes_nothing(
     assert main([*words(folder, plugin, out, methods=methods, pairs="3"), "--dry-run"]) == 0
     assert "tiny: 3 pairs x 2 methods, at most 195 forward and 3 backward passes" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_command_loads_a_model_once(
+    folder: Path, plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    load = ModelSource.load
+    monkeypatch.setattr(ModelSource, "load", lambda source: (loaded.append(source.name), load(source))[1])
+    asked = ["--model", str(folder), "--task", "tiny", "--plugin", plugin, "--components", "neuron", "--dry-run"]
+    assert main(["baselines", *asked, "--device", "cpu"]) == 2  # its rows have no discovery split for means
+    assert loaded == [str(folder)]
+    assert main(["litmus", "saturation", "or-gate", "--dry-run"]) == 0
+    assert loaded[1:] == ["litmus/saturation", "litmus/or-gate"]
+
+
+def test_the_plans_cost_is_estimated_from_no_more_than_it_has_to_do(
+    folder: Path, plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[int] = []
+    activations = Model.activations
+
+    def watched(self: Model, tokens: torch.Tensor, sites: object) -> object:
+        rows.append(len(tokens))
+        return activations(self, tokens, sites)
+
+    monkeypatch.setattr(Model, "activations", watched)
+    for method, most in (("random", 10), ("activation-patching:neurons=0", 10**4)):
+        rows.clear()
+        assert main([*words(folder, plugin, tmp_path / "r", methods=method, pairs="5"), "--dry-run"]) == 0
+        assert rows[-2] == rows[-1] <= most
+    assert rows[-1] > 100
 
 
 BAD = {

@@ -427,6 +427,7 @@ class Silent(Method):
 """
 
 
+@pytest.mark.usefixtures("without_pdf")
 def test_a_method_that_declares_no_cost_is_planned_run_and_reported(
     options: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
