@@ -52,7 +52,7 @@ def necessary_flops(model: Model, batch: PairBatch) -> int:
     these, and the rest at the last position alone.
     """
     block, length = model.blocks[0], batch.clean.shape[1]
-    sizes = {name: part.weight.numel() for name, part in block.attn.named_children() if name in ("q", "k", "v", "o")}
+    sizes = {name: part.weight.numel() for name, part in block.attention.named_children() if name in ("q", "k", "v", "o")}
     mlp = sum(part.weight.numel() for name, part in block.mlp.named_children() if name in ("in", "gate", "out"))
     whole = model.n_layers - 2 - LAYER
     total = 0
@@ -72,15 +72,6 @@ if __name__ == "__main__":
     first = batch.first_difference()
     print(f"{torch.get_num_threads()} threads; IOI pair of {batch.clean.shape[1]} tokens, different from {first} on")
     shortcuts(smollm2, (*KINDS, "neuron"))  # known from here on
-    totals = [0.0, 0.0]
-    for kind, name in KINDS.items():
-        slow, want = timed(lambda name=name: transformer_lens(smollm2, batch, name))
-        quick, got = timed(lambda kind=kind: ours(smollm2, ioi, kind))
-        totals = [totals[0] + slow, totals[1] + quick]
-        error = (got - want).abs().max()
-        print(f"  {kind:<10} transformer_lens {slow:6.2f} s, here {quick:5.2f} s, {slow / quick:5.1f} x, "
-              f"difference {error:.1e}, largest {want.abs().max():.2f}")  # fmt: skip
-    print(f"  together   transformer_lens {totals[0]:6.2f} s, here {totals[1]:5.2f} s, {totals[0] / totals[1]:5.1f} x")
     own = matmul_rate(smollm2.device, smollm2.d_model, smollm2.d_mlp)
     rate, flops = matmul_rate(smollm2.device), necessary_flops(smollm2, batch)
     seconds, found = timed(lambda: neurons(smollm2, ioi))
@@ -96,3 +87,12 @@ if __name__ == "__main__":
     started = time.perf_counter()
     traced.save("traces/colosseum")
     print(f"  its page and pictures: {time.perf_counter() - started:.1f} s")
+    totals = [0.0, 0.0]
+    for kind, name in KINDS.items():
+        slow, want = timed(lambda name=name: transformer_lens(smollm2, batch, name))
+        quick, got = timed(lambda kind=kind: ours(smollm2, ioi, kind))
+        totals = [totals[0] + slow, totals[1] + quick]
+        error = (got - want).abs().max()
+        print(f"  {kind:<10} transformer_lens {slow:6.2f} s, here {quick:5.2f} s, {slow / quick:5.1f} x, "
+              f"difference {error:.1e}, largest {want.abs().max():.2f}")  # fmt: skip
+    print(f"  together   transformer_lens {totals[0]:6.2f} s, here {totals[1]:5.2f} s, {totals[0] / totals[1]:5.1f} x")
