@@ -95,12 +95,20 @@ def test_the_method_of_the_guide_runs(folder: Path, tmp_path: Path, capsys: pyte
     assert "gradient-norm:power=0.5" in capsys.readouterr().out
 
 
+def test_the_method_on_masks_passes_its_checks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(example("add_a_method.md", 1))
+    asked = ["check", "method", "among-half", "--plugin", str(plugin)]
+    assert main([*asked, "--only", "zero-where-nothing-changes,exact-on-linear-parallel,declared-cost"]) == 0
+    assert "3 passed, 0 failed, 0 not applicable" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("without_report")
 def test_the_method_that_replaces_nothing_passes_its_checks_and_runs_beside_the_others(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugin, task, out = tmp_path / "mine.py", tiny_task(tmp_path / "task.py"), tmp_path / "r"
-    plugin.write_text(example("add_a_method.md", 1))
+    plugin.write_text(example("add_a_method.md", 2))
     assert main(["check", "method", "gradient-x-activation", "--plugin", str(plugin)]) == 0
     findings = capsys.readouterr().out
     assert "  passed          no-replacement-has-a-say" in findings
@@ -128,7 +136,7 @@ def test_the_method_that_reads_patterns_and_weights_passes_its_checks_and_runs(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugin, task, out = tmp_path / "mine.py", tiny_task(tmp_path / "task.py"), tmp_path / "r"
-    plugin.write_text(example("add_a_method.md", 2))
+    plugin.write_text(example("add_a_method.md", 3))
     assert main(["check", "method", "looks-back", "--plugin", str(plugin)]) == 0
     assert ", 0 failed, " in capsys.readouterr().out
     asked = ["run", "--model", str(folder), "--task", "tiny", "--plugin", str(plugin), "--plugin", task]
