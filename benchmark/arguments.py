@@ -187,7 +187,7 @@ def _trace_options(added: argparse.ArgumentParser, model_options: Callable[[argp
     put("--ablate", type=_names, default=(), metavar="KINDS",
         help="without a corrupted prompt: replace these kinds' activations; value=published leaves the values' biases "
         "in, and takes the BOS too")  # fmt: skip
-    put("--replacement", choices=REPLACEMENTS[1:], default="zero", help="by what --ablate replaces them [%(default)s]")
+    put("--replacement", choices=REPLACEMENTS[1:], help="by what --ablate replaces them [zero]")
     put("--metric", help="logit_diff, prob_diff, log_likelihood or kl [the task's own, or logit_diff]")
     put(
         "--align", choices=("edges", "end", "start"), help="which positions are the same where prompts differ in length"

@@ -1,6 +1,7 @@
 """The guides' complete examples run as they stand, and are short."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -165,7 +166,7 @@ def test_the_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: 
     (tmp_path / "scores.csv").write_text("layer,index,score\n0,0,1\n")
     text = (ROOT / "README.md").read_text()
     lines = "".join(re.findall(r"```\n(.*?)```", text, re.DOTALL)).splitlines()
-    commands = [line.split("#")[0].split()[1:] for line in lines if line.startswith("attribution-bench ")]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("attribution-bench ")]
     assert len(commands) > 8
     commands_known = ("run", "trace", "baselines", "litmus", "check", "report", "list", "audit", "generate")
     nothing = dict.fromkeys(commands_known, lambda asked: 0)

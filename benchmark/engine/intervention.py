@@ -197,11 +197,17 @@ class Intervention:
 
     def _masked(self, masks: Mapping[str, Tensor], sites: Sequence[Site]) -> list[Move]:
         """A move for each mask."""
+        if bad := [kind for kind, mask in masks.items() if not isinstance(mask, Tensor) or mask.ndim < 3]:
+            raise BenchmarkError(f"A mask of kind {bad[0]!r} is no tensor of [mask, layer, index].")
         counts = {len(mask) for mask in masks.values()}
+        if len(counts) != 1:
+            raise BenchmarkError(
+                f"As many masks are needed of each kind: there are {', '.join(map(str, sorted(counts))) or 'none'}."
+            )
         length = self.tokens.shape[1]
         for kind, mask in masks.items():
             wanted = (self.model.layers(kind), self.model.size(kind))
-            if kind not in self.kinds or tuple(mask.shape[1:]) not in (wanted, (*wanted, length)) or len(counts) > 1:
+            if kind not in self.kinds or tuple(mask.shape[1:]) not in (wanted, (*wanted, length)):
                 raise BenchmarkError(
                     f"A mask of kind {kind!r} has shape {tuple(mask.shape)}; give {len(mask)} masks of "
                     f"[layer, index] {wanted} or [layer, index, position] {(*wanted, length)} each, for kinds among "

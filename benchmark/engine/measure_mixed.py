@@ -89,7 +89,7 @@ def _wrong(bridge: Any, n_layers: int, heads: int, sizes: Mapping[str, int], has
             noise = torch.rand(edited.shape[1:], generator=generator).to(value)
             for row, (other, index) in enumerate(components, 1):
                 if other == name:
-                    edited[row, :, index] = edited[row, :, index] * (0.25 + noise[:, index])
+                    edited[row, :, index] = edited[row, :, index] * (-1.5 - noise[:, index])
             return kind.write(edited, value)
 
         return f"blocks.{layer}.{kind.hooks[0]}", hooked
@@ -114,7 +114,7 @@ def _wrong(bridge: Any, n_layers: int, heads: int, sizes: Mapping[str, int], has
             return True
         moved = (looked_at[row] - looked_at[0]).flatten(1).abs().amax(1)  # by head
         step = float(torch.finfo(looked_at.dtype).eps)
-        changed = set((moved > 64 * step * looked_at.abs().max()).nonzero().flatten().tolist())
+        changed = set((moved > 4 * step * looked_at.abs().max()).nonzero().flatten().tolist())
         group = heads // sizes[name]
         return changed != set(range(index * group, (index + 1) * group))
 

@@ -106,8 +106,13 @@ def linear(module: Any, size: int, model: Model) -> Float[Tensor, "input output"
     return made[0].flatten(1).double()  # type: ignore[no-any-return]
 
 
+@torch.no_grad()
 def value_bias(model: Model, layer: int) -> Float[Tensor, "component dim"]:
-    """What the values of a layer are where nothing is read."""
-    nothing = torch.zeros(1, 1, model.d_model, device=model.device, dtype=model.dtype)
-    made: Tensor = model.blocks[layer].module.attn.v(nothing)  # type: ignore[union-attr, operator]
+    """What the values of a layer are where nothing is read: what the norm's bias and their own make.
+
+    It is what transformer_lens leaves in the output's bias when it folds norms and value biases.
+    """
+    block = model.blocks[layer].module
+    nothing = norm_of(getattr(block, "ln1", None), model).bias.to(model.dtype)[None, None]
+    made: Tensor = block.attn.v(nothing)  # type: ignore[union-attr, operator]
     return made.reshape(model.size("value"), -1)

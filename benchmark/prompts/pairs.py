@@ -404,9 +404,30 @@ def _candidate(
         return sides
     (correct, incorrect), cut = sides
     chosen = replace(row, corrupted=corrupted, incorrect=wrong)
-    other = encoded[1] if corrupted is not None else None
-    same = partners(encoded[0], other, align) if align and other and len(other) != len(encoded[0]) else None
-    return TokenPair(chosen, encoded[0], other, correct, incorrect, cut, same)
+    return TokenPair(chosen, encoded[0], _second(encoded), correct, incorrect, cut, _partners(encoded, align))
+
+
+def without_answers(row: PromptPair, tokens: Tokens, align: Align | None = None) -> TokenPair | Dropped:
+    """The prompts alone as tokens, for metrics that read no answers; or why they can't be used."""
+    texts = [text for text in (row.clean, row.corrupted) if isinstance(text, str)]
+    prompts = _texts(texts, row, tokens)
+    if isinstance(prompts, Dropped):
+        return prompts
+    encoded = [tuple(tokens.encode(prompt)) for prompt in prompts]
+    if not all(encoded):
+        return Dropped("a prompt is empty")
+    if reason := _unusable(encoded, tokens, align):
+        return reason
+    return TokenPair(row, encoded[0], _second(encoded), (), (), partners=_partners(encoded, align))
+
+
+def _second(encoded: Sequence[tuple[int, ...]]) -> tuple[int, ...] | None:
+    return encoded[1] if len(encoded) > 1 else None
+
+
+def _partners(encoded: Sequence[tuple[int, ...]], align: Align | None) -> Partners | None:
+    """Which positions are the same, where the prompts differ in length."""
+    return partners(*encoded, align) if align and len({len(ids) for ids in encoded}) > 1 else None  # type: ignore[arg-type, call-arg]
 
 
 def _texts(prompts: list[str], row: PromptPair, tokens: Tokens) -> list[str] | Dropped:

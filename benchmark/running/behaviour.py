@@ -1,6 +1,6 @@
 """What the model does on a task, before anything is attributed: metrics, accuracy, and the pairs that pass a filter."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float
@@ -10,7 +10,7 @@ from benchmark.components import COUNTERFACTUAL
 from benchmark.engine.method import metrics
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
-from benchmark.prompts.metrics import Metric
+from benchmark.prompts.metrics import Metric, logit_diff
 from benchmark.prompts.pairs import NothingCarried, Pairs
 from benchmark.prompts.task import Task
 from benchmark.running.caveats import caveats
@@ -78,7 +78,10 @@ def behaviour(
         reason = f"none of the {looked_at} {split} pairs of task {task.name!r} has a metric of {min_metric}"
         return Behaviour(task, digest, None, error=f"--min-metric: {reason} or more; lower it or choose another task.")
     clean, corrupted = (torch.cat(found[name]) for name in ("clean", "corrupted"))
-    right = int(((clean > 0) & ~(clean <= corrupted)).sum())
+    judged = {"clean": clean, "corrupted": corrupted}
+    if not metric.of_answers:  # whether the model is right is for a metric of answers to say
+        judged = metrics(model, replace(pairs.take(range(looked_at)), metric=logit_diff))
+    right = int(((judged["clean"] > 0) & ~(judged["clean"] <= judged["corrupted"])).sum())
     kept = keep[:limit]
     known = {"clean": clean[kept], "corrupted": corrupted[kept]}
     said = caveats(model, pairs, right, looked_at)

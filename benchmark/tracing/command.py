@@ -4,11 +4,12 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from benchmark.components import plural
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.models.catalogue import model_names
 from benchmark.models.loading import load_model
 from benchmark.prompts.dataset import PromptPair
@@ -28,18 +29,24 @@ class Asked:
     row: str | PromptPair  # a task's pair as TASK:ID, or prompts
     options: dict[str, Any]
     load: dict[str, Any]
+    ablated: bool
 
 
 def read_request(asked: argparse.Namespace) -> Asked:
     """Refuses what doesn't go together before any model is loaded."""
     named = re.fullmatch(r"([\w-]+):([\w-]+)", asked.prompt)
-    if named and named[1] not in discover(asked.plugins).tasks:
-        named = None
+    if named and named[1] not in (tasks := discover(asked.plugins).tasks):
+        hint = did_you_mean(named[1], tuple(tasks))
+        raise BenchmarkError(f"{asked.prompt}: there is no task {named[1]!r}.{hint} A prompt has words between spaces.")
+    if asked.replacement and not asked.ablate:
+        raise BenchmarkError("--replacement says what --ablate puts in: two prompts replace each other's activations.")
     if named and (asked.corrupted or asked.correct or asked.incorrect):
         raise BenchmarkError(f"{asked.prompt} is a pair of a task: leave out the second prompt and the answers.")
     if asked.ablate and (asked.what or asked.corrupted):
         raise BenchmarkError("--ablate replaces activations by zero or mean: leave out --what and a second prompt.")
     kinds = [one.partition("=") for one in asked.ablate]
+    if asked.replacement == "mean" and any(how for _, _, how in kinds):
+        raise BenchmarkError(f"--ablate value={PUBLISHED} leaves biases, and no mean: leave out --replacement.")
     if wrong := [one for one, (_, said, how) in zip(asked.ablate, kinds, strict=True) if said and how != PUBLISHED]:
         raise BenchmarkError(f"--ablate {wrong[0]}: write KIND, or value={PUBLISHED}.")
     pair = PromptPair(asked.prompt, asked.corrupted, _one_or_all(asked.correct), _one_or_all(asked.incorrect))
@@ -47,11 +54,13 @@ def read_request(asked: argparse.Namespace) -> Asked:
         "what": tuple(kind for kind, _, _ in kinds) or asked.what, "neurons": asked.neurons, "methods": asked.methods,
         "by_position": STREAM if asked.by_position is None else asked.by_position, "metric": asked.metric,
         "directions": (asked.direction,) if asked.direction else None, "align": asked.align, "patterns": asked.patterns,
-        "ov": asked.ov, "replacement": asked.replacement if asked.ablate else "counterfactual",
+        "ov": asked.ov, "replacement": (asked.replacement or "zero") if asked.ablate else "counterfactual",
         "published": tuple(kind for kind, _, how in kinds if how), "plugins": tuple(asked.plugins),
     }  # fmt: skip
     load = {"device": asked.device, "prepend_bos": asked.prepend_bos, "revision": asked.revision}
-    return Asked(asked.prompt, tuple(model_names(asked.model)), asked.prompt if named else pair, options, load)
+    return Asked(
+        asked.prompt, tuple(model_names(asked.model)), asked.prompt if named else pair, options, load, bool(kinds)
+    )
 
 
 def _one_or_all(texts: list[str]) -> Any:
@@ -59,9 +68,11 @@ def _one_or_all(texts: list[str]) -> Any:
 
 
 def folder_of(asked: Asked) -> Path:
-    """`traces/` and the first words of the prompt, or the name of the task's pair."""
-    words = re.sub(r"[^\w-]+", "-", asked.name).strip("-")[:48].strip("-") or "prompt"
-    return Path("traces") / f"{words}-{Path(asked.models[-1]).name}"
+    """`traces/` and the first words of the prompts, or the name of the task's pair; and the model."""
+    second = asked.row.corrupted if isinstance(asked.row, PromptPair) else None
+    texts = [asked.name, *([second] if isinstance(second, str) else []), *asked.options["what"] * asked.ablated]
+    words = [re.sub(r"[^\w-]+", "-", text).strip("-")[:32].strip("-") or "prompt" for text in texts]
+    return Path("traces") / "-".join([*words, Path(asked.models[-1]).name])
 
 
 def traced(asked: Asked) -> Trace:
@@ -98,10 +109,11 @@ def said(found: Trace) -> str:
         other = f", {found.corrupted_metric:.4f} corrupted" if found.corrupted else ""
         lines.append(f"{found.metric}: {found.clean_metric:.4f} clean{other}")
     lines += [f"! {words}" for words in found.cautions]
-    for direction in found.directions:
-        lines.append(f"\nStrongest places, {direction}:")
+    for method, direction in product(found.methods, found.directions):
+        beside = f", by {method}" if len(found.methods) > 1 else ""
+        lines.append(f"\nStrongest places, {direction}{beside}:")
         for kind in found.kinds:
-            frame = found.frame(kind, direction)
+            frame = found.frame(kind, direction, method)
             order = frame.score.abs().argsort(kind="stable")[::-1][:_SHOWN]
             places = []
             for row in frame.iloc[order].itertuples():

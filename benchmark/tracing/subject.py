@@ -15,7 +15,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.prompts.align import Align
 from benchmark.prompts.dataset import PromptPair, answers
 from benchmark.prompts.metrics import Metric
-from benchmark.prompts.pairs import Audit, Pairs, TokenPair, make_pairs
+from benchmark.prompts.pairs import Audit, Dropped, Pairs, TokenPair, make_pairs, without_answers
 from benchmark.prompts.tokens import Tokens
 
 LIKELIEST = 5
@@ -40,25 +40,26 @@ class Prompt:
 def one_pair(model: Model, pair: PromptPair, metric: Metric, align: Align | None) -> Pairs:
     """The pair as tokens, or the one prompt. An error shows both rows of tokens where their lengths differ."""
     pair = replace(pair, id=pair.id or "pair")
-    if pair.correct or pair.incorrect:
-        if not (pair.correct and pair.incorrect):
-            raise BenchmarkError("Only one of the answers is given: name the correct and the incorrect one.")
-        try:
+    if bool(pair.correct) != bool(pair.incorrect):
+        raise BenchmarkError("Only one of the answers is given: name the correct and the incorrect one.")
+    try:
+        if pair.correct:
             return make_pairs(model, [pair], metric, align)
-        except BenchmarkError as error:
-            if "differ in length" not in str(error):
-                raise
-            raise BenchmarkError(
-                f"{error}\nSay which positions are the same with --align: edges (the common beginning, and all behind "
-                "it counted from the end), end (counted from the end) or start."
-            ) from None
-    if pair.corrupted is not None:
-        raise BenchmarkError("Two prompts need a correct and an incorrect answer: --correct and --incorrect.")
-    ids = tuple(model.tokens.encode(pair.clean))
-    if not ids:
-        raise BenchmarkError("The prompt is empty.")
-    alone = TokenPair(pair, ids, None, (), ())
-    return Pairs("by hand", (alone,), metric, len(model.tokens.prefix), Audit(1, 1, {}))
+        if pair.corrupted is not None and metric.of_answers:
+            raise BenchmarkError("Two prompts need a correct and an incorrect answer: --correct and --incorrect.")
+        made = without_answers(pair, model.tokens, align)
+        if isinstance(made, Dropped):
+            raise BenchmarkError(f"These prompts can't be used with this model: {made}.{made.detail}")
+    except BenchmarkError as error:
+        if "differ in length" not in str(error):
+            raise
+        raise BenchmarkError(
+            f"{error}\nSay which positions are the same with --align: edges (the common beginning, and all behind it "
+            "counted from the end), end (counted from the end) or start."
+        ) from None
+    if metric.reads == "all" and len(made.clean) < 2:
+        raise BenchmarkError(f"The metric {metric.name} needs a prompt of at least 2 tokens.")
+    return Pairs("by hand", (made,), metric, len(model.tokens.prefix), Audit(1, 1, {}))
 
 
 def seen(tokens: Tokens, text: str, ids: Sequence[int], logits: Float[Tensor, " vocab"]) -> Prompt:
@@ -86,8 +87,10 @@ def labels(tokens: Tokens, ids: Sequence[int]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def cautions(pair: TokenPair, model: Model, clean: float, corrupted: float, ranks: dict[str, int]) -> tuple[str, ...]:
+def cautions(pair: TokenPair, metric: Metric, clean: float, corrupted: float, ranks: dict[str, int]) -> tuple[str, ...]:
     """What makes a trace mean less than it seems to."""
+    if not metric.of_answers:
+        return ()
     said = []
     right, wrong = answers(pair.prompt.correct), answers(pair.prompt.incorrect)  # type: ignore[arg-type]
     for name, prompt in (("clean", pair.prompt.clean), ("corrupted", pair.prompt.corrupted)):

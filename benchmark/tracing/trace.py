@@ -215,6 +215,12 @@ def trace(
     chosen = METRICS.get(metric) if isinstance(metric, str) else metric
     if chosen is None:
         raise BenchmarkError(f"There is no metric {metric!r}; choose {', '.join(METRICS)}.")
+    if not isinstance(pair, Pairs | PromptPair | str):
+        raise BenchmarkError(
+            f"trace() takes a PromptPair, a prompt as text, or one pair of a task, not {type(pair).__name__}."
+        )
+    if not isinstance(model, Model):
+        raise BenchmarkError(f"trace() needs a model from `load_model`, not {type(model).__name__}.")
     if not isinstance(pair, Pairs):
         pair = PromptPair(pair, None, "", "") if isinstance(pair, str) else pair
         pairs = one_pair(model, pair, chosen, align)
@@ -224,10 +230,15 @@ def trace(
         raise BenchmarkError(f"trace() looks into one pair, not {len(pairs)}: give `pairs.take([0])`.")
     [one] = pairs.pairs
     counterfactual = replacement == "counterfactual"
+    if isinstance(what, str):
+        raise BenchmarkError(f"what is {what!r}; give a tuple of kinds, such as ({what!r},).")
     if what is None:
         what = LOOKED_AT if one.corrupted is not None or not counterfactual else ()
     what = tuple(dict.fromkeys((*what, *(["neuron"] * bool(neurons)))))
-    _refuse_kinds(model, what, by_position, one.corrupted is not None or not counterfactual)
+    can_score = one.corrupted is not None or not counterfactual
+    _refuse_asked(model, what, by_position, can_score, neurons, patterns, ov)
+    if replacement == "mean" and what and not pairs.discovery:
+        raise BenchmarkError("A mean is taken over a task's discovery rows: take a pair of a task (TASK:ID), or zero.")
     if not one.correct and what and chosen.reads == "last" and not chosen.needs_unpatched:
         raise BenchmarkError(
             f"The metric {chosen.name} reads the answers: give --correct and --incorrect, or take log_likelihood or kl."
@@ -267,9 +278,12 @@ def trace(
                       replacement, True, (), False, progress(f"residual streams at {name}"))
         for name, other in (checkpoints or {}).items()
     }  # fmt: skip
-    said = cautions(one, model, clean_metric, corrupted_metric, ranks if chosen.reads == "last" else {})
+    said = (
+        *cautions(one, chosen, clean_metric, corrupted_metric, ranks),
+        *_of_maps(maps, chosen, clean_metric, corrupted_metric),
+    )
     return Trace(
-        model=model.name, metric=chosen.name, replacement=replacement, clean=shown[0],
+        model=model.name, metric=chosen.name, replacement=PUBLISHED if published else replacement, clean=shown[0],
         corrupted=shown[1] if len(shown) > 1 else None,
         correct=answers(one.prompt.correct) if one.correct else (),
         incorrect=answers(one.prompt.incorrect) if one.incorrect else (),  # type: ignore[arg-type]
@@ -280,7 +294,30 @@ def trace(
     )  # fmt: skip
 
 
-def _refuse_kinds(model: Model, what: Sequence[str], by_position: Collection[str], can_score: bool) -> None:
+def _of_maps(maps: Sequence[Map], metric: Metric, clean: float, corrupted: float) -> list[str]:
+    """What the scores themselves say not to believe."""
+    said = []
+    estimated = any(one.method == "attribution-patching" and one.direction == "noising" for one in maps)
+    if estimated and metric.needs_unpatched:
+        said.append(
+            f"{metric.name} is at its largest on the clean prompt, so that its gradient is 0 there: what attribution "
+            "patching gives for noising is rounding."
+        )
+    scale = max(abs(clean), abs(0.0 if np.isnan(corrupted) else corrupted))
+    if maps and all(np.nanmax(np.abs(one.values), initial=0.0) < 1e-5 * scale for one in maps):
+        said.append("No activation that was patched makes a difference: all scores are rounding.")
+    return said
+
+
+def _refuse_asked(
+    model: Model,
+    what: Sequence[str],
+    by_position: Collection[str],
+    can_score: bool,
+    neurons: Sequence[int],
+    patterns: Sequence[tuple[int, int]],
+    ov: Sequence[tuple[int, int]],
+) -> None:
     for kind in (*what, *by_position):
         if kind not in KINDS:
             raise BenchmarkError(f"There is no kind {kind!r}; choose {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
@@ -290,6 +327,15 @@ def _refuse_kinds(model: Model, what: Sequence[str], by_position: Collection[str
     if what and not can_score:
         raise BenchmarkError("One prompt has nothing to be patched with: give a second one, or --ablate KIND.")
     model.refuse(what)
+    if out := [layer for layer in neurons if not 0 <= layer < model.n_layers]:
+        raise BenchmarkError(f"--neurons {out[0]}: {model.name!r} has layers 0-{model.n_layers - 1}.")
+    for asked, heads in {"patterns": patterns, "ov": ov}.items():
+        for layer, head in heads:
+            if not (0 <= layer < model.n_layers and 0 <= head < model.n_heads):
+                raise BenchmarkError(
+                    f"--{asked}: there is no head {layer}.{head}; {model.name!r} has layers 0-{model.n_layers - 1} "
+                    f"with heads 0-{model.n_heads - 1}."
+                )
 
 
 def _method(registry: Any, spec: str, kind: str, neurons: Sequence[int]) -> Method:
@@ -379,10 +425,6 @@ def _patterns(
     if "pattern" not in model.kinds:
         return ()
     layers = sorted({layer for layer, _ in heads})
-    if layers[-1] >= model.n_layers or max(head for _, head in heads) >= model.size("pattern"):
-        raise BenchmarkError(
-            f"--patterns: {model.name!r} has layers 0-{model.n_layers - 1} with heads 0-{model.size('pattern') - 1}."
-        )
     sites = [Site("pattern", layer) for layer in layers]
     kept = [None if tokens is None else model.activations(tokens, sites)[1] for tokens in (clean, corrupted)]
     found = []

@@ -14,6 +14,7 @@ from reports.writing.drawing import DIVERGING, UNMEASURED, canvas, place, style
 if TYPE_CHECKING:
     from benchmark.tracing.trace import Map, Pattern, Trace
 
+FAINT = 1e-4  # of the clean metric: below it, colours would show rounding
 NAMED = 6  # outliers that a picture of neurons names
 _CELL = 0.16  # inches
 
@@ -49,7 +50,7 @@ def _map(trace: "Trace", one: "Map") -> Figure:
     figure = canvas(width + 1.35, height + 0.95)
     axes = place(figure, 0.5, 0.25, width, height)
     bar = place(figure, width + 0.62, 0.25, 0.09, height)
-    _heat(axes, values, bar, f"effect on {trace.metric}")
+    _heat(axes, values, bar, f"effect on {trace.metric}", FAINT * abs(trace.clean_metric))
     axes.set_xticks(np.arange(columns) + 0.5, labels, rotation=90 if max(map(len, labels)) > 2 else 0)
     step = max(1, rows // 15)
     axes.set_yticks(np.arange(0, rows, step) + 0.5, [str(layer) for layer in range(0, rows, step)], rotation=0)
@@ -66,8 +67,8 @@ def _columns(trace: "Trace", one: "Map") -> list[str]:
     return [f"{token} {index}" for index in range(one.values.shape[1]) for token in tokens]
 
 
-def _heat(axes: Axes, values: np.ndarray[Any, Any], bar: Axes, label: str) -> None:
-    most = float(np.nanmax(np.abs(values))) or 1.0
+def _heat(axes: Axes, values: np.ndarray[Any, Any], bar: Axes, label: str, faint: float) -> None:
+    most = max(float(np.nanmax(np.abs(values))), faint) or 1.0
     axes.set_facecolor(UNMEASURED)  # no partner in the other prompt
     sns.heatmap(
         values, ax=axes, cmap=DIVERGING, vmin=-most, vmax=most, cbar_ax=bar, cbar_kws={"label": label}, linewidths=0.2,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from benchmark.tracing.trace import Map, Trace
 
 COLOURS = [[0.0, "#2166ac"], [0.25, "#92c5de"], [0.5, "#f7f7f7"], [0.75, "#f4a582"], [1.0, "#b2182b"]]
+FAINT = 1e-4  # of the clean metric: below it, colours would show rounding
 NAMED = 6  # outliers that a picture of neurons names
 LOOKS = [[0.0, "#f7fbff"], [0.5, "#6baed6"], [1.0, "#08306b"]]
 UNITS = ("metric", "share")
@@ -30,7 +31,7 @@ def page(trace: "Trace") -> str:
     units = UNITS if not np.isnan(trace.gap) else UNITS[:1]
     return environment.get_template("page.html").render(
         trace=trace, rows=_token_rows(trace), charts=list(charts.items()), units=units, plural=plural,
-        data=Markup(json.dumps(charts).replace("</", "<\\/")), plotly=Markup(get_plotlyjs()),
+        data=Markup(json.dumps(charts).replace("<", "\\u003c")), plotly=Markup(get_plotlyjs()),
         heads=_circuits(trace), top=_strongest(trace),
     )  # fmt: skip
 
@@ -92,7 +93,7 @@ def _formation(trace: "Trace") -> dict[str, Any]:
 
 
 def _heat(trace: "Trace", one: "Map", values: Any, unit: str) -> dict[str, Any]:
-    labels = trace.base(one.direction).labels
+    labels = _texts(trace.base(one.direction).labels)
     size = one.values.shape[1]
     if one.by_position:
         columns = [f"{label}" if size == 1 else f"{index} {label}" for index in range(size) for label in labels]
@@ -100,6 +101,7 @@ def _heat(trace: "Trace", one: "Map", values: Any, unit: str) -> dict[str, Any]:
         columns = [str(index) for index in range(size)]
     z = values.reshape(len(values), -1)
     most = float(np.nanmax(np.abs(z))) if np.isfinite(z).any() else 1.0
+    most = max(most, FAINT * abs(trace.clean_metric)) if unit == trace.metric else max(most, FAINT)
     names = [
         [component_name(one.kind, layer, index) for index in range(size) for _ in range(values.shape[2])]
         for layer in range(len(values))
@@ -138,7 +140,7 @@ def _dots(trace: "Trace", one: "Map", values: Any, unit: str) -> dict[str, Any]:
     layer, index = measured.nonzero()
     score = values[layer, index, at[layer, index]]
     names = [component_name(one.kind, *place) for place in zip(layer.tolist(), index.tolist(), strict=True)]
-    labels = trace.base(one.direction).labels
+    labels = _texts(trace.base(one.direction).labels)
     layers = sorted(set(layer.tolist()))
     across = np.array([layers.index(one) for one in layer]) + 0.8 * (index / values.shape[1] - 0.5)
     order = set(np.argsort(-np.abs(score), kind="stable")[:NAMED].tolist())
@@ -173,7 +175,7 @@ def _patterns(trace: "Trace") -> dict[str, Any]:
         layout: dict[str, Any] = {"margin": {"l": 90, "r": 10, "t": 30, "b": 90}, "paper_bgcolor": "rgba(0,0,0,0)"}
         width = 0.44 if len(sides) > 1 else 1.0
         for number, (name, prompt, values) in enumerate(sides):
-            heat, axes = _looks(values, list(prompt.labels), f"{name}: looked at", "2" * number)
+            heat, axes = _looks(values, _texts(prompt.labels), f"{name}: looked at", "2" * number)
             axes[f"xaxis{'2' * number}"]["domain"] = [0.56 * number, 0.56 * number + width]
             data.append(heat)
             layout |= axes
@@ -199,6 +201,11 @@ def _looks(values: Any, labels: list[str], title: str, end: str) -> tuple[dict[s
         f"xaxis{end}": ticks | {"tickangle": -60, "title": {"text": title}},
         f"yaxis{end}": ticks | {"autorange": "reversed", "anchor": f"x{end}"},
     }
+
+
+def _texts(labels: Iterable[str]) -> list[str]:
+    """Labels as plotly takes them, which reads `<s>` as a mark."""
+    return [label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;") for label in labels]
 
 
 def _numbers(values: Any) -> Any:

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 
 def write(trace: "Trace", folder: Path, tell: Callable[[], None] = lambda: None) -> Path:
-    """Write everything; gives the page's place. What an earlier trace left here under the same names is replaced."""
+    """Write everything; gives the page's place. What an earlier trace left here is deleted."""
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / "trace.json").is_file():  # an earlier trace's, of other kinds perhaps
+        for old in (*folder.glob("*.csv"), *folder.glob("figures/*.pdf"), *folder.glob("figures/*.png")):
+            old.unlink()
     for one in trace.maps:
         name = "-".join([one.kind, one.direction, *([one.method] if len(trace.methods) > 1 else [])])
         frame = trace.frame(one.kind, one.direction, one.method)

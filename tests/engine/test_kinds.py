@@ -195,7 +195,7 @@ def test_a_mask_of_another_shape_is_refused(llama: Model) -> None:
         {"neuron": torch.ones(1, llama.n_layers, 20)},
         {"head": torch.ones(2, llama.n_layers, 5)},
     ):
-        with pytest.raises(BenchmarkError, match=r"A mask of kind '(head|neuron)' has shape"):
+        with pytest.raises(BenchmarkError, match=r"A mask of kind '(head|neuron)' (has shape|is no tensor)"):
             run.value(masks)
 
 
@@ -259,3 +259,23 @@ def test_what_means_nothing_is_refused_with_a_reason(llama: Model) -> None:
         load_method("random").scores(llama, pairs, ("head",), by_position=True)
     with pytest.raises(BenchmarkError, match="moves heads and neurons together"):
         load_method("integrated-gradients", path="joint").scores(llama, pairs, ("mlp",))
+
+
+def test_scores_of_places_are_looked_at_like_others(llama: Model) -> None:
+    method = load_method("activation-patching")
+    scores = method.scores(llama, tiny_pairs(llama), ("head", "mlp"), by_position=True)
+    head, mlp = scores["head"], scores["mlp"]
+    frame = head.to_frame()
+    assert list(frame) == ["pair", "layer", "index", "position", "score"]
+    assert len(frame) == llama.n_layers * 4 * sum(len(pair.clean) for pair in tiny_pairs(llama).pairs)
+    row = frame.iloc[77]
+    pair = head.pair_ids.index(row.pair)
+    assert row.score == head.values[pair, row.layer, row["index"], row.position]
+    best = head.top(1).iloc[0]
+    mean = head.values.nanmean(0)
+    assert abs(best.score) == pytest.approx(float(mean.abs().nan_to_num().max()))
+    assert best.score == pytest.approx(float(mean[best.layer, best["index"], best.position]))
+    assert f"{best.component} at {best.position} {best.score:+.3g}" in repr(head)
+    assert mlp.plot().get_xlabel() == "position"
+    with pytest.raises(BenchmarkError, match="Places of heads fill no one picture"):
+        head.plot()

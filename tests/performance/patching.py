@@ -50,7 +50,9 @@ def matmul_rate(device: torch.device, inner: int = 768, outer: int = 3072) -> fl
 def necessary_flops(model: Model, batch: PairBatch, site: Site) -> int:
     """Of patching every component of a site on every pair, with all shortcuts: matrix products and attention."""
     block = model.blocks[0]
-    sizes = {name: part.weight.numel() for name, part in block.attention.named_children() if name in ("q", "k", "v", "o")}
+    sizes = {
+        name: part.weight.numel() for name, part in block.attention.named_children() if name in ("q", "k", "v", "o")
+    }
     attention = sum(sizes.values())
     mlp = sum(part.weight.numel() for name, part in block.mlp.named_children() if name in ("in", "gate", "out"))
     d_model, last = model.unembedding()[0].shape[1], model.n_layers - 1

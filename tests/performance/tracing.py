@@ -52,7 +52,9 @@ def necessary_flops(model: Model, batch: PairBatch) -> int:
     these, and the rest at the last position alone.
     """
     block, length = model.blocks[0], batch.clean.shape[1]
-    sizes = {name: part.weight.numel() for name, part in block.attention.named_children() if name in ("q", "k", "v", "o")}
+    sizes = {
+        name: part.weight.numel() for name, part in block.attention.named_children() if name in ("q", "k", "v", "o")
+    }
     mlp = sum(part.weight.numel() for name, part in block.mlp.named_children() if name in ("in", "gate", "out"))
     whole = model.n_layers - 2 - LAYER
     total = 0

@@ -141,8 +141,9 @@ def gpt2(gpt2_folder: Path) -> tuple[Measured, Plain]:
     def value(joint: Tensor, head: int) -> Tensor:  # behind all queries and all keys
         return joint[..., 2 * model.config.n_embd + head * width :][..., :width]
 
-    def blank(layer: int, head: int) -> Tensor:
-        return value(model.transformer.h[layer].attn.c_attn.bias, head)
+    def blank(layer: int, head: int) -> Tensor:  # folding puts the norm's bias into those of the values
+        block = model.transformer.h[layer]
+        return value(block.attn.c_attn(block.ln_1.bias).detach(), head)
 
     parts = ("transformer.h.{}.attn.c_proj", "transformer.h.{}.mlp.c_proj", "transformer.h.{}.attn.c_attn")
     plain = Plain(model, tokenizer, [tokenizer.bos_token_id], *parts, value, blank)

@@ -191,6 +191,7 @@ def test_the_bias_of_the_unembedding_is_the_final_norms_unembedded() -> None:
 
 @torch.no_grad()
 def test_the_published_ablation_keeps_the_values_biases_and_takes_the_bos() -> None:
+    """Biases as transformer_lens folds them: the value's own, and what the norm's makes."""
     model, reference = tiny_model("gpt2", prepend_bos=True), hf_model("gpt2")
     found = trace(model, SHORT, ("value",), replacement="zero", published=("value",), metric="log_likelihood")
     tokens = torch.tensor([found.clean.ids])
@@ -202,7 +203,8 @@ def test_the_published_ablation_keeps_the_values_biases_and_takes_the_bos() -> N
 
     assert found.clean_metric == pytest.approx(likelihood(), abs=1e-6)
     for layer, head in ((0, 2), (2, 3)):
-        bias = reference.transformer.h[layer].attn.c_attn.bias[48:].view(4, 6)[head]
+        block = reference.transformer.h[layer]
+        bias = block.attn.c_attn(block.ln_1.bias)[48:].view(4, 6)[head]
 
         def put(value: torch.Tensor, head: int = head, bias: torch.Tensor = bias) -> torch.Tensor:
             value[:, :, head] = bias
@@ -230,8 +232,15 @@ REFUSED = {
     "There is no kind 'haed'.*Did you mean": {"pair": PAIR, "what": ("haed",), "align": "end"},
     "align is 'middle'; choose end, start, edges": {"pair": PAIR, "align": "middle"},
     "Residual streams are looked at by position only": {"pair": PAIR, "align": "end", "by_position": ()},
-    "There is no head 7.0: 'gpt2' has layers 0-2 with heads 0-3": {"pair": PAIR, "align": "end", "ov": ((7, 0),)},
-    "--patterns: 'gpt2' has layers 0-2": {"pair": PAIR, "align": "end", "patterns": ((7, 0),)},
+    "--ov: there is no head 7.0; 'gpt2' has layers 0-2 with heads 0-3": {"pair": PAIR, "align": "end", "ov": ((7, 0),)},
+    "--patterns: there is no head -1.0; 'gpt2' has": {"pair": PAIR, "align": "end", "patterns": ((-1, 0),)},
+    "--neurons 9: 'gpt2' has layers 0-2": {"pair": PAIR, "align": "end", "neurons": (1, 9)},
+    "takes a PromptPair, a prompt as text, or one pair of a task, not int": {"pair": 5},
+    "what is 'head'; give a tuple of kinds": {"pair": PAIR, "align": "end", "what": "head"},
+    "needs a prompt of at least 2 tokens": {"pair": "cat", "metric": "log_likelihood"},
+    "A mean is taken over a task's discovery rows": {
+        "pair": SHORT, "what": ("mlp",), "replacement": "mean", "metric": "kl",
+    },
     "of different lengths can't replace each other": {"pair": PAIR, "align": "end", "what": ("pattern",)},
     "only values are ablated that way": {
         "pair": SHORT, "what": ("mlp",), "published": ("mlp",), "replacement": "zero", "metric": "kl",
@@ -277,6 +286,23 @@ def test_a_clean_metric_below_the_corrupted_one_is_said(gpt2: tuple[Model, Any])
     assert (first.gap < 0) == said[0]
 
 
+def test_metrics_without_answers_need_none_and_get_no_caution_about_them(gpt2: tuple[Model, Any]) -> None:
+    pair = PromptPair(SHORT, "the bird near a dog", "", "")
+    found = trace(gpt2[0], pair, ("mlp", "residual"), metric="kl")
+    assert found.cautions == ()
+    assert found.clean_metric == pytest.approx(0, abs=1e-6)
+    last = found.frame("residual", "denoising").iloc[-1]
+    assert last.score == pytest.approx(-found.corrupted_metric, abs=1e-5)
+    estimated = trace(gpt2[0], pair, ("mlp",), metric="kl", methods=("attribution-patching",))
+    assert any("what attribution patching gives for noising is rounding" in words for words in estimated.cautions)
+
+
+def test_places_that_are_all_the_same_are_said_to_be(gpt2: tuple[Model, Any]) -> None:
+    pair = PromptPair("Mary and John gave", "Mary and John gave milk to", " is", " are")
+    found = trace(gpt2[0], pair, ("residual",), align="start")
+    assert any("all scores are rounding" in words for words in found.cautions)
+
+
 def test_one_prompt_alone_shows_patterns_and_the_next_tokens(gpt2: tuple[Model, Any]) -> None:
     found = trace(gpt2[0], SHORT)
     assert found.maps == ()
@@ -307,7 +333,7 @@ def test_the_folder_holds_a_page_that_needs_no_network_and_every_number(traced: 
     text = page.read_text(encoding="utf-8")
     own = text.split("<script>")[0] + text.rpartition("<script>")[2]  # without plotly's own code
     assert not re.search(r"<link[^>]*href=\"http|src=\"http|@import|fetch\(", own)
-    charts = json.loads(re.search(r"const charts = (\{.*?\});\n", text)[1].replace("<\\/", "</"))  # type: ignore[index]
+    charts = json.loads(re.search(r"const charts = (\{.*?\});\n", text)[1])  # type: ignore[index]
     keys = {f"{m}|{d}|{u}" for m in traced.methods for d in ("noising", "denoising") for u in ("metric", "share")}
     assert set(charts["residual"]["variants"]) == keys
     drawn = np.array(
@@ -347,6 +373,9 @@ def test_the_command_prints_tokens_and_places_and_writes_the_page(
         (["one", "two"], "Two prompts need a correct and an incorrect answer"),
         (["one", "two", "--ablate", "value"], "leave out --what and a second prompt"),
         (["one", "--ablate", "value=all"], "write KIND, or value=published"),
+        (["oii:ioi-0007"], "there is no task 'oii'. Did you mean 'ioi'?"),
+        (["ioi:ioi-0007", "--replacement", "mean"], "--replacement says what --ablate puts in"),
+        (["ioi:ioi-0007", "--ablate", "value=published", "--replacement", "mean"], "leaves biases, and no mean"),
         (["one", "--patterns", "9:7"], "write layer.head, such as 9.7,10.9"),
     ],
 )
