@@ -143,7 +143,7 @@ def gpt2(gpt2_folder: Path) -> tuple[Measured, Plain]:
 
     def blank(layer: int, head: int) -> Tensor:  # folding puts the norm's bias into those of the values
         block = model.transformer.h[layer]
-        return value(block.attn.c_attn(block.ln_1.bias).detach(), head)
+        return value(block.ln_1.bias @ block.attn.c_attn.weight + block.attn.c_attn.bias, head)
 
     parts = ("transformer.h.{}.attn.c_proj", "transformer.h.{}.mlp.c_proj", "transformer.h.{}.attn.c_attn")
     plain = Plain(model, tokenizer, [tokenizer.bos_token_id], *parts, value, blank)
