@@ -73,9 +73,9 @@ MUTANTS = (
            "recording.activations[Site(kinds[0].name, max(0, lowest - 1))]", (f"{RESUMING}[llama-layers+site]",),
            "The site's own activation comes from another layer of the traced run."),
     Mutant("place", ENGINE, "else length - self.positions", "else length - 1 - self.positions",
-           (f"{EVERY_KIND}[llama-mlp-noising with counterfactual]",), "A place is patched one position too early."),
+           (f"{EVERY_KIND}[llama-noising with counterfactual]",), "A place is patched one position too early."),
     Mutant("last only", KINDS, '("attn.k.hook_out",), "mixed", last_only=False', '("attn.k.hook_out",), "mixed"',
-           (f"{EVERY_KIND}[llama-key-noising with counterfactual]",),
+           (f"{EVERY_KIND}[llama-noising with counterfactual]",),
            "In the last layer, keys of positions before the last one are held to do nothing."),
     Mutant("unpatched", ENGINE, "self.unpatched = logits", "self.unpatched = None",
            ("tests/engine/test_kinds.py::test_the_value_under_any_mask_is_that_of_an_obvious_edit"
