@@ -455,3 +455,34 @@ def test_a_method_that_declares_no_cost_is_planned_run_and_reported(
     text = (out / "report" / "report.md").read_text()
     assert "| silent | head, neuron |" in text
     assert "- + -" not in text
+
+
+@pytest.mark.usefixtures("without_pdf")
+def test_kinds_beside_heads_and_neurons_are_run_and_reported(options: dict, tmp_path: Path) -> None:
+    kinds = ("attention", "mlp", "key", "pattern")
+    asked = options | {"methods": ("activation-patching", "attribution-patching"), "tasks": ("one",)}
+    results = run(**asked, components=kinds, out=tmp_path / "r")
+    plan = prepare(Asked(**asked, components=kinds), tmp_path / "r")
+    model, pairs = plan.model, plan.behaviours[0].pairs
+    for kind in kinds:
+        stored = results.scores("one", "activation-patching", kind)
+        assert stored.shape == (3, model.n_layers, model.size(kind))
+        fresh = plan.cells[0].method.scores(model, pairs, (kind,))[kind].values.numpy()
+        np.testing.assert_allclose(stored, fresh, atol=1e-6)
+    assert main(["report", str(tmp_path / "r")]) == 0
+    text = (tmp_path / "r" / "report" / "report.md").read_text()
+    assert all(words in text for words in ("Attention outputs", "MLP outputs", "Keys", "Attention patterns"))
+    assert "L2A" in text
+
+
+def test_whether_a_model_is_right_is_for_a_metric_of_answers_to_say(tmp_path: Path) -> None:
+    asked = {"model": "pocket", "tasks": ("ioi",), "methods": ("random",), "pairs": 3, "device": "cpu"}
+    for metric in ("logit_diff", "kl", "log_likelihood"):
+        assert prepare(Asked(**asked, metric=metric), tmp_path / "r").behaviours[0].right == 3
+
+
+def test_a_residual_stream_is_refused_in_a_run_with_the_reason(options: dict, tmp_path: Path) -> None:
+    with pytest.raises(BenchmarkError, match="carries everything.*Look at its places with `trace`"):
+        run(**options, components=("head", "residual"), out=tmp_path / "r")
+    with pytest.raises(BenchmarkError, match="Attention patterns can't be replaced by 'mean'"):
+        run(**options, components=("pattern",), replacement="mean", out=tmp_path / "r")
