@@ -86,9 +86,9 @@ def _formation(trace: "Trace") -> dict[str, Any]:
         for (name, _), one in zip(maps, drawn, strict=True)
     ]
     first["layout"]["sliders"] = [
-        {"steps": steps, "currentvalue": {"prefix": "checkpoint "}, "active": 0, "pad": {"t": 70}}
+        {"steps": steps, "currentvalue": {"prefix": "checkpoint "}, "active": 0, "pad": {"t": 115}}
     ]
-    first["layout"]["height"] += 110
+    first["layout"]["height"] += 160
     return {"formation": {"title": "How it forms: residual streams at each checkpoint", "variants": {"": first}}}
 
 

@@ -482,7 +482,7 @@ def test_whether_a_model_is_right_is_for_a_metric_of_answers_to_say(tmp_path: Pa
 
 
 def test_a_residual_stream_is_refused_in_a_run_with_the_reason(options: dict, tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="carries everything.*Look at its places with `trace`"):
+    with pytest.raises(BenchmarkError, match=r"carries everything.*Look at its places with `trace`"):
         run(**options, components=("head", "residual"), out=tmp_path / "r")
     with pytest.raises(BenchmarkError, match="Attention patterns can't be replaced by 'mean'"):
         run(**options, components=("pattern",), replacement="mean", out=tmp_path / "r")
