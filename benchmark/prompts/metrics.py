@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from benchmark.errors import BenchmarkError, did_you_mean
+
 PADDING = -1
 
 
@@ -134,3 +136,12 @@ kl = Metric(
     needs_unpatched=True,
 )
 METRICS = {metric.name: metric for metric in (logit_diff, prob_diff, log_likelihood, kl)}
+
+
+def metric_named(name: str) -> Metric:
+    """The metric of this name. Raises BenchmarkError that names the others."""
+    if name not in METRICS:
+        raise BenchmarkError(
+            f"There is no metric {name!r}; choose {', '.join(METRICS)}.{did_you_mean(name, tuple(METRICS))}"
+        )
+    return METRICS[name]

@@ -13,7 +13,6 @@ from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.models.catalogue import model_names
 from benchmark.models.loading import load_model
 from benchmark.prompts.dataset import PromptPair
-from benchmark.prompts.metrics import logit_diff
 from benchmark.running.plugins import discover
 from benchmark.tracing.trace import PUBLISHED, STREAM, Trace, trace
 
@@ -78,24 +77,14 @@ def folder_of(asked: Asked) -> Path:
 def traced(asked: Asked) -> Trace:
     *before, last = asked.models
     model = load_model(last, **asked.load)
-    options = dict(asked.options)
+    options = asked.options
     pair: Any = asked.row
     if isinstance(asked.row, str):
         name, _, row = asked.row.partition(":")
         task = discover(options["plugins"]).task(name)
-        metric = options["metric"] or task.metric
-        pair = task.pairs_named(model, [row], _metric(metric))
-    options["metric"] = options["metric"] or (pair.metric if hasattr(pair, "metric") else logit_diff)
+        pair = task.pairs_named(model, [row])
     checkpoints = {name: load_model(name, **asked.load) for name in before}
     return trace(model, pair, checkpoints=checkpoints | ({last: model} if checkpoints else {}), **options)
-
-
-def _metric(metric: Any) -> Any:
-    from benchmark.prompts.metrics import METRICS
-
-    if isinstance(metric, str) and metric not in METRICS:
-        raise BenchmarkError(f"There is no metric {metric!r}; choose {', '.join(METRICS)}.")
-    return METRICS[metric] if isinstance(metric, str) else metric
 
 
 def said(found: Trace) -> str:

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from benchmark.engine.weights import ov_circuit, unembedding_bias, value_bias
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.prompts.align import Align, Partners
 from benchmark.prompts.dataset import PromptPair, answers
-from benchmark.prompts.metrics import METRICS, Metric, logit_diff
+from benchmark.prompts.metrics import Metric, logit_diff, metric_named
 from benchmark.prompts.pairs import Pairs
 from benchmark.running.plugins import discover
 from benchmark.tracing.subject import Prompt, cautions, last_logits, one_pair, seen
@@ -193,7 +193,7 @@ def trace(
     directions: Sequence[str] | None = None,
     replacement: str = "counterfactual",
     published: Collection[str] = (),
-    metric: Metric | str = logit_diff,
+    metric: Metric | str | None = None,
     align: Align | None = None,
     patterns: Sequence[tuple[int, int]] = (),
     ov: Sequence[tuple[int, int]] = (),
@@ -205,16 +205,14 @@ def trace(
 
     `pair` is a PromptPair, a prompt alone, or one pair of a task (`task.pairs_named(model, ["ioi-0007"])`). Kinds in
     `by_position` are scored at each position, others over all of them; `neurons` names the layers whose neurons are
-    scored besides. Without a corrupted prompt, `replacement` is zero or mean; kinds in `published` keep what is there
-    without any input, and the BOS is replaced too. `patterns` and `ov` name heads (layer, head) whose attention
-    patterns and OV circuits are wanted; the strongest heads' come by themselves. `checkpoints` are models of the same
-    training: each gets a map of the residual stream. Raises BenchmarkError with both rows of tokens where the prompts
-    differ in length and `align` says nothing.
+    scored besides. `metric` is by default the task's own, or logit_diff. Without a corrupted prompt, `replacement` is
+    zero or mean; kinds in `published` keep what is there without any input, and the BOS is replaced too. `patterns` and
+    `ov` name heads (layer, head) whose attention patterns and OV circuits are wanted; the strongest heads' come by
+    themselves. `checkpoints` are models of the same training: each gets a map of the residual stream. Raises
+    BenchmarkError with both rows of tokens where the prompts differ in length and `align` says nothing.
     """
     started = time.perf_counter()
-    chosen = METRICS.get(metric) if isinstance(metric, str) else metric
-    if chosen is None:
-        raise BenchmarkError(f"There is no metric {metric!r}; choose {', '.join(METRICS)}.")
+    asked_for = metric_named(metric) if isinstance(metric, str) else metric
     if not isinstance(pair, Pairs | PromptPair | str):
         raise BenchmarkError(
             f"trace() takes a PromptPair, a prompt as text, or one pair of a task, not {type(pair).__name__}."
@@ -223,9 +221,10 @@ def trace(
         raise BenchmarkError(f"trace() needs a model from `load_model`, not {type(model).__name__}.")
     if not isinstance(pair, Pairs):
         pair = PromptPair(pair, None, "", "") if isinstance(pair, str) else pair
-        pairs = one_pair(model, pair, chosen, align)
+        pairs = one_pair(model, pair, asked_for or logit_diff, align)
     else:
-        pairs = pair
+        pairs = pair if asked_for is None else replace(pair, metric=asked_for)
+    chosen = pairs.metric
     if len(pairs) != 1:
         raise BenchmarkError(f"trace() looks into one pair, not {len(pairs)}: give `pairs.take([0])`.")
     [one] = pairs.pairs

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmark import BenchmarkError, PromptPair, Trace, load_model, load_task, trace
+from benchmark import BenchmarkError, PromptPair, Trace, load_model, load_task, logit_diff, prob_diff, trace
 from benchmark.cli import main
 from benchmark.engine.model import Model
 from benchmark.engine.weights import ov_circuit, unembedding_bias
@@ -326,6 +326,18 @@ def _pocket_names() -> list[str]:
     from benchmark.models.catalogue import model_names
 
     return list(model_names("pocket@all"))
+
+
+def test_a_tasks_pair_keeps_its_own_metric_unless_another_is_asked_for() -> None:
+    model = load_model("pocket")
+    pairs = load_task("sva").pairs(model, limit=1)
+    assert pairs.metric.name == "prob_diff"
+    [batch] = pairs.batches()
+    for asked, metric in ((None, prob_diff), ("logit_diff", logit_diff)):
+        found = trace(model, pairs, ("mlp",), directions=("noising",), metric=asked)
+        assert found.metric == metric.name
+        clean, _ = (metric(model.run(tokens), batch.answers) for tokens in batch.both())
+        assert found.clean_metric == pytest.approx(float(clean), abs=1e-6)
 
 
 def test_the_folder_holds_a_page_that_needs_no_network_and_every_number(traced: Trace, tmp_path: Path) -> None:
