@@ -23,12 +23,20 @@ _SHOWN = 3  # places of each kind
 class Asked:
     """A trace as it was asked for: the models (the last one is traced, the others are checkpoints before it)."""
 
-    name: str
     models: tuple[str, ...]
     row: str | PromptPair  # a task's pair as TASK:ID, or prompts
     options: dict[str, Any]
     load: dict[str, Any]
-    ablated: bool
+
+    @property
+    def texts(self) -> list[str]:
+        """What tells it from others: the prompts or the pair's name, and what is ablated."""
+        if isinstance(self.row, str):
+            prompts = [self.row]
+        else:
+            prompts = [text for text in (self.row.clean, self.row.corrupted) if isinstance(text, str)]
+        ablated = self.options["replacement"] != "counterfactual"
+        return [*prompts, *(self.options["what"] if ablated else ())]
 
 
 def read_request(asked: argparse.Namespace) -> Asked:
@@ -57,9 +65,7 @@ def read_request(asked: argparse.Namespace) -> Asked:
         "published": tuple(kind for kind, _, how in kinds if how), "plugins": tuple(asked.plugins),
     }  # fmt: skip
     load = {"device": asked.device, "prepend_bos": asked.prepend_bos, "revision": asked.revision}
-    return Asked(
-        asked.prompt, tuple(model_names(asked.model)), asked.prompt if named else pair, options, load, bool(kinds)
-    )
+    return Asked(tuple(model_names(asked.model)), asked.prompt if named else pair, options, load)
 
 
 def _one_or_all(texts: list[str]) -> Any:
@@ -68,9 +74,7 @@ def _one_or_all(texts: list[str]) -> Any:
 
 def folder_of(asked: Asked) -> Path:
     """`traces/` and the first words of the prompts, or the name of the task's pair; and the model."""
-    second = asked.row.corrupted if isinstance(asked.row, PromptPair) else None
-    texts = [asked.name, *([second] if isinstance(second, str) else []), *asked.options["what"] * asked.ablated]
-    words = [re.sub(r"[^\w-]+", "-", text).strip("-")[:32].strip("-") or "prompt" for text in texts]
+    words = [re.sub(r"[^\w-]+", "-", text).strip("-")[:32].strip("-") or "prompt" for text in asked.texts]
     return Path("traces") / "-".join([*words, Path(asked.models[-1]).name])
 
 
@@ -102,10 +106,8 @@ def said(found: Trace) -> str:
         beside = f", by {method}" if len(found.methods) > 1 else ""
         lines.append(f"\nStrongest places, {direction}{beside}:")
         for kind in found.kinds:
-            frame = found.frame(kind, direction, method)
-            order = frame.score.abs().argsort(kind="stable")[::-1][:_SHOWN]
             places = []
-            for row in frame.iloc[order].itertuples():
+            for row in found.top(_SHOWN, kind, direction, method).itertuples():
                 share = f" ({row.share:+.0%})" if row.share == row.share else ""
                 where = f" at {row.token.strip()}" if row.position >= 0 else ""
                 places.append(f"{row.component}{where} {row.score:+.3f}{share}")

@@ -1,8 +1,7 @@
 """`trace`: the effect of any component at any position on one pair of prompts, and what the weights say of it."""
 
 import time
-import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -144,11 +143,13 @@ class Trace:
             }
         )
 
-    def top(self, k: int = 10, kind: str | None = None) -> pd.DataFrame:
+    def top(
+        self, k: int = 10, kind: str | None = None, direction: str | None = None, method: str | None = None
+    ) -> pd.DataFrame:
         """The k places with the largest |score| of each kind, or of one, by the first method and direction."""
         frames = []
         for one in (kind,) if kind else self.kinds:
-            frame = self.frame(one)
+            frame = self.frame(one, direction, method)
             order = frame.score.abs().argsort(kind="stable")[::-1][:k]
             frames.append(frame.iloc[order].assign(kind=one))
         columns = ["kind", "component", "position", "token", "score", "share"]
@@ -199,7 +200,6 @@ def trace(
     ov: Sequence[tuple[int, int]] = (),
     checkpoints: Mapping[str, Model] | None = None,
     plugins: Sequence[str] = (),
-    progress: Callable[[str], Callable[[float], None] | None] = lambda _: None,
 ) -> Trace:
     """Score every component of the kinds in `what` on one pair of prompts, exactly, in both directions.
 
@@ -231,14 +231,15 @@ def trace(
     counterfactual = replacement == "counterfactual"
     if isinstance(what, str):
         raise BenchmarkError(f"what is {what!r}; give a tuple of kinds, such as ({what!r},).")
-    if what is None:
-        what = LOOKED_AT if one.corrupted is not None or not counterfactual else ()
-    what = tuple(dict.fromkeys((*what, *(["neuron"] * bool(neurons)))))
     can_score = one.corrupted is not None or not counterfactual
+    if what is None:
+        what = LOOKED_AT if can_score else ()
+    what = tuple(dict.fromkeys((*what, *(["neuron"] * bool(neurons)))))
     _refuse_asked(model, what, by_position, can_score, neurons, patterns, ov)
     if replacement == "mean" and what and not pairs.discovery:
         raise BenchmarkError("A mean is taken over a task's discovery rows: take a pair of a task (TASK:ID), or zero.")
-    if not one.correct and what and chosen.reads == "last" and not chosen.needs_unpatched:
+    known = bool(one.correct) or not chosen.of_answers  # whether the metric can be read
+    if what and not known:
         raise BenchmarkError(
             f"The metric {chosen.name} reads the answers: give --correct and --incorrect, or take log_likelihood or kl."
         )
@@ -249,7 +250,6 @@ def trace(
     logits = [last_logits(model, ids) for ids in prompts]
     texts = (one.prompt.clean, one.prompt.corrupted)
     shown = [seen(model.tokens, str(text), ids, row) for text, ids, row in zip(texts, prompts, logits, strict=False)]
-    known = bool(one.correct) or chosen.reads == "all" or chosen.needs_unpatched
     with torch.no_grad():
         values = [
             float(batch.value(model, tokens, rows)) if known else np.nan
@@ -265,18 +265,17 @@ def trace(
         for direction in directions:
             for kind in what:
                 method = _method(registry, spec, kind, neurons)
-                tell = progress(f"{plural(kind)}, {direction}, {method.label.partition(':')[0]}")
                 asked = (method, spec, kind, direction, replacement, kind in by_position, neurons, kind in published)
-                maps.append(_scored(model, pairs, *asked, tell))
+                maps.append(_scored(model, pairs, *asked))
     heads = tuple(dict.fromkeys((*patterns, *_strongest(maps))))
     if not maps and not heads and "pattern" in model.kinds:
         heads = _looking_away(model, batch.clean)
     circuits = tuple(dict.fromkeys((*ov, *([] if ov or "value" not in model.kinds else heads[:2] if maps else []))))
+    exact = _method(registry, EXACT, "residual", ())
     formation = {
-        name: _scored(other, pairs, _method(registry, EXACT, "residual", ()), EXACT, "residual", directions[0],
-                      replacement, True, (), False, progress(f"residual streams at {name}"))
+        name: _scored(other, pairs, exact, EXACT, "residual", directions[0], replacement, True, (), False)
         for name, other in (checkpoints or {}).items()
-    }  # fmt: skip
+    }
     said = (
         *cautions(one, chosen, clean_metric, corrupted_metric, ranks),
         *_of_maps(maps, chosen, clean_metric, corrupted_metric),
@@ -356,15 +355,11 @@ def _scored(
     by_position: bool,
     neurons: Sequence[int],
     published: bool,
-    tell: Callable[[float], None] | None,
 ) -> Map:
     if published:
         values = _published(model, pairs, method, kind, by_position)
     else:
-        with warnings.catch_warnings():
-            scores = method.scores(
-                model, pairs, (kind,), replacement, direction, progress=tell, by_position=by_position
-            )[kind]
+        scores = method.scores(model, pairs, (kind,), replacement, direction, by_position=by_position)[kind]
         values = scores.values[0].double().numpy()
     values = values if by_position else values[..., None]
     [one] = pairs.pairs
@@ -419,8 +414,6 @@ def _looking_away(model: Model, tokens: torch.Tensor) -> tuple[tuple[int, int], 
 def _patterns(
     model: Model, clean: torch.Tensor, corrupted: torch.Tensor | None, heads: Sequence[tuple[int, int]]
 ) -> tuple[Pattern, ...]:
-    if not heads:
-        return ()
     if "pattern" not in model.kinds:
         return ()
     layers = sorted({layer for layer, _ in heads})

@@ -22,12 +22,17 @@ _CELL = 0.16  # inches
 def figures(trace: "Trace") -> Iterator[tuple[str, Figure]]:
     """Every picture, with the stem of its file."""
     for one in trace.maps:
-        parts = [one.kind, one.direction, *([one.method] if len(trace.methods) > 1 else [])]
-        yield "-".join(parts).replace(":", "-").replace("=", "-"), drawn(trace, one)
+        yield stem_of(trace, one), drawn(trace, one)
     for pattern in trace.patterns:
         yield f"pattern-{pattern.name}", drawn_pattern(trace, pattern)
     for number, one in enumerate(trace.formation.values()):
         yield f"residual-checkpoint-{number}", drawn(trace, one, tuple(trace.formation)[number])
+
+
+def stem_of(trace: "Trace", one: "Map") -> str:
+    """What a map's files are called: by kind and direction, and by method where there are several."""
+    parts = [one.kind, one.direction, *([one.method] if len(trace.methods) > 1 else [])]
+    return "-".join(parts).replace(":", "-").replace("=", "-")
 
 
 def drawn(trace: "Trace", one: "Map", where: str = "") -> Figure:

@@ -5,31 +5,26 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from benchmark.components import component_name, many, plural
+from reports.trace.figures import FAINT, NAMED
+from reports.writing.html import environment
 
 if TYPE_CHECKING:
     from benchmark.tracing.trace import Map, Trace
 
 COLOURS = [[0.0, "#2166ac"], [0.25, "#92c5de"], [0.5, "#f7f7f7"], [0.75, "#f4a582"], [1.0, "#b2182b"]]
-FAINT = 1e-4  # of the clean metric: below it, colours would show rounding
-NAMED = 6  # outliers that a picture of neurons names
 LOOKS = [[0.0, "#f7fbff"], [0.5, "#6baed6"], [1.0, "#08306b"]]
 UNITS = ("metric", "share")
 FONT = {"family": "system-ui, sans-serif"}
 
 
 def page(trace: "Trace") -> str:
-    environment = Environment(
-        loader=PackageLoader("reports", "trace"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
-        keep_trailing_newline=True, undefined=StrictUndefined,
-    )  # fmt: skip
     charts = {**_maps(trace), **_formation(trace), **_patterns(trace)}
     units = UNITS if not np.isnan(trace.gap) else UNITS[:1]
-    return environment.get_template("page.html").render(
+    return environment("trace").get_template("page.html").render(
         trace=trace, rows=_token_rows(trace), charts=list(charts.items()), units=units, plural=plural,
         data=Markup(json.dumps(charts).replace("<", "\\u003c")), plotly=Markup(get_plotlyjs()),
         heads=_circuits(trace), top=_strongest(trace),

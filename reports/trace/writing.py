@@ -1,13 +1,12 @@
 """The folder of a trace: the page, its numbers as JSON and CSV, and every picture as PDF and PNG."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from reports.trace.figures import figures
+from reports.trace.figures import figures, stem_of
 from reports.trace.page import page
 from reports.writing.drawing import save
 
@@ -16,16 +15,15 @@ if TYPE_CHECKING:
     from benchmark.tracing.trace import Trace
 
 
-def write(trace: "Trace", folder: Path, tell: Callable[[], None] = lambda: None) -> Path:
+def write(trace: "Trace", folder: Path) -> Path:
     """Write everything; gives the page's place. What an earlier trace left here is deleted."""
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / "trace.json").is_file():  # an earlier trace's, of other kinds perhaps
         for old in (*folder.glob("*.csv"), *folder.glob("figures/*.pdf"), *folder.glob("figures/*.png")):
             old.unlink()
     for one in trace.maps:
-        name = "-".join([one.kind, one.direction, *([one.method] if len(trace.methods) > 1 else [])])
         frame = trace.frame(one.kind, one.direction, one.method)
-        frame.to_csv(folder / f"{name.replace(':', '-').replace('=', '-')}.csv", index=False, lineterminator="\n")
+        frame.to_csv(folder / f"{stem_of(trace, one)}.csv", index=False, lineterminator="\n")
     for name in ("circuits", "bias"):
         frame = getattr(trace, name)
         if not frame.empty:
@@ -33,7 +31,6 @@ def write(trace: "Trace", folder: Path, tell: Callable[[], None] = lambda: None)
     (folder / "trace.json").write_text(json.dumps(_contents(trace), indent=1, ensure_ascii=False), encoding="utf-8")
     for stem, figure in figures(trace):
         save(figure, folder / "figures" / stem)
-        tell()
     (folder / "trace.html").write_text(page(trace), encoding="utf-8")
     return folder / "trace.html"
 

@@ -12,16 +12,21 @@ from reports.writing.blocks import Block, marked
 PIXELS_AN_INCH = 115  # of the page; the fonts of pictures are made for print and small
 
 
-def html(blocks: list[Block], pictures: Mapping[str, tuple[Path, float]]) -> str:
-    """The page; `pictures` says for every stem where its PNG lies and how wide it is in inches."""
-    environment = Environment(
-        loader=PackageLoader("reports", "writing"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
+def environment(room: str) -> Environment:
+    """The templates of a room of `reports`, which escape what is put into them and refuse unknown names."""
+    return Environment(
+        loader=PackageLoader("reports", room), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         keep_trailing_newline=True, undefined=StrictUndefined,
     )  # fmt: skip
-    environment.filters |= {"inline": _inline, "kind": lambda block: type(block).__name__}
+
+
+def html(blocks: list[Block], pictures: Mapping[str, tuple[Path, float]]) -> str:
+    """The page; `pictures` says for every stem where its PNG lies and how wide it is in inches."""
+    made = environment("writing")
+    made.filters |= {"inline": _inline, "kind": lambda block: type(block).__name__}
     sources = {stem: _embedded(path) for stem, (path, _) in pictures.items()}
     widths = {stem: round(inches * PIXELS_AN_INCH) for stem, (_, inches) in pictures.items()}
-    return environment.get_template("page.html").render(blocks=blocks, sources=sources, widths=widths)
+    return made.get_template("page.html").render(blocks=blocks, sources=sources, widths=widths)
 
 
 def _embedded(path: Path) -> str:
