@@ -98,7 +98,7 @@ MUTANTS = (
     Mutant("ov centred", "benchmark/engine/weights.py", "written = final.centred(", "written = (",
            ("tests/tracing/test_trace.py::test_an_ov_circuit_is_the_product_of_the_weights[gpt2]",),
            "What a head writes keeps the mean that the final norm takes off."),
-    Mutant("rounding", REPLAY, " + ROUNDING * step * want.abs().max()", "",
+    Mutant("rounding", "benchmark/engine/measure_stream.py", " + ROUNDING * step * want.abs().max()", "",
            ("tests/engine/test_replay.py::test_edits_that_only_round_cost_no_shortcut",),
            "An edit that does nothing but round costs a model its shortcuts."),
     Mutant("mean", MEANS, "for prompts in (batch.clean, batch.corrupted):", "for prompts in (batch.clean, None):",

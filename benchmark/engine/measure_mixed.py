@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmark.engine.kinds import HEAD, KEY, KIND, PATTERN, QUERY, RESIDUAL, VALUE
+from benchmark.engine.measure_stream import same_input
 
 _Hook = tuple[str, Callable[[Tensor, Any], Tensor | None]]
 _POSITIONS = 3
@@ -74,11 +75,6 @@ def _wrong(bridge: Any, n_layers: int, heads: int, sizes: Mapping[str, int], has
     components = [(name, index) for name, size in sizes.items() for index in range(size)]
     seen: dict[tuple[str, int], Tensor] = {}  # patterns and heads, by layer
 
-    def enter(value: Tensor, hook: Any) -> Tensor:
-        scale = value.float().std()
-        drawn = torch.randn(value.shape[1:], generator=generator).to(value) * (scale if scale > 0 else 1.0)
-        return drawn.expand_as(value).clone()
-
     def change(name: str, layer: int) -> _Hook:
         kind = KIND[name]
 
@@ -99,11 +95,9 @@ def _wrong(bridge: Any, n_layers: int, heads: int, sizes: Mapping[str, int], has
             (HEAD.name, layer), value.detach().reshape(*value.shape[:2], heads, -1).transpose(1, 2)
         )
 
-    layers = range(n_layers)
+    layers, enter = range(n_layers), same_input(generator)
     hooks: list[_Hook] = [(f"blocks.{layer}.{RESIDUAL.hooks[0]}", enter) for layer in layers]
-    hooks += [
-        change(name, layer) for name in dict.fromkeys((*sizes, PATTERN.name)) if name in sizes for layer in layers
-    ]
+    hooks += [change(name, layer) for name in sizes for layer in layers]
     hooks += [keep(layer) for layer in layers if has_heads]
     tokens = torch.zeros(len(components) + 1, _POSITIONS, dtype=torch.long, device=next(bridge.parameters()).device)
     bridge.run_with_hooks(tokens, fwd_hooks=hooks, use_cache=False)

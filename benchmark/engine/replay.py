@@ -19,7 +19,7 @@ from transformers import DynamicCache
 
 from benchmark.components import DEFAULT_KINDS
 from benchmark.engine.kinds import KIND
-from benchmark.engine.measure_stream import ROUNDING
+from benchmark.engine.measure_stream import close
 from benchmark.engine.model import Edit, Model, Passes, Site, keeping
 
 SHORTCUTS = {
@@ -176,8 +176,6 @@ def _working(model: Model, kind: str) -> tuple[str, ...]:
 
 def _exact(model: Model, recorded: Recording, kind: str, vocabulary: Tensor, taking: Collection[str]) -> bool:
     rows, prefix = torch.tensor([1, 0], device=model.device), 2
-    step = torch.finfo(model.dtype).eps
-    tolerance = max(step**0.5, 1e-4)  # of what the edit does
     layers = {min(1, model.n_layers - 1), model.n_layers // 2, *range(model.n_layers - 1, model.layers(kind))}
     for site in (Site(kind, layer) for layer in sorted(layers)):
 
@@ -186,12 +184,11 @@ def _exact(model: Model, recorded: Recording, kind: str, vocabulary: Tensor, tak
             return torch.cat([live[:, :first], -3 * live[:, first:]], dim=1)
 
         want = model.run(recorded.tokens[rows], {site: turn})[:, vocabulary]
-        effect = (want - recorded.logits[rows][:, vocabulary]).abs().max()
+        effect = want - recorded.logits[rows][:, vocabulary]
         try:
             start = model.start(site)
             got = resume(model, recorded, rows, [start] * 2, prefix, {site: turn}, None, vocabulary, taking)
-            # the edit of a silent MLP does nothing but round: what it does is no measure of what may differ
-            if not (got - want).abs().max() <= tolerance * effect + ROUNDING * step * want.abs().max():
+            if not close(got, want, effect):
                 return False
         except torch.OutOfMemoryError:
             raise
