@@ -171,7 +171,7 @@ class Intervention:
         return self.request.means[site].to(live).expand_as(live).clone()
 
     @torch.no_grad()
-    def value(self, masks: Mapping[str, Float[Tensor, "mask layer index *pos"]]) -> Float[Tensor, "mask pair"]:
+    def value(self, masks: Mapping[str, Tensor]) -> Float[Tensor, "mask pair"]:
         """F under each mask: the metric where m is what the masks say, and 1 for the kinds that they leave out.
 
         Masks are by kind, `[mask, layer, index]` for all positions alike or `[mask, layer, index, pos]`; the residual
@@ -183,9 +183,7 @@ class Intervention:
             values[move.column, move.pairs] = metric
         return values
 
-    def slopes(
-        self, masks: Mapping[str, Float[Tensor, "mask layer index *pos"]]
-    ) -> dict[str, Float[Tensor, "mask pair layer index *pos"]]:
+    def slopes(self, masks: Mapping[str, Tensor]) -> dict[str, Float[Tensor, "mask pair layer *place"]]:
         """dF/dm of every place of every kind, at each mask; summed over positions unless the request is by position."""
         moves = self._masked(masks, self.sites)
         totals = [self._zeros(self.sites) for _ in moves]
