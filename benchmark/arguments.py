@@ -79,6 +79,8 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         put = added.add_argument
         text = f"{', '.join(kind for kind in KINDS if kind not in PLACES_ONLY)}, or several [{','.join(kinds)}]"
         put("--components", type=_names, action=_AddUp, default=kinds, help=text)
+        text = "folder of sparse autoencoders, whose features can be scored then [the model's own, if it has some]"
+        put("--dictionaries", metavar="FOLDER", help=text)
         put("--pairs", type=int, default=pairs, help="pairs a task [%(default)s]")
         put("--metric", default="default", help="default (the task's own), logit_diff, prob_diff, log_likelihood or kl")
         put("--split", default="evaluation", help="evaluation or discovery [%(default)s]")

@@ -298,7 +298,9 @@ def generate(asked: argparse.Namespace) -> int:
 
 
 def _describe(plan: Any) -> str:
-    """The plan and its cost, a line a task."""
+    """The plan and its cost, a line a task and a dictionary."""
+    from benchmark.running.dictionaries import described
+
     lines = [repr(plan.model)]
     for found in plan.behaviours:
         cells = [cell for cell in plan.cells if cell.behaviour is found]
@@ -308,6 +310,7 @@ def _describe(plan: Any) -> str:
         size = f"{counted(len(found.pairs), 'pair')} x {counted(len(cells), 'method')}"
         lines.append(f"  {found.task.name}: {size}, {_cost(cells)}")
         lines += [f"    ! {words}" for words in found.caveats]
+        lines += [f"    {described(one)}" for one in found.dictionaries]
     lines += [
         f"  {name}: left out, since this model's tokenizer carries none of its rows ({reasons})"
         for name, reasons in plan.left_out.items()

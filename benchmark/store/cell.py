@@ -80,7 +80,8 @@ class MethodKey:
 @dataclass(frozen=True)
 class CellKey:
     """All that can change a cell's numbers. `tokens` and `means` are sha256 of what reaches the model and of the rows
-    behind a mean replacement; `processing` says what was done to the weights before they were loaded."""
+    behind a mean replacement, `dictionaries` of those that features are read by; `processing` says what was done to the
+    weights before they were loaded."""
 
     model: ModelKey
     task: TaskKey
@@ -91,6 +92,7 @@ class CellKey:
     means: str | None = None
     dtype: str = "float32"
     processing: str = "none"
+    dictionaries: Annotated[str, unless_empty] = ""
 
     @property
     def digest(self) -> str:
@@ -148,6 +150,25 @@ class Filter:
 
     min_metric: float | None = None
     left_out: int = 0
+
+
+@dataclass(frozen=True)
+class DictionaryFacts:
+    """What one dictionary is worth on the clean prompts: features active at a token (`l0`), the share of the variance
+    that it explains (below 0: the mean explains more), and the mean metric with its reconstruction in place.
+
+    `page` is model and source on Neuronpedia, where they are known.
+    """
+
+    kind: str
+    layer: int
+    name: str
+    features: int
+    variance_explained: float
+    l0: float
+    metric: float
+    metric_with_it: float
+    page: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -223,6 +244,7 @@ class Cell:
     accuracy: Accuracy | None = None
     filter: Filter = field(default_factory=Filter)
     caveats: tuple[str, ...] = ()
+    dictionaries: Annotated[tuple[DictionaryFacts, ...], unless_empty] = ()
     pairs_file: str = ""
     provenance: Provenance = field(default_factory=Provenance)
     error: str | None = None
