@@ -140,6 +140,17 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
 
     report_options(a)
 
+    a = command("top", "the strongest components of a results folder, with links to the pages of features")
+    a.add_argument("results", help="the folder that `run` wrote")
+    a.add_argument(
+        "--component", "--components", required=True, metavar="KIND", help="such as residual-feature or head"
+    )
+    a.add_argument("--threshold", type=float, default=0.0, metavar="X", help="only those of |mean score| X or more")
+    a.add_argument("--top", type=int, metavar="N", help="at most so many of a method [30, or all beyond --threshold]")
+    task_options(a)
+    a.add_argument("--methods", "--method", type=_names, action=_AddUp, default=("all",), help="by label or name [all]")
+    a.add_argument("--out", help="where to write top.csv and top.html [RESULTS/top]")
+
     a = command("list", "what is there: tasks, methods or models")
     a.add_argument("what", choices=("tasks", "methods", "models"))
 

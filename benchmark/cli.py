@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "litmus": litmus,
         "check": check,
         "report": report,
+        "top": top,
         "list": show,
         "audit": audit,
         "generate": generate,
@@ -211,6 +212,30 @@ def report(asked: argparse.Namespace) -> int:
     results = Results(asked.results)
     refuse_unwritable(out)
     _write_report(results, out, asked.top_k, results)
+    return 0
+
+
+def top(asked: argparse.Namespace) -> int:
+    """The strongest components of a results folder, as text, CSV and page."""
+    from benchmark.analysis.top import SHOWN, top_components
+    from benchmark.components import KINDS
+    from benchmark.running.plugins import refuse_shadow
+    from benchmark.running.runner import refuse_unwritable
+    from benchmark.store.folder import Results
+
+    refuse_shadow("reports")
+    from reports.top import lines, write_top
+
+    if asked.component not in KINDS:
+        raise BenchmarkError(f"--component {asked.component}: choose from {', '.join(KINDS)}.")
+    if not asked.threshold >= 0 or (asked.top is not None and asked.top < 1):
+        raise BenchmarkError("--threshold is a size and --top a count: give 0 or more, and at least 1.")
+    count = asked.top if asked.top is not None or asked.threshold else SHOWN
+    out = Path(asked.out or Path(asked.results) / "top")
+    refuse_unwritable(out)
+    found = top_components(Results(asked.results), asked.component, asked.threshold, count, asked.tasks, asked.methods)
+    print(lines(found, asked.component))
+    print(f"\nThe page: {write_top(found, asked.component, out)}")
     return 0
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from benchmark.components import FEATURE_KINDS, component_name
-from benchmark.statistics.sampling import CANDIDATE
+from benchmark.statistics.sampling import CANDIDATE, OUTSIDE
 from benchmark.store.cell import Accuracy, AuditCounts, Cell, CellKey, Filter, ModelKey, PairFacts
 from benchmark.store.folder import Results
 
@@ -52,9 +52,19 @@ class Scored:
         return self.cell.key.method.elsewhere
 
     @property
+    def stratum(self) -> Int[np.ndarray, "layer index"] | None:
+        """What the measured components were drawn from; no error of a dictionary is among them."""
+        found = self.cell.stratum(self.kind)
+        if found is None or self.kind not in FEATURE_KINDS:
+            return found
+        found = found.copy()
+        found[:, -1] = OUTSIDE
+        return found
+
+    @property
     def sampled(self) -> bool:
         """Whether it measured a sample, from which `reports.agreement.verified` estimates what holds for all."""
-        stratum = self.cell.stratum(self.kind)
+        stratum = self.stratum
         return stratum is not None and bool(np.isnan(self.mean[stratum >= CANDIDATE]).any())
 
     @property
