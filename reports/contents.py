@@ -6,13 +6,14 @@ from benchmark.analysis.frontier import frontier_data
 from benchmark.analysis.litmus import untold
 from benchmark.analysis.matched_baselines import experiments
 from benchmark.analysis.sections import Section, sections
-from benchmark.components import plural
+from benchmark.components import FEATURE_KINDS, plural
 from benchmark.statistics.influence import DECIDES
 from benchmark.store.folder import Results
 from benchmark.words import counted
 from reports import run_tables as tables
 from reports.agreement import figures
 from reports.agreement import tables as agreement_tables
+from reports.agreement.features import features_section
 from reports.agreement.frontier import frontier_table
 from reports.agreement.verified import verified_section
 from reports.baselines import section as baselines
@@ -147,6 +148,8 @@ def _kind(part: Comparisons) -> list[Block]:
     if (concordance := part.concordance) is not None:
         blocks.append(Paragraph(agreement_tables.concordance_words(concordance)))
     blocks.append(tables.strongest_table(part.section, part.methods, f"{stem}-strongest"))
+    if part.kind in FEATURE_KINDS:
+        blocks += features_section(part, stem)
     return [*blocks, *figures.pictures(part, stem)]
 
 

@@ -92,6 +92,10 @@ def needs(model: Model, length: int, gradients: bool) -> Needs:
     one_layer = 8 * model.d_model + 4 * heads + 2 * model.n_heads * length + 5 * mlp
     kept = model.n_layers * (2 * model.d_model + 4 * heads + 2 * mlp)
     row = model.n_layers * 2 * heads * length + 2 * model.d_vocab
+    if model.dictionaries:  # one site's features at a time, with what they are multiplied by; activations and scores
+        largest, read = max(one.size for one in model.dictionaries.values()), len(model.dictionaries)
+        one_layer += 4 * largest // (model.n_layers if gradients else 2)
+        kept += 4 * largest + read * (3 * model.d_model + 3 * largest // length)
     return Needs(size * one_layer * (model.n_layers if gradients else 2), size * row, size * kept)
 
 

@@ -380,11 +380,11 @@ def pack(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     for name, array in arrays.items():
         axes = axes_of(name)
         stored, absent = array, axes.absent
-        if axes.dims[0] == "pair" and array.ndim > 1 and np.isnan(absent):
+        if axes.dims[0] == "pair" and array.ndim > 1 and array.size and np.isnan(absent):
             flat = array.reshape(len(array), -1)
             lacking = np.isnan(flat)
             measured = np.flatnonzero(~lacking.any(axis=0))
-            if len(array) and (lacking.all(axis=0) == lacking.any(axis=0)).all():
+            if (lacking.all(axis=0) == lacking.any(axis=0)).all():
                 stored, absent = flat[:, measured], 0.0
         there = ~np.isnan(stored) if np.isnan(absent) else (stored != absent) | np.signbit(stored)  # -0.0 equals 0.0
         small = np.dtype(np.int32 if array.size < 2**31 else np.int64)
@@ -409,7 +409,8 @@ def unpack(packed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             arrays[name] = array
         elif part == "entries":
             shape = packed[f"{name}@shape"]
-            whole = np.full(int(np.prod(shape)), axes_of(name).absent, dtype=array.dtype)
+            absent = axes_of(name).absent if array.dtype.kind == "f" else 0
+            whole = np.full(int(np.prod(shape)), absent, dtype=array.dtype)
             if (measured := packed.get(f"{name}@measured")) is None:
                 whole[packed[f"{name}@places"]] = array
             else:

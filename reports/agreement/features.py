@@ -1,0 +1,82 @@
+"""What the dictionaries behind features are worth, and what share of the scores their errors carry."""
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analysis.comparisons import Comparisons
+from benchmark.analysis.sections import Scored
+from benchmark.components import plural
+from reports.writing import captions
+from reports.writing.blocks import Block, Table, number
+
+
+def features_section(part: Comparisons, stem: str) -> list[Block]:
+    """The dictionaries of a kind of features, and the errors that they leave, where the cells say so."""
+    facts = captions.made_by([part.section])
+    known = next((one.cell.dictionaries for one in part.methods if one.cell.dictionaries), ())
+    rows = [vars(one) for one in known if one.kind == part.kind]
+    blocks: list[Block] = [_dictionaries(pd.DataFrame(rows), part, f"{stem}-dictionaries", facts)] if rows else []
+    counted = [method for method in part.methods if method.metric_units and method.signed]
+    return [*blocks, _errors(counted, part, f"{stem}-errors", facts)] if counted else blocks
+
+
+def _dictionaries(data: pd.DataFrame, part: Comparisons, stem: str, facts: str) -> Table:
+    data = data.drop(columns=["kind", "page"])
+    shown = pd.DataFrame(
+        {
+            "layer": data.layer.astype(str),
+            "dictionary": data.name,
+            "features": data.features.astype(str),
+            "variance explained": [f"{one:.1%}" for one in data.variance_explained],
+            "active at a token": [number(one, ".1f") for one in data.l0],
+            "metric": [number(one, ".3f") for one in data.metric],
+            "metric with it in place": [number(one, ".3f") for one in data.metric_with_it],
+        }
+    )
+    caption = (
+        f"The dictionaries of the {plural(part.kind)}: how well they reconstruct the activations of the clean prompts "
+        "(below 0%, the mean does better), and the metric with the reconstruction in their place."
+    )
+    return Table(stem, caption, facts, shown, data)
+
+
+def _errors(methods: list[Scored], part: Comparisons, stem: str, facts: str) -> Table:
+    """By method and layer: the sum of the features' mean scores, the error's, and its share of all sizes."""
+    rows = [row for method in methods for row in _by_layer(method)]
+    data = pd.DataFrame(rows)
+    layers = sorted(set(data.layer))
+    shown = []
+    for method, group in data.groupby("method", sort=False):
+        shares = dict(zip(group.layer, group.share, strict=True))
+        whole = group.error.abs().sum() / (group.error.abs().sum() + group.sizes.sum())
+        cells = {f"layer {layer}": number(shares.get(layer), ".0%") for layer in layers}
+        measured = int(group.measured.sum())
+        shown.append({"method": method, "features measured": str(measured)} | cells | {"all layers": f"{whole:.0%}"})
+    caption = (
+        f"The share that the errors carry: the error's |mean score| over the sum of |mean score| of the "
+        f"{plural(part.kind)} measured there and of the error. Features that move in no pair score 0."
+    )
+    return Table(stem, caption, facts, pd.DataFrame(shown), data)
+
+
+def _by_layer(method: Scored) -> list[dict[str, object]]:
+    errors = method.cell.values(method.kind)[..., -1].mean(axis=0, dtype=np.float64)
+    found = []
+    for layer, (error, features) in enumerate(zip(errors, method.mean, strict=True)):
+        there = features[~np.isnan(features)]
+        if np.isnan(error):
+            continue
+        sizes = float(np.abs(there).sum())
+        share = abs(error) / (abs(error) + sizes) if abs(error) + sizes > 0 else np.nan
+        found.append(
+            {
+                "method": method.label,
+                "layer": layer,
+                "measured": len(there),
+                "features": float(there.sum()),
+                "sizes": sizes,
+                "error": float(error),
+                "share": share,
+            }
+        )
+    return found
