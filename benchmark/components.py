@@ -74,6 +74,11 @@ def plural(kind: str) -> str:
     return KIND_WORDS[kind].plural
 
 
+def titled(kind: str) -> str:
+    """The plural as a heading begins with it: `Heads`, `MLP features`."""
+    return plural(kind)[0].upper() + plural(kind)[1:]
+
+
 def many(kind: str) -> bool:
     """Whether a layer has so many of this kind that a map of them, or a full panel with intervals, is out of reach."""
     return KIND_WORDS[kind].in_a_layer == "thousands"

@@ -6,7 +6,7 @@ from benchmark.analysis.frontier import frontier_data
 from benchmark.analysis.litmus import untold
 from benchmark.analysis.matched_baselines import experiments
 from benchmark.analysis.sections import Section, sections
-from benchmark.components import FEATURE_KINDS, plural
+from benchmark.components import FEATURE_KINDS, titled
 from benchmark.statistics.influence import DECIDES
 from benchmark.store.folder import Results
 from benchmark.words import counted
@@ -134,7 +134,7 @@ def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
 
 def _kind(part: Comparisons) -> list[Block]:
     stem = f"{part.section.slug}-{part.kind}"
-    blocks: list[Block] = [Heading(f"{plural(part.kind).capitalize()}", 3)]
+    blocks: list[Block] = [Heading(f"{titled(part.kind)}", 3)]
     blocks += [Paragraph(f"**{words}**") for words in captions.one_pair_decides([part])]
     if part.references:
         blocks += [

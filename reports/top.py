@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.analysis.top import quick_list
-from benchmark.components import plural
+from benchmark.components import plural, titled
 from benchmark.words import counted
 from reports.writing.blocks import Block, Heading, Paragraph, Table, with_interval
 from reports.writing.html import html
@@ -46,7 +46,7 @@ def write_top(found: pd.DataFrame, kind: str, out: Path) -> Path:
 
 def _title(names: tuple[str, ...], kind: str) -> str:
     model, task, method, direction, replacement = names
-    return f"{plural(kind).capitalize()} of {model} on {task} by {method} ({direction}, {replacement})"
+    return f"{titled(kind)} of {model} on {task} by {method} ({direction}, {replacement})"
 
 
 def _shown(group: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.sections import Scored, Section, reference_for, sections, slug
-from benchmark.components import many, plural
+from benchmark.components import many, titled
 from benchmark.statistics.agreement import SHORT_PANEL, STATISTICS, Statistic, default_k, primary_version
 from benchmark.statistics.floors import Floor, layer_floor
 from benchmark.statistics.inference import Comparison, Concordance, Halves, compare, concordance, halves
@@ -107,7 +107,7 @@ def by_model_and_kind(
         return part(one).kind, part(one).section.model
 
     return [
-        (f"{plural(kind).capitalize()} of {model}", slug(*[model] * several, name, kind), list(group))
+        (f"{titled(kind)} of {model}", slug(*[model] * several, name, kind), list(group))
         for (kind, model), group in groupby(sorted(found, key=key), key=key)
     ]
 

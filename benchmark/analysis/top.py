@@ -48,7 +48,7 @@ def top_components(
         ]
     if not frames:
         there = sorted(
-            {f"{kind} by {cell.key.method.label} on {cell.task}" for cell in results.cells for kind in cell.kinds}
+            {f"{plural(one)} by {cell.key.method.label} on {cell.task}" for cell in results.cells for one in cell.kinds}
         )
         raise BenchmarkError(
             f"{results.folder} holds no scores of {plural(kind)} for these tasks and methods. It holds "

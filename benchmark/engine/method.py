@@ -22,6 +22,7 @@ from benchmark.components import (
     PLACES_ONLY,
     REPLACEMENTS,
     plural,
+    titled,
 )
 from benchmark.engine.intervention import Intervention
 from benchmark.engine.kinds import KIND
@@ -137,9 +138,7 @@ class Method:
         for kind in kinds:
             if kind in KIND and replacement not in KIND[kind].replacements:
                 choice = ", ".join(KIND[kind].replacements)
-                raise BenchmarkError(
-                    f"{plural(kind).capitalize()} can't be replaced by {replacement!r}; choose {choice}."
-                )
+                raise BenchmarkError(f"{titled(kind)} can't be replaced by {replacement!r}; choose {choice}.")
 
     @torch.inference_mode(mode=False)  # whatever mode a notebook was put into
     @torch.enable_grad()
@@ -299,7 +298,7 @@ class Method:
         for kind in components:
             if kind in PLACES_ONLY and not by_position:
                 raise BenchmarkError(
-                    f"{plural(kind).capitalize()} are scored by position only: {PLACES_ONLY[kind]}. Pass "
+                    f"{titled(kind)} are scored by position only: {PLACES_ONLY[kind]}. Pass "
                     "by_position=True, or use `attribution-bench trace`."
                 )
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from benchmark.components import DIRECTIONS, KINDS, PLACES_ONLY, component_name, plural
+from benchmark.components import DIRECTIONS, KINDS, PLACES_ONLY, component_name, plural, titled
 from benchmark.engine.intervention import Intervention
 from benchmark.engine.memory import fitting_chunk
 from benchmark.engine.method import Method
@@ -321,7 +321,7 @@ def _refuse_asked(
             raise BenchmarkError(f"There is no kind {kind!r}; choose {', '.join(KINDS)}.{did_you_mean(kind, KINDS)}")
     for kind in what:
         if kind in PLACES_ONLY and kind not in by_position:
-            raise BenchmarkError(f"{plural(kind).capitalize()} are looked at by position only: {PLACES_ONLY[kind]}.")
+            raise BenchmarkError(f"{titled(kind)} are looked at by position only: {PLACES_ONLY[kind]}.")
     if what and not can_score:
         raise BenchmarkError("One prompt has nothing to be patched with: give a second one, or --ablate KIND.")
     model.refuse(what)

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.components import component_name, many, plural
+from benchmark.components import component_name, many, titled
 from reports.writing.drawing import DIVERGING, UNMEASURED, canvas, place, style
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def drawn(trace: "Trace", one: "Map", where: str = "") -> Figure:
     """One kind's scores, in units of the metric."""
     with style():
         figure = _dots(trace, one) if many(one.kind) else _map(trace, one)
-        title = f"{plural(one.kind).capitalize()}, {one.direction}: {trace.metric}" + f" at {where}" * bool(where)
+        title = f"{titled(one.kind)}, {one.direction}: {trace.metric}" + f" at {where}" * bool(where)
         figure.axes[0].set_title(title)
         return figure
 
