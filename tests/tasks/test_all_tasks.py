@@ -26,6 +26,8 @@ LEAST_ROWS = {
     "capital-country": 390,
     "gender-bias": 600,
     "tag-questions": 800,
+    "professions": 256,
+    "professions-anti": 256,
 }
 SURVIVORS = {
     "ioi": 800,
@@ -35,6 +37,8 @@ SURVIVORS = {
     "sva": 1500,
     "hypernymy": 150,
     "tag-questions": 800,
+    "professions": 256,
+    "professions-anti": 256,
 }
 
 
