@@ -79,6 +79,8 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         put = added.add_argument
         text = f"{', '.join(kind for kind in KINDS if kind not in PLACES_ONLY)}, or several [{','.join(kinds)}]"
         put("--components", type=_names, action=_AddUp, default=kinds, help=text)
+        text = "folder of sparse autoencoders, whose features can be scored then [the model's own, if it has some]"
+        put("--dictionaries", metavar="FOLDER", help=text)
         put("--pairs", type=int, default=pairs, help="pairs a task [%(default)s]")
         put("--metric", default="default", help="default (the task's own), logit_diff, prob_diff, log_likelihood or kl")
         put("--split", default="evaluation", help="evaluation or discovery [%(default)s]")
@@ -137,6 +139,17 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a.add_argument("--out", help="where to write it [RESULTS/report]")
 
     report_options(a)
+
+    a = command("top", "the strongest components of a results folder, with links to the pages of features")
+    a.add_argument("results", help="the folder that `run` wrote")
+    a.add_argument(
+        "--component", "--components", required=True, metavar="KIND", help="such as residual-feature or head"
+    )
+    a.add_argument("--threshold", type=float, default=0.0, metavar="X", help="only those of |mean score| X or more")
+    a.add_argument("--top", type=int, metavar="N", help="at most so many of a method [30, or all beyond --threshold]")
+    task_options(a)
+    a.add_argument("--methods", "--method", type=_names, action=_AddUp, default=("all",), help="by label or name [all]")
+    a.add_argument("--out", help="where to write top.csv and top.html [RESULTS/top]")
 
     a = command("list", "what is there: tasks, methods or models")
     a.add_argument("what", choices=("tasks", "methods", "models"))

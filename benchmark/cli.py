@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "litmus": litmus,
         "check": check,
         "report": report,
+        "top": top,
         "list": show,
         "audit": audit,
         "generate": generate,
@@ -214,6 +215,30 @@ def report(asked: argparse.Namespace) -> int:
     return 0
 
 
+def top(asked: argparse.Namespace) -> int:
+    """The strongest components of a results folder, as text, CSV and page."""
+    from benchmark.analysis.top import SHOWN, top_components
+    from benchmark.components import KINDS
+    from benchmark.running.plugins import refuse_shadow
+    from benchmark.running.runner import refuse_unwritable
+    from benchmark.store.folder import Results
+
+    refuse_shadow("reports")
+    from reports.top import lines, write_top
+
+    if asked.component not in KINDS:
+        raise BenchmarkError(f"--component {asked.component}: choose from {', '.join(KINDS)}.")
+    if not asked.threshold >= 0 or (asked.top is not None and asked.top < 1):
+        raise BenchmarkError("--threshold is a size and --top a count: give 0 or more, and at least 1.")
+    count = asked.top if asked.top is not None or asked.threshold else SHOWN
+    out = Path(asked.out or Path(asked.results) / "top")
+    refuse_unwritable(out)
+    found = top_components(Results(asked.results), asked.component, asked.threshold, count, asked.tasks, asked.methods)
+    print(lines(found, asked.component))
+    print(f"\nThe page: {write_top(found, asked.component, out)}")
+    return 0
+
+
 def _write_report(results: Any, out: Path, top_k: int | None, shown: Any) -> None:
     """Write the report of all results under a progress bar, and print the table of those to be `shown`."""
     from benchmark.progress import bar
@@ -298,7 +323,9 @@ def generate(asked: argparse.Namespace) -> int:
 
 
 def _describe(plan: Any) -> str:
-    """The plan and its cost, a line a task."""
+    """The plan and its cost, a line a task and a dictionary."""
+    from benchmark.running.dictionaries import described
+
     lines = [repr(plan.model)]
     for found in plan.behaviours:
         cells = [cell for cell in plan.cells if cell.behaviour is found]
@@ -308,6 +335,7 @@ def _describe(plan: Any) -> str:
         size = f"{counted(len(found.pairs), 'pair')} x {counted(len(cells), 'method')}"
         lines.append(f"  {found.task.name}: {size}, {_cost(cells)}")
         lines += [f"    ! {words}" for words in found.caveats]
+        lines += [f"    {described(one)}" for one in found.dictionaries]
     lines += [
         f"  {name}: left out, since this model's tokenizer carries none of its rows ({reasons})"
         for name, reasons in plan.left_out.items()

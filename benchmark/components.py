@@ -25,8 +25,13 @@ KIND_WORDS = {
     "key": Words("K", "keys", "some"),
     "value": Words("V", "values", "some"),
     "pattern": Words("P", "attention patterns", "some"),
+    # of these, the last one in a layer is `error`: what the dictionary's reconstruction leaves over
+    "attention-feature": Words("AF", "attention features", "thousands"),
+    "mlp-feature": Words("MF", "MLP features", "thousands"),
+    "residual-feature": Words("RF", "residual features", "thousands"),
 }
 KINDS = tuple(KIND_WORDS)
+FEATURE_KINDS = tuple(kind for kind in KINDS if kind.endswith("-feature"))  # of sparse autoencoders that are given
 DEFAULT_KINDS = ("head", "neuron")  # what is scored where nothing is said; they never overlap
 PLACES_ONLY = {  # kinds whose scores mean something at a position only, and why
     "residual": "a layer's residual stream carries everything, so that patching it at all positions gives the whole gap"
@@ -51,12 +56,17 @@ MEAN = Way("noising", "mean")
 WAYS = (COUNTERFACTUAL, DENOISING, *(Way("noising", other) for other in REPLACEMENTS[1:]))
 
 
-def component_name(kind: str, layer: int, index: int) -> str:
-    """
+def component_name(kind: str, layer: int, index: int, size: int = 0) -> str:
+    """A component's name, given how many a layer has: of features, the last one is the error.
+
     >>> component_name("head", 23, 3), component_name("neuron", 0, 1024), component_name("mlp", 4, 0)
     ('L23H3', 'L0N1024', 'L4M')
+    >>> component_name("mlp-feature", 2, 77, size=513), component_name("mlp-feature", 2, 512, size=513)
+    ('L2MF77', 'L2MF-error')
     """
     words = KIND_WORDS[kind]
+    if kind in FEATURE_KINDS and index == size - 1:
+        return f"L{layer}{words.letter}-error"
     return f"L{layer}{words.letter}{'' if words.in_a_layer == 'one' else index}"
 
 

@@ -14,7 +14,7 @@ from benchmark.prompts.pairs import PairBatch
 
 @dataclass(frozen=True)
 class ActivationDifference(Method):
-    """Euclidean norm of `a - r` over positions and, for a head, its dimensions. Unsigned."""
+    """Euclidean norm of `a - r` over positions and dimensions; of a feature, along what it writes. Unsigned."""
 
     name: ClassVar[str] = "activation-difference"
     summary: ClassVar[str] = "norm of the change in activation: a floor that sees no metric"
@@ -23,7 +23,7 @@ class ActivationDifference(Method):
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         run = Intervention(model, batch, request)
-        return run.stacked({site: (run.live[site] - run.replacement[site]).norm(dim=(1, 3)) for site in run.sites})
+        return run.stacked({site: run.sizes(site).norm(dim=1) for site in run.sites})
 
     def cost(self, model: Model, request: Request) -> Cost:
         return Cost(forward=2, backward=0)

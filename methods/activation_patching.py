@@ -1,15 +1,17 @@
 """Exact activation patching: the reference."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from benchmark.engine.intervention import AT_ONE, Intervention, mean_share
+from benchmark.components import FEATURE_KINDS, plural
+from benchmark.engine.intervention import AT_ONE, Intervention, mean_share, spread
 from benchmark.engine.method import Method
-from benchmark.engine.model import Model, Site
+from benchmark.engine.model import Model
 from benchmark.engine.request import Cost, Design, Request
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch, Pairs
@@ -21,10 +23,11 @@ class ActivationPatching(Method):
     """Replace one component's activation, run everything downstream again, and read how far the metric moves.
 
     Noising: `f(clean) - f(clean | a <- r)`; denoising: `f(corrupted | b <- a) - f(corrupted)`. All of every kind
-    but neurons are patched.
+    but neurons and features are patched.
     Of the neurons in the layers named by `layers` (`all`, or such as `4-6` or `4+9`), `neurons` a layer are drawn at
     random (0: all of them). With `neurons=verified`, `budget` are patched in all: those that attribution patching finds
     strongest, and a stratified random sample of the rest, from which `statistics.estimation` says what holds for all.
+    Of each kind of features, `budget` of those that move are patched, chosen in the same way, and every error.
     """
 
     name: ClassVar[str] = "activation-patching"
@@ -43,19 +46,35 @@ class ActivationPatching(Method):
             raise BenchmarkError(
                 f"{self.name}: neurons={self.neurons}; give how many a layer, 0 for all, or 'verified'."
             )
-        if not verified and self.budget != type(self).budget:
-            raise BenchmarkError(
-                f"{self.name}: budget={self.budget} is for neurons=verified, not neurons={self.neurons}."
-            )
         if self.budget < SMALLEST_BUDGET:
             raise BenchmarkError(f"{self.name}: budget={self.budget}; give at least {SMALLEST_BUDGET} neurons.")
+
+    def check(self, kinds: Sequence[str], replacement: str, direction: str) -> None:
+        super().check(kinds, replacement, direction)
+        budgeted = self.neurons == "verified" or set(kinds) & set(FEATURE_KINDS)
+        if not budgeted and self.budget != type(self).budget:
+            raise BenchmarkError(
+                f"{self.name}: budget={self.budget} is for neurons=verified and for features, not for "
+                f"neurons={self.neurons}."
+            )
 
     def design(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Design]:
         designs = super().design(model, pairs, request)
         if "neuron" in designs:
             verified = self.neurons == "verified"
-            designs["neuron"] = self._verified(model, pairs, request) if verified else self._random(model, request.seed)
+            designs["neuron"] = (
+                self._verified(model, pairs, request, "neuron", self._in_layers(model))
+                if verified
+                else self._random(model, request.seed)
+            )
+        for kind in set(request.kinds) & set(FEATURE_KINDS):
+            designs[kind] = self._verified(model, pairs, request, kind, designs[kind].measured)
         return designs
+
+    def _in_layers(self, model: Model) -> Bool[Tensor, "layer neuron"]:
+        inside = torch.zeros(model.n_layers, model.size("neuron"), dtype=torch.bool)
+        inside[sorted(self._layers(model))] = True
+        return inside
 
     def _random(self, model: Model, seed: int) -> Design:
         size = model.size("neuron")
@@ -67,14 +86,17 @@ class ActivationPatching(Method):
                 probability[layer, drawn] = len(drawn) / size
         return Design(probability)
 
-    def _verified(self, model: Model, pairs: Pairs, request: Request) -> Design:
-        scores = torch.full((model.n_layers, model.size("neuron")), torch.nan, dtype=torch.float64)
-        layers = sorted(self._layers(model))
-        scores[layers] = _attribution_patching(model, pairs, request)[layers]
-        if not torch.isfinite(scores[layers]).all():
+    def _verified(
+        self, model: Model, pairs: Pairs, request: Request, kind: str, population: Bool[Tensor, "layer index"]
+    ) -> Design:
+        scores = _attribution_patching(model, pairs, request, kind)
+        if not torch.isfinite(scores[population]).all():
             raise BenchmarkError(
-                f"{self.label}: attribution patching gave NaN or infinite scores to choose neurons by."
+                f"{self.label}: attribution patching gave NaN or infinite scores to choose {plural(kind)} by."
             )
+        if kind in FEATURE_KINDS:
+            scores[:, -1] = torch.inf  # the error is patched in any case
+        scores[~population] = torch.nan
         stratum = stratify(scores.numpy(), self.budget)
         return Design(torch.from_numpy(draw(stratum, request.seed)), torch.from_numpy(stratum))
 
@@ -97,15 +119,12 @@ class ActivationPatching(Method):
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         intervention = Intervention(model, batch, request)
         chosen = {
-            Site(kind, layer): measured.nonzero().flatten()
-            for kind in request.kinds
-            for layer, measured in enumerate(request.design[kind].measured)
+            site: request.design[site.kind].measured[site.layer].nonzero().flatten() for site in intervention.sites
         }
-        scores = {}
-        for site, effects in intervention.patch(chosen).items():
-            scores[site] = torch.full((len(batch), model.size(site.kind), *effects.shape[2:]), torch.nan).to(effects)
-            scores[site][:, chosen[site]] = effects
-        return intervention.stacked(scores)
+        effects = intervention.patch(chosen)
+        return intervention.stacked(
+            {site: spread(found, chosen[site], model.size(site.kind)) for site, found in effects.items()}
+        )
 
     def work(self, model: Model, batch: PairBatch, request: Request) -> float:
         layers = self._layers(model) if request.kinds == ("neuron",) else None  # every head is patched
@@ -116,19 +135,26 @@ class ActivationPatching(Method):
         return work * (batch.clean.shape[1] - first) / 2  # nothing before a position is computed
 
     def cost(self, model: Model, request: Request) -> Cost:
-        patches = sum(model.layers(kind) * model.size(kind) for kind in request.kinds if kind != "neuron")
+        features = [
+            kind for kind in request.kinds if kind in FEATURE_KINDS
+        ]  # of each, attribution patching comes first
+        patches = sum(
+            model.layers(kind) * model.size(kind) for kind in request.kinds if kind not in ("neuron", *features)
+        )
+        patches += sum(3 + min(self.budget, len(model.sites([kind])) * model.size(kind)) for kind in features)
         if "neuron" not in request.kinds:
-            return Cost(forward=2 + patches, backward=0)
+            return Cost(forward=2 + patches, backward=len(features))
         size, layers = model.size("neuron"), len(self._layers(model))
         if self.neurons == "verified":  # attribution patching comes first: 3 forward, 1 backward
-            return Cost(forward=5 + patches + min(self.budget, layers * size), backward=1)
-        return Cost(forward=2 + patches + layers * min(int(self.neurons) or size, size), backward=0)
+            return Cost(forward=5 + patches + min(self.budget, layers * size), backward=1 + len(features))
+        return Cost(forward=2 + patches + layers * min(int(self.neurons) or size, size), backward=len(features))
 
 
-def _attribution_patching(model: Model, pairs: Pairs, request: Request) -> Float[Tensor, "layer neuron"]:
-    """The first-order score of every neuron, meant over the pairs."""
-    total = torch.zeros(model.n_layers, model.size("neuron"), dtype=torch.float64)
+def _attribution_patching(model: Model, pairs: Pairs, request: Request, kind: str) -> Float[Tensor, "layer index"]:
+    """The first-order score of every component of a kind, meant over the pairs."""
+    total = torch.zeros(model.layers(kind), model.size(kind), dtype=torch.float64)
+    request = replace(request, by_position=False, kept=[])
     for batch in pairs.batches(request.pairs_per_batch):
-        run = Intervention(model, batch, request, ("neuron",))
-        total += run.stacked(run.integrate([run.sites], AT_ONE))["neuron"].sum(0).cpu()
+        run = Intervention(model, batch, request, (kind,))
+        total += run.stacked(run.integrate([run.sites], AT_ONE))[kind].sum(0).cpu()
     return total / len(pairs)

@@ -7,6 +7,7 @@ import torch
 from captum.attr import LayerIntegratedGradients
 from torch import Tensor
 
+from benchmark.components import FEATURE_KINDS, KINDS
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model, Site
 from benchmark.engine.request import Cost, Request
@@ -22,6 +23,7 @@ class CaptumIntegratedGradients(Method):
     summary: ClassVar[str] = "captum's LayerIntegratedGradients, to check integrated-gradients:path=site"
     citation: ClassVar[str] = "sundararajan2017; kokhlikyan2020"
     replacements: ClassVar[tuple[str, ...]] = ("counterfactual",)
+    kinds: ClassVar[tuple[str, ...]] = tuple(kind for kind in KINDS if kind not in FEATURE_KINDS)
     on_request: ClassVar[bool] = True
     quadrature: ClassVar[str] = "gauss-legendre"
     steps: int = 16

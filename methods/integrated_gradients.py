@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
-from benchmark.components import DEFAULT_KINDS
-from benchmark.engine.intervention import Intervention, Quadrature, mean_share
+from benchmark.components import DEFAULT_KINDS, FEATURE_KINDS
+from benchmark.engine.intervention import Intervention, Quadrature, mean_share, spread
 from benchmark.engine.method import Method
-from benchmark.engine.model import Model
+from benchmark.engine.model import Model, Site
 from benchmark.engine.request import Cost, Request
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch
@@ -20,9 +19,10 @@ class IntegratedGradients(Method):
     """`(a - r) . mean gradient` while activations move from the replacement (the *baseline*) to where they are.
 
     What moves is the `path`: the `component` alone (equals activation patching), its whole `site` (sums to the patch of
-    the whole site), all heads and neurons `joint`ly (sums to F(1) - F(0)), or the `input` embeddings from corrupted to
-    clean (EAP-IG's "inputs": counterfactual only, the same in both directions, complete to nothing). The integral is a
-    Gauss-Legendre sum over `steps` nodes.
+    the whole site), all heads and neurons `joint`ly, or all features of a kind (sums to F(1) - F(0)), or the `input`
+    embeddings from corrupted to clean (EAP-IG's "inputs": counterfactual only, the same in both directions, complete to
+    nothing). The integral is a Gauss-Legendre sum over `steps` nodes, or with `rule=left` the mean over m = 1,
+    1 - 1/steps, ..., as in Marks et al. 2024: then it is complete only as steps grow.
     """
 
     name: ClassVar[str] = "integrated-gradients"
@@ -33,6 +33,7 @@ class IntegratedGradients(Method):
     variants: ClassVar[tuple[str, ...]] = ("", "path=component", "path=joint", "path=input")
     steps: int = 16
     path: Literal["component", "site", "joint", "input"] = "site"
+    rule: Literal["gauss-legendre", "left"] = "gauss-legendre"
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -40,10 +41,11 @@ class IntegratedGradients(Method):
 
     def check(self, kinds, replacement, direction) -> None:  # type: ignore[no-untyped-def]
         super().check(kinds, replacement, direction)
-        if self.path == "joint" and (others := set(kinds) - set(DEFAULT_KINDS)):
+        others = sorted(set(kinds) - set(DEFAULT_KINDS))
+        if self.path == "joint" and others and not set(kinds) <= set(FEATURE_KINDS):
             raise BenchmarkError(
-                f"Method {self.label!r} moves heads and neurons together, so it can't do component kind "
-                f"{sorted(others)[0]!r}. Choose another path."
+                f"Method {self.label!r} moves heads and neurons together, or features, so it can't do component kind "
+                f"{others[0]!r} here. Choose another path, or run features by themselves."
             )
         if self.path == "input" and replacement != "counterfactual":
             raise BenchmarkError(
@@ -52,15 +54,19 @@ class IntegratedGradients(Method):
             )
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
-        rule = Quadrature.gauss_legendre(self.steps)
+        rule = Quadrature.left(self.steps) if self.rule == "left" else Quadrature.gauss_legendre(self.steps)
         intervention = self._run(model, batch, request)
         sites = intervention.sites
         if self.path == "component":
-            scores = intervention.integrate_alone({s: torch.arange(model.size(s.kind)) for s in sites}, rule)
+            chosen = {s: request.design[s.kind].measured[s.layer].nonzero().flatten() for s in sites}
+            scores = {
+                site: spread(values, chosen[site], model.size(site.kind))
+                for site, values in intervention.integrate_alone(chosen, rule).items()
+            }
         elif self.path == "site":
             scores = intervention.integrate([[site] for site in sites], rule)
         elif self.path == "joint":
-            scores = intervention.integrate([sites], rule)
+            scores = intervention.integrate(_together(intervention), rule)
         else:
             scores = intervention.integrate_inputs(rule)
         return intervention.stacked(scores)
@@ -72,24 +78,33 @@ class IntegratedGradients(Method):
             return intervention.stacked(dict(zip(intervention.sites, totals, strict=True)))
         if self.path == "joint":
             intervention = self._run(model, batch, request)
-            return {"all": intervention.patch_sites([intervention.sites])[0]}
+            return {"all": intervention.patch_sites(_together(intervention)).sum(0)}
         return {}
 
     def _run(self, model: Model, batch: PairBatch, request: Request) -> Intervention:
         """The batch's run, one for scores and totals; on the joint path all heads and neurons move, whoever asked."""
-        return Intervention.of(model, batch, request, DEFAULT_KINDS if self.path == "joint" else None)
+        both = self.path == "joint" and request.kinds[0] in DEFAULT_KINDS
+        return Intervention.of(model, batch, request, DEFAULT_KINDS if both else None)
 
     def work(self, model: Model, batch: PairBatch, request: Request) -> float:
         by_site = self.path in ("component", "site")
         return super().work(model, batch, request) * (mean_share(model, batch, request) if by_site else 1)
 
     def cost(self, model: Model, request: Request) -> Cost:
-        sites = len(model.sites(request.kinds))
+        sites, kinds = len(model.sites(request.kinds)), len(request.kinds)
         components = sum(model.layers(kind) * model.size(kind) for kind in request.kinds)
         forward, backward = {
             "component": (2, components * self.steps),
             "site": (2 + sites, sites * self.steps),
-            "joint": (3, self.steps),
+            "joint": (3, self.steps) if request.kinds[0] in DEFAULT_KINDS else (2 + kinds, kinds * self.steps),
             "input": (4, self.steps),
         }[self.path]
         return Cost(forward + backward, backward)
+
+
+def _together(intervention: Intervention) -> list[list[Site]]:
+    """What moves as one on the joint path: all heads and neurons, or a kind's features."""
+    if intervention.sites[0].kind in DEFAULT_KINDS:
+        return [intervention.sites]
+    kinds = dict.fromkeys(site.kind for site in intervention.sites)
+    return [[site for site in intervention.sites if site.kind == kind] for kind in kinds]

@@ -11,6 +11,9 @@ SPARE_BOS = f"{ORACLES}::test_zero_and_mean_replacement_equal_the_obvious_loop_a
 LOOP = f"{ORACLES}::test_activation_patching_of_neurons_equals_the_obvious_loop"
 EVERY_KIND = "tests/engine/test_kinds.py::test_exact_patching_is_what_a_plain_loop_gives"
 ALIGNED = "tests/tracing/test_trace.py::test_prompts_of_different_lengths_are_patched_where_positions_are_the_same"
+FEATURES, PARTS = "tests/engine/test_features.py", "benchmark/engine/parts.py"
+MASKED = f"{FEATURES}::test_any_mask_gives_what_the_formulas_give"
+ONE_ZERO = f"{FEATURES}::test_patching_one_feature_or_the_error_is_a_mask_with_one_zero"
 RESUMING = "tests/engine/test_replay.py::test_resuming_equals_running_from_the_start"
 NO_SCORE = "tests/engine/test_replay.py::test_no_score_depends_on_the_shortcuts"
 PROMISES, RUNS = "tests/methods/test_promises.py", "tests/running/test_runner.py"
@@ -43,8 +46,8 @@ MUTANTS = (
            "Denoising scores have the sign of noising ones."),
     Mutant("exchanged", ENGINE, 'noising = request.direction == "noising"', 'noising = request.direction != "noising"',
            (f"{LOOP}[llama-noising]",), "Noising is done where denoising was asked for, and the other way round."),
-    Mutant("joint", ENGINE, "differences[number, site] = (rows - replacement).detach()",
-           "differences[number, site] = (self.live[site][move.pairs, -live.shape[1] :] - replacement).detach()",
+    Mutant("joint", ENGINE, "lives[number, site] = rows.detach()",
+           "lives[number, site] = self.live[site][move.pairs, -live.shape[1] :]",
            (f"{IDENTITIES}::test_joint_path_ig_sums_to_all_components_replaced[llama-noising-counterfactual]",),
            "The joint path takes the traced difference in place of the live one, and isn't complete."),
     Mutant("bos", ENGINE, "self.replacement[site][:, : batch.bos] = self.live[site][:, : batch.bos]", "pass",
@@ -69,9 +72,22 @@ MUTANTS = (
            "Answers get the logits of one another."),
     Mutant("site", REPLAY, "recording.attention[lowest][", "recording.attention[lowest - 1][",
            (f"{RESUMING}[llama-layers+site]",), "Attention's output comes from another layer of the traced run."),
-    Mutant("site's activation", REPLAY, "recording.activations[Site(kinds[0].name, lowest)]",
-           "recording.activations[Site(kinds[0].name, max(0, lowest - 1))]", (f"{RESUMING}[llama-layers+site]",),
+    Mutant("site's activation", REPLAY, "recording.activations[Site(kinds[0], lowest)]",
+           "recording.activations[Site(kinds[0], max(0, lowest - 1))]", (f"{RESUMING}[llama-layers+site]",),
            "The site's own activation comes from another layer of the traced run."),
+    Mutant("error", PARTS, "(1 - error[..., None]) * whole", "whole",
+           (f"{MASKED}[noising with counterfactual]",), "A dictionary's error is replaced whatever its m."),
+    Mutant("base scale", PARTS, "self.dictionary.scale(self.base[pairs, -length:][:, :, 0])",
+           "self.dictionary.scale(self.replacement[pairs, -length:][:, :, 0])",
+           (f"{MASKED}[layer_norm-denoising with counterfactual]",),
+           "A dictionary's input is normalised as the other prompt's."),
+    Mutant("constant feature", PARTS, "self.fixed - (self.base.shape[1] - length)", "0",
+           (f"{MASKED}[noising with zero]",), "Features at a BOS are replaced by a constant too."),
+    Mutant("one feature", PARTS, "self.dictionary.decoder[one][:, None]", "self.dictionary.encoder.T[one][:, None]",
+           (f"{ONE_ZERO}[noising with counterfactual]",), "A patched feature takes out what it reads."),
+    Mutant("threshold", "benchmark/engine/dictionary.py", "before.relu() * (before > self.threshold[at])",
+           "(before - self.threshold[at]).relu()", (f"{MASKED}[jumprelu-denoising with counterfactual]",),
+           "A jump ReLU subtracts its threshold."),
     Mutant("place", ENGINE, "else length - self.positions", "else length - 1 - self.positions",
            (f"{EVERY_KIND}[llama-noising with counterfactual]",), "A place is patched one position too early."),
     Mutant("last only", KINDS, '("attn.k.hook_out",), "mixed", last_only=False', '("attn.k.hook_out",), "mixed"',

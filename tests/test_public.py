@@ -10,7 +10,7 @@ import pytest
 
 import benchmark
 from benchmark.cli import main
-from benchmark.components import DEFAULT_KINDS, KINDS, PLACES_ONLY, REPLACEMENTS, component_name
+from benchmark.components import DEFAULT_KINDS, FEATURE_KINDS, KINDS, PLACES_ONLY, REPLACEMENTS, component_name
 from benchmark.engine.kinds import KIND
 
 
@@ -46,8 +46,8 @@ def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_every_named_kind_is_one_that_the_engine_can_read_and_write() -> None:
-    assert tuple(KIND) == KINDS
+    assert (*KIND, *FEATURE_KINDS) == KINDS  # features are read where one of the others is
     assert set(DEFAULT_KINDS) | set(PLACES_ONLY) <= set(KINDS)
     assert all(set(kind.replacements) <= set(REPLACEMENTS) for kind in KIND.values())
     names = [component_name(kind, 2, 3) for kind in KINDS]
-    assert names == ["L2H3", "L2N3", "L2R", "L2A", "L2M", "L2Q3", "L2K3", "L2V3", "L2P3"]
+    assert names == ["L2H3", "L2N3", "L2R", "L2A", "L2M", "L2Q3", "L2K3", "L2V3", "L2P3", "L2AF3", "L2MF3", "L2RF3"]

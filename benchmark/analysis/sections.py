@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from benchmark.components import component_name
-from benchmark.statistics.sampling import CANDIDATE
+from benchmark.components import FEATURE_KINDS, component_name
+from benchmark.statistics.sampling import CANDIDATE, OUTSIDE
 from benchmark.store.cell import Accuracy, AuditCounts, Cell, CellKey, Filter, ModelKey, PairFacts
 from benchmark.store.folder import Results
 
@@ -52,9 +52,19 @@ class Scored:
         return self.cell.key.method.elsewhere
 
     @property
+    def stratum(self) -> Int[np.ndarray, "layer index"] | None:
+        """What the measured components were drawn from; no error of a dictionary is among them."""
+        found = self.cell.stratum(self.kind)
+        if found is None or self.kind not in FEATURE_KINDS:
+            return found
+        found = found.copy()
+        found[:, -1] = OUTSIDE
+        return found
+
+    @property
     def sampled(self) -> bool:
         """Whether it measured a sample, from which `reports.agreement.verified` estimates what holds for all."""
-        stratum = self.cell.stratum(self.kind)
+        stratum = self.stratum
         return stratum is not None and bool(np.isnan(self.mean[stratum >= CANDIDATE]).any())
 
     @property
@@ -64,7 +74,7 @@ class Scored:
     @property
     def scores(self) -> Float[np.ndarray, "pair component"]:
         """Every pair's scores; the components in the order of `vector`."""
-        values = self.cell.values(self.kind)
+        values = of_features(self.kind, self.cell.values(self.kind))
         return values.reshape(len(values), -1)
 
     @property
@@ -74,7 +84,8 @@ class Scored:
 
     def component(self, number: int) -> str:
         """The name of a place in `vector`: L23H3, L4N1024."""
-        return component_name(self.kind, *divmod(number, self.mean.shape[1]))
+        layer, index = divmod(number, self.mean.shape[1])
+        return component_name(self.kind, layer, index, self.mean.shape[1])
 
     def strongest(self, count: int) -> list[int]:
         """Places in `vector` of the largest sizes, the first component first among equals."""
@@ -157,9 +168,18 @@ class Section:
         found: dict[str, Scored] = {}
         for cell in sorted(self.cells, key=lambda cell: (len(cell.kinds), cell.folder.name)):
             if kind in cell.kinds and cell.variant not in found:
-                mean = cell.values(kind).mean(0, dtype=np.float64)
+                mean = of_features(kind, cell.values(kind)).mean(0, dtype=np.float64)
                 found[cell.variant] = Scored(self.label(cell), cell, kind, mean)
         return sorted(found.values(), key=lambda s: (not s.reference, not s.metric_units, not s.signed, s.label))
+
+
+def of_features(kind: str, values: Float[np.ndarray, "*any layer index"]) -> Float[np.ndarray, "*any layer index"]:
+    """Scores without those of the errors, where the kind is one of features: methods are compared on features alone."""
+    if kind not in FEATURE_KINDS:
+        return values
+    values = values.copy()
+    values[..., -1] = np.nan
+    return values
 
 
 def reference_for(method: Scored, methods: Iterable[Scored]) -> Scored | None:

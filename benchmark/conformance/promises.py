@@ -29,7 +29,7 @@ def right_shapes_on_every_architecture(trial: Trial) -> None:
             except Exception as error:
                 raise Violation(f"on {architecture}, asked for {', '.join(kinds)}: {error}") from error
             for kind in kinds:
-                seen, wanted = tuple(found[kind].values.shape), (len(pairs), model.n_layers, model.size(kind))
+                seen, wanted = tuple(found[kind].values.shape), (len(pairs), model.layers(kind), model.size(kind))
                 expect(seen == wanted, f"{kind} scores {seen} on {architecture}", f"{wanted}", "axes or kinds mixed up")
                 measured = bool(found[kind].measured.any())
                 expect(measured, f"no {kind} is measured on {architecture}", "at least one", "`design` chooses none")

@@ -17,7 +17,7 @@ from benchmark.engine.replay import shortcuts
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
 from benchmark.models.litmus.litmus import Litmus
-from benchmark.models.tiny import PAIRS, tiny_model, tiny_pairs
+from benchmark.models.tiny import PAIRS, attach_random, tiny_model, tiny_pairs
 from benchmark.prompts.pairs import PairBatch, Pairs
 from benchmark.running.plugins import Registry
 
@@ -102,6 +102,7 @@ def tiny(architecture: str = "llama", count: int = len(PAIRS), **options: Any) -
     key = (architecture, *sorted(options.items()))
     if key not in _BUILT or changed(_BUILT[key][1], state(_BUILT[key][0])).keys() - {SHARED}:
         model = tiny_model(architecture, **options)
+        attach_random(model)
         shortcuts(model)  # transformer_lens sets hooks of its own on the first forward
         _BUILT[key] = model, state(model)
     model = _BUILT[key][0]

@@ -12,12 +12,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from benchmark.engine.kinds import KIND, PATTERN
+from benchmark.components import FEATURE_KINDS
+from benchmark.engine.kinds import PATTERN
 from benchmark.engine.model import Edit, Leaf, Model, Site
+from benchmark.engine.parts import Features, SideBySide
 from benchmark.engine.replay import record, resume, shortcuts
 from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError
@@ -34,6 +36,11 @@ class Quadrature(NamedTuple):
     def gauss_legendre(cls, steps: int) -> "Quadrature":
         nodes, weights = np.polynomial.legendre.leggauss(steps)
         return cls(tuple((1 + nodes) / 2), tuple(weights / 2))
+
+    @classmethod
+    def left(cls, steps: int) -> "Quadrature":
+        """Equal weights at 1, 1 - 1/steps, ...: from the activation on, the replacement left out."""
+        return cls(tuple(1 - step / steps for step in range(steps)), (1 / steps,) * steps)
 
 
 AT_ONE = Quadrature((1.0,), (1.0,))  # the derivative at m = 1: attribution patching
@@ -77,9 +84,9 @@ class Move(NamedTuple):
         names = ("pairs", "at", "column", "weight", "components", "positions")
         return self._replace(**{name: part[rows] for name in names if (part := getattr(self, name)) is not None})
 
-    def m(self, site: Site, live: Tensor) -> Float[Tensor, "row pos component"]:
-        """One m a place of a site with these activations, which may be those of the last positions only."""
-        rows, length, size = live.shape[:3]
+    def m(self, site: Site, live: Tensor, size: int) -> Float[Tensor, "row pos component"]:
+        """One m a place of a site with so many components, and these activations of all or of the last positions."""
+        rows, length = live.shape[:2]
         if self.mask is not None:
             mask = self.mask[site].to(live)
             return mask[None] if len(mask) == 1 else mask[None, -length:]
@@ -92,6 +99,10 @@ class Move(NamedTuple):
         there = (place >= 0).nonzero()[:, 0]
         m[there, place[there], component[there]] = self.at[there].to(live)
         return m
+
+    def one(self, live: Tensor) -> Float[Tensor, "row pos"]:
+        """The m of each row's one component, at every position of these activations."""
+        return self._replace(components=None).m(self.sites[0], live, 1)[..., 0].expand(-1, live.shape[1])
 
 
 class Intervention:
@@ -149,6 +160,28 @@ class Intervention:
         for site in self.sites:
             self.replacement[site][:, : batch.bos] = self.live[site][:, : batch.bos]
 
+    def _parts(self, site: Site) -> SideBySide | Features:
+        """How a site's activation falls into components, and what replaces each."""
+        if site.kind not in FEATURE_KINDS:
+            return SideBySide(self.replacement[site])
+        dictionary, constant = self.model.dictionaries[site], None
+        if self.request.replacement == "zero":
+            constant = torch.zeros_like(dictionary.bias)
+        elif self.request.replacement == "mean":
+            constant = self.request.means[site].flatten()
+        return Features(
+            dictionary, self.model.size(site.kind), self.recording.activations[site], self.replacement[site], constant,
+            self.batch.bos,
+        )  # fmt: skip
+
+    def sizes(self, site: Site) -> Float[Tensor, "pair pos component"]:
+        """How far every place moves when m = 0: the norm of what changes in the activation."""
+        return self._parts(site).sizes(self.live[site])
+
+    def changed(self, site: Site) -> Bool[Tensor, "pair pos component"]:
+        """Which places m = 0 changes."""
+        return self._parts(site).changed(self.live[site])
+
     def _align(self, partners: Sequence[tuple[int, int]]) -> None:
         """Put what replaces each position of the base prompts at its place; where a position has none, leave it alone.
 
@@ -168,7 +201,7 @@ class Intervention:
         live = self.live[site]
         if self.request.replacement == "zero":
             return torch.zeros_like(live)
-        return self.request.means[site].to(live).expand_as(live).clone()
+        return self.request.means[self.model.whole(site)].to(live).reshape(-1, live.shape[-1]).expand_as(live).clone()
 
     @torch.no_grad()
     def value(self, masks: Mapping[str, Tensor]) -> Float[Tensor, "mask pair"]:
@@ -188,8 +221,8 @@ class Intervention:
         moves = self._masked(masks, self.sites)
         totals = [self._zeros(self.sites) for _ in moves]
         for move, _, slopes in self._carried_out(moves, True):
-            for site, slope in slopes.items():
-                totals[int(move.column[0])][site][move.pairs] = slope
+            for site, (live, gradient) in slopes.items():
+                totals[int(move.column[0])][site][move.pairs] = self._slope(site, live, move.pairs, gradient)
         stacked = [self.stacked(total) for total in totals]
         return {kind: torch.stack([one[kind] for one in stacked]) for kind in self.kinds}
 
@@ -235,7 +268,7 @@ class Intervention:
         effects, moves = {}, []
         for site, components in chosen.items():
             components = components.to(self.model.device)
-            changed = (self.live[site] != self.replacement[site]).any(-1)[:, :, components]  # [pair, pos, chosen]
+            changed = self.changed(site)[:, :, components]  # [pair, pos, chosen]
             length = changed.shape[1]
             if not self.request.by_position:
                 changed = changed.any(1, keepdim=True)
@@ -277,11 +310,20 @@ class Intervention:
     ) -> dict[Site, Float[Tensor, "pair component *pos"]]:
         """Integral of dF/dm_i while all components of a group of sites move together, m at the rule's nodes."""
         totals = self._zeros([site for group in groups for site in group])
+        alone = {group[0]: torch.zeros_like(self.live[group[0]]) for group in groups if len(group) == 1}
         pairs, nodes, weights = self._grid(rule)
         moves = [Move(tuple(group), self.prefix, pairs, nodes, pairs, weights) for group in groups]
         for move, _, slopes in self._carried_out(moves, True):
-            for site, slope in slopes.items():
-                totals[site].index_add_(0, move.pairs, self.sign * _times(move.weight, slope))
+            for site, (live, gradient) in slopes.items():
+                if site in alone:  # its activation is that of the base run at every node: only gradients are summed
+                    weighted = _times(move.weight, gradient)
+                    alone[site][:, -gradient.shape[1] :].index_add_(0, move.pairs, weighted)
+                else:
+                    slope = self._slope(site, live, move.pairs, gradient)
+                    totals[site].index_add_(0, move.pairs, self.sign * _times(move.weight, slope))
+        for site, gradient in alone.items():
+            every = torch.arange(len(self.batch), device=self.model.device)
+            totals[site] += self.sign * self._slope(site, self.live[site], every, gradient)
         return totals
 
     def integrate_alone(
@@ -299,7 +341,9 @@ class Intervention:
             moves.append(Move((site,), self.prefix, at, nodes_there, columns, weights_there, own))
         for move, _, slopes in self._carried_out(moves, True):
             assert move.components is not None
-            slope = slopes[move.sites[0]][torch.arange(len(move.pairs)), move.components]
+            live, gradient = slopes[move.sites[0]]
+            slope = self._slope(move.sites[0], live, move.pairs, gradient)
+            slope = slope[torch.arange(len(move.pairs)), move.components]
             index = (move.pairs, move.column)
             totals[move.sites[0]].index_put_(index, self.sign * _times(move.weight, slope), accumulate=True)
         return totals
@@ -323,15 +367,15 @@ class Intervention:
 
             _, gradients = self._metric(pairs, [0] * len(pairs), edits, move, leaves)
             for site, gradient in gradients.items():
-                difference = (self.live[site] - self.replacement[site])[pairs, -gradient.shape[1] :]
-                slope = self._by_component(difference * gradient)
+                slope = self._slope(site, self.live[site][pairs, -gradient.shape[1] :], pairs, gradient)
                 totals[site].index_add_(0, pairs, self.sign * _times(weights, slope))
         return totals
 
     def _carried_out(
         self, moves: Iterable[Move], slopes: bool = False
-    ) -> Iterator[tuple[Move, Float[Tensor, " row"], dict[Site, Float[Tensor, "row component *pos"]]]]:
-        """Every move, or part of it, with F(m) of its rows; and dF/dm_i of the moving sites' components, if asked for.
+    ) -> Iterator[tuple[Move, Float[Tensor, " row"], dict[Site, tuple[Tensor, Tensor]]]]:
+        """Every move, or part of it, with F(m) of its rows; and, if asked for, of each moving site the activations that
+        came in, `[row, pos, component, dim]`, and the gradients of F with respect to those that were put there.
 
         Many share a forward, those of higher layers joining in there.
         """
@@ -339,22 +383,25 @@ class Intervention:
             pairs = torch.cat([move.pairs for move in chunk])
             starts = [self._lowest(move.sites) for move in chunk for _ in range(len(move.pairs))]
             leaves: dict[tuple[int, Site], Tensor] = {}
-            differences: dict[tuple[int, Site], Tensor] = {}
+            lives: dict[tuple[int, Site], Tensor] = {}
             sites = dict.fromkeys(site for move in chunk for site in move.sites)
-            keep = (leaves, differences) if slopes else None
+            keep = (leaves, lives) if slopes else None
             edits = {site: partial(self._moved, site=site, chunk=chunk, keep=keep) for site in sites}
             prefix = min(move.prefix for move in chunk)
             metric, gradients = self._metric(pairs, starts, edits, None, leaves if slopes else None, prefix)
             parts = torch.split(metric, [len(move.pairs) for move in chunk])
             for number, (move, part) in enumerate(zip(chunk, parts, strict=True)):
                 at = [(site, (number, site)) for site in move.sites if slopes]
-                yield move, part, {site: self._by_component(differences[key] * gradients[key]) for site, key in at}
+                yield move, part, {site: (lives[key], gradients[key]) for site, key in at}
 
-    def _by_component(self, products: Float[Tensor, "row pos component dim"]) -> Float[Tensor, "row component *pos"]:
-        """Summed over dims; and over positions, unless they are asked for. Before the first one here, all is 0."""
+    def _slope(
+        self, site: Site, live: Tensor, pairs: Int[Tensor, " row"], gradient: Tensor
+    ) -> Float[Tensor, "row component *pos"]:
+        """dF/dm of a site's components, summed over positions unless they are asked for; 0 before the first one."""
+        slopes = self._parts(site).slopes(live, pairs, gradient)
         if not self.request.by_position:
-            return products.sum((1, 3))
-        return functional.pad(products.sum(3).transpose(1, 2), (self.tokens.shape[1] - products.shape[1], 0))
+            return slopes.sum(1)
+        return functional.pad(slopes.transpose(1, 2), (self.tokens.shape[1] - slopes.shape[1], 0))
 
     def _lowest(self, sites: Iterable[Site]) -> int:
         return min(self.model.start(site) for site in sites)
@@ -362,7 +409,7 @@ class Intervention:
     def _ends(self, sites: Iterable[Site]) -> bool:
         """Whether nothing but the last position of these sites counts."""
         return self.batch.metric_function.reads == "last" and all(
-            site.layer == self.model.n_layers - 1 and KIND[site.kind].last_only for site in sites
+            site.layer == self.model.n_layers - 1 and self.model.kind(site.kind).last_only for site in sites
         )
 
     def _moved(
@@ -374,11 +421,14 @@ class Intervention:
             rows = live[done : done + len(move.pairs)]
             done += len(rows)
             if site in move.sites:
-                replacement = self.replacement[site][move.pairs, -live.shape[1] :]
-                value = torch.lerp(replacement, rows, move.m(site, rows)[..., None])
+                parts = self._parts(site)
+                if isinstance(parts, Features) and move.components is not None:
+                    value = parts.one_moved(rows, move.pairs, move.one(rows), move.components)
+                else:
+                    value = parts.moved(rows, move.pairs, move.m(site, rows, self.model.size(site.kind)))
                 if keep:
-                    leaves, differences = keep
-                    differences[number, site] = (rows - replacement).detach()
+                    leaves, lives = keep
+                    lives[number, site] = rows.detach()
                     leaves[number, site] = torch.zeros_like(value, requires_grad=True)
                     value = value + leaves[number, site]
                 rows = value
@@ -457,14 +507,25 @@ class Intervention:
         yield from zip(*(torch.split(column, size) for column in columns), strict=True)
 
     def stacked(self, scores: Mapping[Site, Tensor]) -> dict[str, Float[Tensor, "pair layer *index"]]:
-        """Scores of every site of a kind, layer by layer."""
+        """Scores of every site of a kind, layer by layer; 0 in layers that no dictionary reads."""
         kinds = dict.fromkeys(site.kind for site in scores)
-        return {
-            kind: torch.stack([scores[Site(kind, layer)] for layer in range(self.model.layers(kind))], dim=1)
-            for kind in kinds
-        }
+        found = {}
+        for kind in kinds:
+            some = next(score for site, score in scores.items() if site.kind == kind)
+            layers = [Site(kind, layer) for layer in range(self.model.layers(kind))]
+            found[kind] = torch.stack(
+                [scores[site] if site in scores else torch.zeros_like(some) for site in layers], 1
+            )
+        return found
 
 
 def _times(weight: Float[Tensor, " row"], values: Tensor) -> Tensor:
     """Each row times its weight."""
     return values * weight.reshape(-1, *[1] * (values.ndim - 1))
+
+
+def spread(scores: Tensor, chosen: Int[Tensor, " chosen"], size: int) -> Float[Tensor, "pair component *pos"]:
+    """The scores of the chosen components at their places among all of a layer, NaN at the others."""
+    found = torch.full((len(scores), size, *scores.shape[2:]), torch.nan).to(scores)
+    found[:, chosen] = scores
+    return found

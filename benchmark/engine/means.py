@@ -1,4 +1,4 @@
-"""The mean replacement: each component's mean activation over the task's discovery split."""
+"""The mean replacement: each component's mean activation over the task's discovery split, and each feature's mean."""
 
 import hashlib
 from collections.abc import Sequence
@@ -12,14 +12,22 @@ from benchmark.prompts.pairs import Pairs
 
 
 def mean_activations(model: Model, pairs: Pairs, kinds: Sequence[str]) -> dict[Site, Float[Tensor, "component dim"]]:
-    """Mean over all positions of the clean and corrupted prompts of the discovery rows, a prepended BOS left out."""
+    """Mean over all positions of the clean and corrupted prompts of the discovery rows, a prepended BOS left out.
+
+    Of a kind of features: each feature's mean, `[feature, 1]`, and that of the activation that its dictionary reads.
+    """
+    read = [site for site in model.sites(kinds) if site in model.dictionaries]
+    sites = list(dict.fromkeys([*model.sites(kinds), *map(model.whole, read)]))
     totals: dict[Site, Tensor] = {}
     count = 0
     for batch in pairs.discovery_batches():
         for prompts in (batch.clean, batch.corrupted):
             if prompts is None:
                 continue
-            for site, value in model.activations(prompts, model.sites(kinds))[1].items():
+            for site, value in model.activations(prompts, sites)[1].items():
+                if site in model.dictionaries:
+                    dictionary, whole = model.dictionaries[site], value[:, :, 0]
+                    value = dictionary.encode(whole, dictionary.scale(whole))[..., None]
                 summed = value[:, batch.bos :].sum((0, 1), dtype=torch.float64)
                 totals[site] = totals[site] + summed if site in totals else summed
             count += prompts[:, batch.bos :].numel()

@@ -16,17 +16,19 @@ from benchmark.components import (
     DEFAULT_KINDS,
     DENOISING,
     DIRECTIONS,
+    FEATURE_KINDS,
     KINDS,
     MEAN,
     PLACES_ONLY,
     REPLACEMENTS,
     plural,
 )
+from benchmark.engine.intervention import Intervention
 from benchmark.engine.kinds import KIND
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk, fitting_chunk, smaller, within_memory
-from benchmark.engine.model import Model, Site
-from benchmark.engine.request import Cost, Design, Request, may_go_backward
+from benchmark.engine.model import Model, Passes, Site
+from benchmark.engine.request import Cost, Design, Request, ignore, may_go_backward
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
 from benchmark.progress import bar
@@ -77,8 +79,18 @@ class Method:
         return float(len(batch) if cost is None else sum(cost) * len(batch))
 
     def design(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Design]:
-        """Which components of every kind asked for are measured, the same for all pairs. By default all are."""
-        return {kind: Design(torch.ones(model.layers(kind), model.size(kind))) for kind in request.kinds}
+        """Which components of every kind asked for are measured, the same for all pairs.
+
+        By default all are; of features, those that move in any pair, since all others score 0 by any method.
+        """
+        return {
+            kind: Design(
+                moving(model, pairs, request, kind)
+                if kind in FEATURE_KINDS
+                else torch.ones(model.layers(kind), model.size(kind))
+            )
+            for kind in request.kinds
+        }
 
     def prepare(self, model: Model, pairs: Pairs, request: Request) -> Any:
         """What is worked out once, from all pairs: `design`, `attribute` and `totals` find it in `request.prepared`."""
@@ -256,7 +268,11 @@ class Method:
         scores = {kind: values.detach() for kind, values in self.attribute(model, batch, request).items()}
         for kind in request.kinds:
             self._refuse_bad(scores.get(kind), model, kind, request, batch)
-        result = {kind: scores[kind].float().cpu() for kind in request.kinds}
+        result = {}
+        for kind in request.kinds:
+            unmeasured = ~request.design[kind].measured
+            values = scores[kind].float().cpu()
+            result[kind] = values.masked_fill(unmeasured[(..., *[None] * request.by_position)], torch.nan)
         totals = self.totals(model, batch, request)
         if totals:
             result["completeness"] = _completeness_error(scores, totals).cpu()
@@ -298,6 +314,24 @@ class Method:
             )
         if not torch.isfinite(scores[:, request.design[kind].measured.to(scores.device)]).all():
             raise BenchmarkError(f"Method {self.label!r} gave NaN or infinite scores for measured {plural(kind)}.")
+
+
+@torch.no_grad()
+def moving(model: Model, pairs: Pairs, request: Request, kind: str) -> Float[Tensor, "layer index"]:
+    """1 for every feature, and error, that m = 0 changes at any place of any pair; 0 for the others.
+
+    The two forwards a pair that this takes are in no count of passes.
+    """
+    found = torch.zeros(model.layers(kind), model.size(kind))
+    passes, model.passes = model.passes, Passes()
+    try:
+        for batch in pairs.batches(request.pairs_per_batch):
+            run = Intervention(model, batch, replace(request, progress=ignore, kept=[]), (kind,))
+            for site in run.sites:
+                found[site.layer] += run.changed(site).any((0, 1)).cpu()
+    finally:
+        model.passes = passes
+    return (found > 0).float()
 
 
 @torch.no_grad()

@@ -16,7 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from benchmark.components import DEFAULT_KINDS, KINDS, plural
+from benchmark.components import DEFAULT_KINDS, FEATURE_KINDS, KINDS, plural
+from benchmark.engine.dictionary import Dictionary
 from benchmark.engine.kinds import KIND, RESIDUAL, Kind
 from benchmark.engine.measure import measure
 from benchmark.errors import BenchmarkError
@@ -101,6 +102,10 @@ class Model:
         found = measure(bridge, bridge.blocks)
         self._hooks = {Site(*place): hook for place, hook in found.hooks.items()}
         self._sizes, self.refusals = found.sizes, found.refusals
+        self.dictionaries: Mapping[Site, Dictionary] = {}
+        self._whole: dict[str, str] = {}  # by kind of feature, the kind whose activation its dictionaries read
+        lacking = "no dictionaries were given (--dictionaries FOLDER, or load_model(..., dictionaries=FOLDER))"
+        self.refusals |= dict.fromkeys(FEATURE_KINDS, lacking)
         self.d_model, self.d_vocab = found.d_model, found.d_vocab
         self.n_heads, self.d_mlp = self.size("head"), self.size("neuron")
         self.d_head = found.widths["head"] // self.n_heads if self.n_heads else 0
@@ -191,6 +196,32 @@ class Model:
         """How many components of a kind one layer has; 0 where that kind can't be scored."""
         return self._sizes.get(kind, 0)
 
+    def attach(self, kind: str, whole: str, dictionaries: Mapping[int, Dictionary]) -> None:
+        """Let dictionaries read, by layer, the activations of a kind as features: that of heads as all of a layer's.
+
+        Raises BenchmarkError where the model lacks that kind, that layer, or its width is another one.
+        """
+        self.refuse([whole])
+        self._hooks = {site: hook for site, hook in self._hooks.items() if site.kind != kind}
+        for layer, dictionary in dictionaries.items():
+            if not 0 <= layer < self.layers(whole):
+                raise BenchmarkError(f"{dictionary.name}: {self.name!r} has no layer {layer} of {plural(whole)}.")
+            self._hooks[Site(kind, layer)] = self._hooks[Site(whole, layer)]
+        self._whole[kind] = whole
+        self._sizes[kind] = 1 + max(dictionary.size for dictionary in dictionaries.values())
+        like = next(self.bridge.parameters())
+        mine = {Site(kind, layer): dictionary.to(like) for layer, dictionary in sorted(dictionaries.items())}
+        self.dictionaries = {site: one for site, one in self.dictionaries.items() if site.kind != kind} | mine
+        self.refusals.pop(kind, None)
+
+    def kind(self, name: str) -> Kind:
+        """Where a kind is read and written here: a feature's, as the activation is that its dictionary reads."""
+        return KIND[self._whole.get(name, name)]
+
+    def whole(self, site: Site) -> Site:
+        """The site whose activation a dictionary reads; any other site itself."""
+        return Site(self._whole.get(site.kind, site.kind), site.layer)
+
     def refuse(self, kinds: Iterable[str]) -> None:
         """Raise BenchmarkError where one of these kinds can't be scored in this model."""
         for kind in kinds:
@@ -212,10 +243,12 @@ class Model:
 
     def layers(self, kind: str) -> int:
         """How many layers have this kind: one more than there are blocks for the residual stream."""
-        return self.n_layers + (kind == RESIDUAL.name)
+        return self.n_layers + (self._whole.get(kind, kind) == RESIDUAL.name)
 
     def sites(self, kinds: Iterable[str]) -> list[Site]:
-        return [Site(kind, layer) for kind in self.kinds if kind in kinds for layer in range(self.layers(kind))]
+        """Every layer's site of these kinds; of features, of the layers that have a dictionary."""
+        every = (Site(kind, layer) for kind in self.kinds if kind in kinds for layer in range(self.layers(kind)))
+        return [site for site in every if site in self._hooks]
 
     def start(self, site: Site) -> int:
         """The block in which a site's activation is read and written."""
@@ -257,10 +290,15 @@ class Model:
         self.refuse_train_mode()
         return self.logits(tokens, self.hooks(edits or {}, embedding), reads=reads)
 
+    def _slots(self, kind: str) -> int:
+        """Into how many an activation is divided: a dictionary reads it as a whole."""
+        return 1 if kind in self._whole else self.size(kind)
+
     def hooks(self, edits: Mapping[Site, Edit], embedding: Edit | None = None) -> list[Hook]:
         """The edits as transformer_lens takes them."""
         hooks: list[Hook] = [
-            (self._hooks[site], _as_hook(edit, KIND[site.kind], self.size(site.kind))) for site, edit in edits.items()
+            (self._hooks[site], _as_hook(edit, self.kind(site.kind), self._slots(site.kind)))
+            for site, edit in edits.items()
         ]
         if embedding is not None:
             hooks.append((_EMBEDDING, lambda value, hook: embedding(value)))

@@ -18,7 +18,6 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from benchmark.components import DEFAULT_KINDS
-from benchmark.engine.kinds import KIND
 from benchmark.engine.measure_stream import close
 from benchmark.engine.model import Edit, Model, Passes, Site, keeping
 
@@ -98,10 +97,10 @@ def resume(
     lowest = starts[0] if joining else 0
     cached = model.longest_prefix(length) if "prefix" in ways else 0
     # in the last layer, an edit of such a kind at another position than the last one changes nothing
-    ends = joining and lowest == last and "last position" in ways and all(KIND[kind].last_only for kind in asked)
+    ends = joining and lowest == last and "last position" in ways and all(model.kind(kind).last_only for kind in asked)
     prefix = cached if ends else min(prefix, cached)
-    kinds = [KIND[kind] for kind in asked if Site(kind, lowest) in edits]
-    stand_in = kinds[0].stand_in if len(kinds) == 1 else None
+    kinds = [kind for kind in asked if Site(kind, lowest) in edits]
+    stand_in = model.kind(kinds[0]).stand_in if len(kinds) == 1 else None
     standing_in = "site" in ways and joining and counts[lowest] == len(rows) and stand_in is not None
     block, final = model.blocks[lowest], model.blocks[last]
     taken = {"prefix"} if prefix else set()
@@ -128,7 +127,7 @@ def resume(
         if standing_in:
             assert stand_in is not None
             taken.add("site")
-            activation = recording.activations[Site(kinds[0].name, lowest)][rows, prefix:]
+            activation = recording.activations[Site(kinds[0], lowest)][rows, prefix:]
             for module, forward in stand_in(block, activation, recording.attention[lowest][rows, prefix:]):
                 swap(module, forward)
         if "answers" in ways and vocabulary is not None:
@@ -148,10 +147,10 @@ def resume(
 def shortcuts(model: Model, kinds: Iterable[str] = DEFAULT_KINDS) -> tuple[str, ...]:
     """Those of `SHORTCUTS` that give a whole run's logits for edits of these kinds on this model; tried once."""
     known = KNOWN.setdefault(model, {})
-    for kind in kinds:
-        if kind in model.kinds and kind not in known:
-            known[kind] = _working(model, kind)
-    return tuple(way for way in SHORTCUTS if all(way in known[kind] for kind in kinds if kind in known))
+    read = {model.kind(kind).name for kind in kinds} & set(model.kinds)
+    for kind in read - set(known):
+        known[kind] = _working(model, kind)
+    return tuple(way for way in SHORTCUTS if all(way in known[kind] for kind in read))
 
 
 @torch.no_grad()

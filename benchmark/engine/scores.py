@@ -58,7 +58,9 @@ class Scores:
         layer, index, *position = (axis.tolist() for axis in torch.unravel_index(order, mean.shape))
         return pd.DataFrame(
             {
-                "component": [component_name(self.kind, *place) for place in zip(layer, index, strict=True)],
+                "component": [
+                    component_name(self.kind, *place, mean.shape[1]) for place in zip(layer, index, strict=True)
+                ],
                 "layer": layer,
                 "index": index,
                 **({"position": position[0]} if position else {}),

@@ -14,6 +14,7 @@ from benchmark.engine.model import Model, positions_of
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.models import smollm2
 from benchmark.models.catalogue import DEFAULT, POCKET, SMOLLM2, built_in, checkpoints, weights_of
+from benchmark.models.dictionaries import attach
 from benchmark.models.litmus import PREFIX, load_litmus
 from benchmark.prompts.tokens import Tokens
 
@@ -26,15 +27,21 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     prepend_bos: bool | None = None,
     revision: str | None = None,
+    dictionaries: str | Path | None = None,
 ) -> Model:
     """A frozen model in eval mode, from a built-in name, a local folder or a Hugging Face id.
 
-    `device="auto"` takes a GPU where there is one. No weight is processed. Raises BenchmarkError where the name is
+    `device="auto"` takes a GPU where there is one. No weight is processed. `dictionaries` is a folder of sparse
+    autoencoders, or `pocket` for its own: their features can be scored then. Raises BenchmarkError where the name is
     unknown, the hub can't be reached, the files are damaged or no tokenizer is there.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
+    if dictionaries is not None:
+        model = load_model(name, device=device, dtype=dtype, prepend_bos=prepend_bos, revision=revision)
+        attach(model, dictionaries)
+        return model
     name = str(name)
     if not name:
         raise BenchmarkError("The name of the model is empty.")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
+from torch import Tensor
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -26,6 +27,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
+from benchmark.engine.dictionary import Dictionary
 from benchmark.engine.model import Model
 from benchmark.prompts.dataset import PromptPair
 from benchmark.prompts.metrics import logit_diff
@@ -103,3 +105,33 @@ def save(folder: Path, architecture: str = "llama") -> Path:
     hf_model(architecture).float().save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
+
+
+FEATURES_OF = {"residual-feature": "residual", "attention-feature": "attention", "mlp-feature": "mlp"}
+
+
+def random_dictionary(width: int, features: int, seed: int, **sort: Any) -> Dictionary:
+    """A bad one, in float64: everything is random. `sort` is the architecture, the normalisation, or `k`."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    return Dictionary(
+        encoder=draw(width, features) / width**0.5,
+        bias=0.1 * draw(features),
+        decoder=draw(features, width) / features**0.5,
+        bias_in=0.1 * draw(width),
+        bias_out=0.1 * draw(width),
+        threshold=0.2 * draw(features).abs() if sort.get("architecture") == "jumprelu" else None,
+        gain=(0.1 * draw(features)).exp() if sort.get("architecture") == "gated" else None,
+        gate=0.1 * draw(features) if sort.get("architecture") == "gated" else None,
+        **sort,
+    )
+
+
+def attach_random(model: Model, features: int = 12) -> None:
+    """Let random dictionaries read every layer of a tiny model."""
+    for kind, whole in FEATURES_OF.items():
+        layers = range(model.layers(whole))
+        model.attach(kind, whole, {layer: random_dictionary(model.d_model, features, layer) for layer in layers})

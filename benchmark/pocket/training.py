@@ -76,7 +76,7 @@ def train(
     for step in range(recipe.steps):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step)
-        loss = _accumulate(model, _encoded(list(islice(texts, recipe.batch)), tokenizer), device)
+        loss = _accumulate(model, encoded(list(islice(texts, recipe.batch)), tokenizer), device)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -84,7 +84,7 @@ def train(
         yield loss
 
 
-def _encoded(texts: list[str], tokenizer: Any) -> list[list[int]]:
+def encoded(texts: list[str], tokenizer: Any) -> list[list[int]]:
     """Token ids of each text between the token that begins it and the same token, which ends it."""
     bare = tokenizer(texts, add_special_tokens=False)["input_ids"]
     if any(tokenizer.unk_token_id in ids for ids in bare):
@@ -99,7 +99,7 @@ def _accumulate(model: Any, texts: list[list[int]], device: str, parts: int = 4)
     size = math.ceil(len(texts) / parts)
     total = 0.0
     for start in range(0, len(ordered), size):
-        inputs, labels = _padded(ordered[start : start + size])
+        inputs, labels = padded(ordered[start : start + size])
         logits = model(inputs.to(device), use_cache=False).logits
         summed = torch.nn.functional.cross_entropy(
             logits.flatten(0, 1), labels.flatten().to(device), ignore_index=IGNORED, reduction="sum"
@@ -109,7 +109,7 @@ def _accumulate(model: Any, texts: list[list[int]], device: str, parts: int = 4)
     return total
 
 
-def _padded(texts: list[list[int]]) -> tuple[Tensor, Tensor]:
+def padded(texts: list[list[int]]) -> tuple[Tensor, Tensor]:
     """Inputs and the tokens that follow them; padding stands on the right, where no real token can see it."""
     longest = max(map(len, texts)) - 1
     inputs, labels = torch.zeros(len(texts), longest, dtype=torch.long), torch.full((len(texts), longest), IGNORED)

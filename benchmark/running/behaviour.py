@@ -14,6 +14,7 @@ from benchmark.prompts.metrics import Metric, logit_diff
 from benchmark.prompts.pairs import NothingCarried, Pairs
 from benchmark.prompts.task import Task
 from benchmark.running.caveats import caveats
+from benchmark.store.cell import DictionaryFacts
 
 AT_ONCE = 32  # pairs that are looked at together
 
@@ -24,7 +25,8 @@ class Behaviour:
 
     `right` of `looked_at` pairs have a clean metric above 0 and above the corrupted one; `left_out` of them had less
     than `min_metric`. `error` says why there are no pairs, `caveats` what a reader should know of them. `not_carried`
-    holds the audit's reasons where the model's tokenizer can carry no row of a task of the project.
+    holds the audit's reasons where the model's tokenizer can carry no row of a task of the project, `dictionaries` what
+    those are worth here whose features are asked for.
     """
 
     task: Task
@@ -38,6 +40,7 @@ class Behaviour:
     error: str | None = None
     caveats: tuple[str, ...] = ()
     not_carried: str = ""
+    dictionaries: tuple[DictionaryFacts, ...] = ()
 
 
 def behaviour(

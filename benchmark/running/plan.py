@@ -2,10 +2,10 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, KINDS, MEAN, PLACES_ONLY
+from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, FEATURE_KINDS, KINDS, MEAN, PLACES_ONLY
 from benchmark.engine.means import discovery_digest
 from benchmark.engine.memory import Chunk, choose_chunk, free_bytes, parse_bytes
 from benchmark.engine.method import Method
@@ -13,12 +13,14 @@ from benchmark.engine.model import Model
 from benchmark.engine.request import Cost, Request, may_go_backward
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
+from benchmark.models.dictionaries import BUILT_IN
 from benchmark.prompts.metrics import METRICS
 from benchmark.prompts.task import Task
 from benchmark.running.behaviour import Behaviour, behaviour
+from benchmark.running.dictionaries import worth
 from benchmark.running.plugins import Registry, plugin_digest
 from benchmark.running.work import Bench, ModelSource, TaskSource, Work
-from benchmark.store.cell import CellKey, MethodKey, ModelKey, TaskKey, Truth
+from benchmark.store.cell import CellKey, MethodKey, ModelKey, TaskKey, Truth, sha256
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,15 @@ class Asked:
     dataset_tokenizer: str | None = None
     corrupted_column: str | None = None
     title: str | None = None
+    dictionaries: str | None = None
 
     @property
     def source(self) -> ModelSource:
-        return ModelSource(self.model, self.device, self.prepend_bos, self.revision)
+        """The model, with its own dictionaries where features are asked for and no others are given."""
+        given = self.dictionaries
+        if given is None and self.model in BUILT_IN and set(self.components) & set(FEATURE_KINDS):
+            given = self.model
+        return ModelSource(self.model, self.device, self.prepend_bos, self.revision, given)
 
     def rows_of(self, task: str) -> TaskSource:
         """Where the rows of a task come from; of a user's file, whichever its name."""
@@ -168,6 +175,8 @@ def make_plan(
     kinds = tuple(kind for kind in model.kinds if kind in asked.components)
     if not kinds:
         model.refuse(asked.components)
+    if read := [kind for kind in kinds if kind in FEATURE_KINDS]:
+        found = [replace(one, dictionaries=tuple(worth(model, one.pairs, read))) if one.pairs else one for one in found]
     request = Request(kinds, asked.replacement, asked.direction, asked.seed)
     costs = [method.cost(model, request) for method in methods]
     if chunk is None:
@@ -199,6 +208,7 @@ def _cell(
         means=discovery_digest(pairs) if pairs and asked.replacement == MEAN.replacement else None,
         dtype=str(model.dtype).removeprefix("torch."),
         processing=model.processing,
+        dictionaries=dictionaries_digest(model) if set(request.kinds) & set(FEATURE_KINDS) else "",
     )
     if pairs is None:
         return PlannedCell(key, method, found, None, Cost(0, 0), 0.0)
@@ -219,6 +229,11 @@ def _cell(
     rows = sum(method.work(model, batch, request) for batch in pairs.batches())
     of_all = None if cost is None else Cost(*(one * len(pairs) for one in cost))
     return PlannedCell(key, method, found, work, of_all, rows)
+
+
+def dictionaries_digest(model: Model) -> str:
+    """sha256 over the files of all dictionaries and where each of them is read."""
+    return sha256([[*model.whole(site), site.kind, one.digest] for site, one in model.dictionaries.items()])
 
 
 def _task_key(asked: Asked, found: Behaviour) -> TaskKey:

@@ -51,6 +51,7 @@ def run(
     dataset_tokenizer: str | None = None,
     corrupted_column: str | None = None,
     title: str | None = None,
+    dictionaries: str | Path | None = None,
 ) -> Results:
     """Score every component by every method on every task, and store the cells in the folder `out`.
 
@@ -59,7 +60,8 @@ def run(
     by `seed`; `min_metric`: the least clean metric, in its units; `metric`: a name, or `default` for each task's own;
     `memory`: such as `4GiB`, by default half of what is free; `plugins`: files with more tasks and methods; `dataset`:
     a CSV of pairs of your own, with `title` as its heading, the corrupted prompts in `corrupted_column`, and token
-    ids, if it has any, of `dataset_tokenizer`; the rules of a task hold for it if `tasks` names one. Raises
+    ids, if it has any, of `dataset_tokenizer`; the rules of a task hold for it if `tasks` names one; `dictionaries`: a
+    folder of sparse autoencoders whose features are scored, by default the model's own where it has some. Raises
     BenchmarkError for what can't be done. A cell that fails is stored with its error.
 
     >>> results = run("smollm2-135m", "results/demo", tasks=("ioi",), pairs=2)  # doctest: +SKIP
@@ -71,7 +73,7 @@ def run(
     asked = Asked(
         model, tuple(tasks), tuple(methods), tuple(components), pairs, replacement, direction, metric, split, seed,
         min_metric, prepend_bos, revision, device, memory, tuple(map(str, plugins)), dataset, dataset_tokenizer,
-        corrupted_column, title,
+        corrupted_column, title, None if dictionaries is None else str(dictionaries),
     )  # fmt: skip
     plan = prepare(asked, Path(out))
     results = execute(plan, Path(out), say=lambda message: None)
@@ -199,6 +201,7 @@ def _about(found: Behaviour, cell: PlannedCell) -> Cell:
         accuracy=Accuracy(found.right, found.looked_at),
         filter=Filter(found.min_metric, found.left_out),
         caveats=found.caveats,
+        dictionaries=found.dictionaries,
         pairs_file=cell.work.task.dataset or "" if cell.work else "",
     )
 

@@ -36,9 +36,13 @@ class ModelSource:
     device: str = "auto"
     prepend_bos: bool | None = None
     revision: str | None = None
+    dictionaries: str | None = None
 
     def load(self) -> Model:
-        return load_model(self.name, device=self.device, prepend_bos=self.prepend_bos, revision=self.revision)
+        return load_model(
+            self.name, device=self.device, prepend_bos=self.prepend_bos, revision=self.revision,
+            dictionaries=self.dictionaries,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

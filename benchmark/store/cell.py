@@ -80,7 +80,8 @@ class MethodKey:
 @dataclass(frozen=True)
 class CellKey:
     """All that can change a cell's numbers. `tokens` and `means` are sha256 of what reaches the model and of the rows
-    behind a mean replacement; `processing` says what was done to the weights before they were loaded."""
+    behind a mean replacement, `dictionaries` of those that features are read by; `processing` says what was done to the
+    weights before they were loaded."""
 
     model: ModelKey
     task: TaskKey
@@ -91,6 +92,7 @@ class CellKey:
     means: str | None = None
     dtype: str = "float32"
     processing: str = "none"
+    dictionaries: Annotated[str, unless_empty] = ""
 
     @property
     def digest(self) -> str:
@@ -148,6 +150,25 @@ class Filter:
 
     min_metric: float | None = None
     left_out: int = 0
+
+
+@dataclass(frozen=True)
+class DictionaryFacts:
+    """What one dictionary is worth on the clean prompts: features active at a token (`l0`), the share of the variance
+    that it explains (below 0: the mean explains more), and the mean metric with its reconstruction in place.
+
+    `page` is model and source on Neuronpedia, where they are known.
+    """
+
+    kind: str
+    layer: int
+    name: str
+    features: int
+    variance_explained: float
+    l0: float
+    metric: float
+    metric_with_it: float
+    page: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -223,6 +244,7 @@ class Cell:
     accuracy: Accuracy | None = None
     filter: Filter = field(default_factory=Filter)
     caveats: tuple[str, ...] = ()
+    dictionaries: Annotated[tuple[DictionaryFacts, ...], unless_empty] = ()
     pairs_file: str = ""
     provenance: Provenance = field(default_factory=Provenance)
     error: str | None = None
@@ -349,17 +371,30 @@ def refuse_misshapen(key: CellKey, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays as they are stored: one that is mostly absent as `NAME@shape`, `NAME@places` (flat) and `NAME@entries`."""
+    """Arrays as they are stored: one that is mostly absent as `NAME@shape`, `NAME@places` (flat) and `NAME@entries`.
+
+    Where a component is absent from all pairs or from none, and scores are mostly 0, `NAME@measured` names those that
+    are there (flat), and places are those of other numbers than 0 among them, pair by pair.
+    """
     packed: dict[str, np.ndarray] = {}
     for name, array in arrays.items():
-        absent = axes_of(name).absent
-        there = ~np.isnan(array) if np.isnan(absent) else (array != absent) | np.signbit(array)  # -0.0 equals 0.0
+        axes = axes_of(name)
+        stored, absent = array, axes.absent
+        if axes.dims[0] == "pair" and array.ndim > 1 and np.isnan(absent):
+            flat = array.reshape(len(array), -1)
+            lacking = np.isnan(flat)
+            measured = np.flatnonzero(~lacking.any(axis=0))
+            if len(array) and (lacking.all(axis=0) == lacking.any(axis=0)).all():
+                stored, absent = flat[:, measured], 0.0
+        there = ~np.isnan(stored) if np.isnan(absent) else (stored != absent) | np.signbit(stored)  # -0.0 equals 0.0
         small = np.dtype(np.int32 if array.size < 2**31 else np.int64)
         places = np.flatnonzero(there)
         if len(places) * (small.itemsize + array.itemsize) < array.nbytes / 2:
             packed[f"{name}@shape"] = np.array(array.shape, dtype=np.int64)
             packed[f"{name}@places"] = places.astype(small)
-            packed[f"{name}@entries"] = array.ravel()[places]
+            packed[f"{name}@entries"] = stored.ravel()[places]
+            if stored is not array:
+                packed[f"{name}@measured"] = measured.astype(small)
         else:
             packed[name] = np.ascontiguousarray(array)
     return packed
@@ -373,7 +408,13 @@ def unpack(packed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if not part:
             arrays[name] = array
         elif part == "entries":
-            whole = np.full(int(np.prod(packed[f"{name}@shape"])), axes_of(name).absent, dtype=array.dtype)
-            whole[packed[f"{name}@places"]] = array
-            arrays[name] = whole.reshape(packed[f"{name}@shape"])
+            shape = packed[f"{name}@shape"]
+            whole = np.full(int(np.prod(shape)), axes_of(name).absent, dtype=array.dtype)
+            if (measured := packed.get(f"{name}@measured")) is None:
+                whole[packed[f"{name}@places"]] = array
+            else:
+                there = np.zeros(shape[0] * len(measured), dtype=array.dtype)
+                there[packed[f"{name}@places"]] = array
+                whole.reshape(shape[0], -1)[:, measured] = there.reshape(shape[0], -1)
+            arrays[name] = whole.reshape(shape)
     return arrays

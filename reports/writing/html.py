@@ -1,8 +1,10 @@
 """A report as one HTML file that needs no network: pictures, style and script stand in it."""
 
 import base64
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -23,7 +25,7 @@ def environment(room: str) -> Environment:
 def html(blocks: list[Block], pictures: Mapping[str, tuple[Path, float]]) -> str:
     """The page; `pictures` says for every stem where its PNG lies and how wide it is in inches."""
     made = environment("writing")
-    made.filters |= {"inline": _inline, "kind": lambda block: type(block).__name__}
+    made.filters |= {"inline": _inline, "linked": _linked, "kind": lambda block: type(block).__name__}
     sources = {stem: _embedded(path) for stem, (path, _) in pictures.items()}
     widths = {stem: round(inches * PIXELS_AN_INCH) for stem, (_, inches) in pictures.items()}
     return made.get_template("page.html").render(blocks=blocks, sources=sources, widths=widths)
@@ -35,4 +37,18 @@ def _embedded(path: Path) -> str:
 
 def _inline(text: str) -> Markup:
     tags = {"plain": "{}", "strong": "<strong>{}</strong>", "code": "<code>{}</code>"}
-    return Markup("").join(Markup(tags[mark]).format(escape(words)) for mark, words in marked(text))
+    return Markup("").join(
+        Markup("").join(_linked(word) for word in re.split(r"(https://\S+)", words))
+        if mark == "plain"
+        else Markup(tags[mark]).format(escape(words))
+        for mark, words in marked(text)
+    )
+
+
+def _linked(text: object) -> Markup:
+    """The text; one that is a web address as a link, named by its host and the ends of its path."""
+    words = str(text)
+    if not re.fullmatch(r"https://\S+", words):
+        return escape(words)
+    address = urlsplit(words)
+    return Markup('<a href="{}">{}</a>').format(words, f"{address.hostname}{address.path}")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmark import BenchmarkError, Intervention, Request, load_method, make_pairs
-from benchmark.components import KINDS, PLACES_ONLY, WAYS, Way
+from benchmark.components import PLACES_ONLY, WAYS, Way
 from benchmark.engine.kinds import KIND
 from benchmark.engine.means import mean_activations
 from benchmark.engine.model import Model, Site
@@ -36,7 +36,7 @@ def test_exact_patching_is_what_a_plain_loop_gives(both: tuple[Model, Any], way:
     """In the first and in the last layer, at one position in the middle, at the last and at all."""
     model, reference = both
     pairs = tiny_pairs(model, PAIRS[:2])
-    kinds = tuple(kind for kind in KINDS if way.replacement in KIND[kind].replacements)
+    kinds = tuple(kind for kind in KIND if way.replacement in KIND[kind].replacements)
     method = load_method("activation-patching", neurons=2)
     asked = (way.replacement, way.direction)
     places = method.scores(model, pairs, kinds, *asked, by_position=True)

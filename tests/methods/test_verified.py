@@ -108,7 +108,7 @@ def test_a_run_stores_the_strata(tmp_path: Path) -> None:
 )
 def test_bad_options_are_refused(options: str, message: str) -> None:
     with pytest.raises(BenchmarkError, match=message):
-        discover().method(f"activation-patching:{options}")
+        discover().method(f"activation-patching:{options}").check(("neuron",), "counterfactual", "noising")
 
 
 def test_the_label_names_the_options_that_were_given() -> None:

@@ -1,0 +1,115 @@
+"""The components with the largest mean scores, a row each, with the pages of features that have some."""
+
+import json
+from collections.abc import Iterable
+from urllib.parse import quote
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analysis.sections import Section, sections
+from benchmark.components import component_name, plural
+from benchmark.errors import BenchmarkError
+from benchmark.statistics.halves import halves
+from benchmark.statistics.mean_score import mean_scores
+from benchmark.store.folder import Results
+
+COLUMNS = (
+    "model", "task", "method", "direction", "replacement", "component", "layer", "index", "score", "low", "high",
+    "in_pairs", "pairs", "page",
+)  # fmt: skip
+SHOWN = 30
+_SITE = "https://www.neuronpedia.org"
+
+
+def top_components(
+    results: Results,
+    kind: str,
+    threshold: float = 0.0,
+    count: int | None = None,
+    tasks: Iterable[str] = ("all",),
+    methods: Iterable[str] = ("all",),
+) -> pd.DataFrame:
+    """Of every method on every task, the components of a kind with |mean score| >= `threshold`, at most `count`.
+
+    The largest first. `score` is the mean over the pairs, `low` and `high` the ends of its 95% interval, `in_pairs` in
+    how many of `pairs` it isn't 0, `page` the feature's page on Neuronpedia where one is known. `tasks` and `methods`
+    are names; a method's is its label, or its name whatever its options. Raises BenchmarkError where there are none.
+    """
+    chosen, wanted = tuple(tasks), {*methods}
+    frames = []
+    for section in sections(results):
+        if chosen != ("all",) and section.key.task.name not in chosen:
+            continue
+        frames += [
+            _of_one(section, place, kind, threshold, count)
+            for place, cell in enumerate(section.cells)
+            if kind in cell.kinds and {"all", cell.key.method.label, cell.key.method.name} & wanted
+        ]
+    if not frames:
+        there = sorted(
+            {f"{kind} by {cell.key.method.label} on {cell.task}" for cell in results.cells for kind in cell.kinds}
+        )
+        raise BenchmarkError(
+            f"{results.folder} holds no scores of {plural(kind)} for these tasks and methods. It holds "
+            f"{'; '.join(there[:8])}{' ...' * (len(there) > 8)}."
+        )
+    return pd.concat(frames, ignore_index=True)[list(COLUMNS)]
+
+
+def _of_one(section: Section, place: int, kind: str, threshold: float, count: int | None) -> pd.DataFrame:
+    cell = section.cells[place]
+    values = cell.values(kind)
+    size = values.shape[2]
+    flat = values.reshape(len(values), -1)
+    measured = np.flatnonzero(~np.isnan(flat).any(axis=0))
+    kept = flat[:, measured]
+    mean, low, high = mean_scores(kept, halves(section.n_pairs, section.clusters, section.templates))
+    order = np.argsort(-np.abs(mean), kind="stable")
+    order = order[np.abs(mean[order]) >= threshold][:count]
+    pages = {one.layer: one.page for one in cell.dictionaries if one.kind == kind and one.page}
+    layers, indices = np.divmod(measured[order], size)
+    places = list(zip(layers.tolist(), indices.tolist(), strict=True))
+    told = cell.key.method.per_pair.get(kind, True)
+    return pd.DataFrame(
+        {
+            "model": section.model,
+            "task": section.short,
+            "method": cell.key.method.label,
+            "direction": cell.key.method.direction,
+            "replacement": cell.key.method.replacement,
+            "component": [
+                component_name(kind, *at, size) for at in zip(layers.tolist(), indices.tolist(), strict=True)
+            ],
+            "layer": layers,
+            "index": indices,
+            "score": mean[order],
+            "low": low[order] if told else np.nan,
+            "high": high[order] if told else np.nan,
+            "in_pairs": (kept[:, order] != 0).sum(axis=0),
+            "pairs": section.n_pairs,
+            "page": [
+                page_of(pages[layer], index) if layer in pages and index < size - 1 else "" for layer, index in places
+            ],
+        }
+    )
+
+
+def page_of(source: tuple[str, str], index: int) -> str:
+    """A feature's page on Neuronpedia, from its model and source there. Nothing is fetched.
+
+    >>> page_of(("pythia-70m-deduped", "3-res-sm"), 19924)
+    'https://www.neuronpedia.org/pythia-70m-deduped/3-res-sm/19924'
+    """
+    model, name = source
+    return f"{_SITE}/{quote(model)}/{quote(name)}/{index}"
+
+
+def quick_list(pages: Iterable[str], name: str) -> str:
+    """One link that opens all of these pages side by side; empty where there are none."""
+    places = [page.removeprefix(_SITE).strip("/").split("/") for page in dict.fromkeys(pages) if page]
+    if not places:
+        return ""
+    features = [{"modelId": model, "layer": source, "index": index} for model, source, index in places]
+    listed = json.dumps(features, separators=(",", ":"))
+    return f"https://neuronpedia.org/quick-list/?name={quote(name)}&features={quote(listed)}"

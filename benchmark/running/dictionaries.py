@@ -1,0 +1,105 @@
+"""What a dictionary is worth on a task's prompts: how much it explains, and what the model does with it in place."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from benchmark.engine.dictionary import Dictionary
+from benchmark.engine.model import Model, Passes
+from benchmark.prompts.pairs import Pairs
+from benchmark.store.cell import DictionaryFacts
+
+
+@dataclass
+class Fit:
+    """How well a dictionary reconstructs activations, from sums over tokens that are `add`ed."""
+
+    tokens: int = 0
+    squared_error: float = 0.0
+    total: Tensor = field(default_factory=lambda: torch.zeros(()))
+    squares: float = 0.0
+    active: int = 0
+    ever: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.bool))
+
+    def add(self, x: Float[Tensor, "token d_in"], dictionary: Dictionary) -> None:
+        scale = dictionary.scale(x)
+        features = dictionary.encode(x, scale)
+        self.tokens += len(x)
+        self.squared_error += float((x - dictionary.decode(features, scale)).double().square().sum())
+        self.total = self.total + x.double().sum(0)
+        self.squares += float(x.double().square().sum())
+        self.active += int((features > 0).sum())
+        self.ever = self.ever | (features > 0).any(0)
+
+    @property
+    def mean(self) -> Float[Tensor, " d_in"]:
+        """The mean activation."""
+        return self.total / self.tokens
+
+    @property
+    def variance_explained(self) -> float:
+        """1 - squared error / squared distance from the mean; below 0, the mean does better. NaN without variance."""
+        variance = self.squares - float(self.total.square().sum()) / self.tokens
+        return 1 - self.squared_error / variance if variance > 1e-9 * self.squares else float("nan")
+
+    @property
+    def l0(self) -> float:
+        """How many features are active at a token, on average."""
+        return self.active / self.tokens
+
+    @property
+    def dead(self) -> int:
+        """How many features were active at no token."""
+        return int((~self.ever).sum())
+
+
+@torch.no_grad()
+def worth(model: Model, pairs: Pairs, kinds: Iterable[str]) -> Iterator[DictionaryFacts]:
+    """Each dictionary of these kinds on the clean prompts, a BOS left out. Its forwards are in no count of passes."""
+    passes, model.passes = model.passes, Passes()
+    try:
+        sites = model.sites(set(kinds))
+        fits = {site: Fit() for site in sites}
+        before, batches = 0.0, list(pairs.batches())
+        for batch in batches:
+            before += float(batch.value(model, batch.clean, torch.arange(len(batch))).sum())
+            for site, value in model.activations(batch.clean, sites)[1].items():
+                fits[site].add(value[:, batch.bos :, 0].flatten(0, 1), model.dictionaries[site])
+        for site in sites:
+            dictionary, after = model.dictionaries[site], 0.0
+            for batch in batches:
+                edit = _reconstructed(dictionary, batch.bos)
+                after += float(batch.value(model, batch.clean, torch.arange(len(batch)), {site: edit}).sum())
+            yield DictionaryFacts(
+                kind=site.kind, layer=site.layer, name=dictionary.name, features=dictionary.size,
+                variance_explained=round(fits[site].variance_explained, 4), l0=round(fits[site].l0, 2),
+                metric=before / len(pairs), metric_with_it=after / len(pairs), page=dictionary.page,
+            )  # fmt: skip
+    finally:
+        model.passes = passes
+
+
+def _reconstructed(dictionary: Dictionary, bos: int):  # type: ignore[no-untyped-def]
+    """The edit that puts a dictionary's reconstruction in an activation's place, but for a BOS."""
+
+    def edit(value: Tensor) -> Tensor:
+        x = value[:, bos:, 0]
+        scale = dictionary.scale(x)
+        return torch.cat([value[:, :bos], dictionary.decode(dictionary.encode(x, scale), scale)[:, :, None]], dim=1)
+
+    return edit
+
+
+def described(found: DictionaryFacts) -> str:
+    """One dictionary in a line, marked where it reconstructs worse than the mean activation."""
+    explained = found.variance_explained
+    worse = explained != explained or explained < 0
+    return (
+        f"{'! ' * worse}layer {found.layer} {found.kind}: {found.features} features of {found.name}, "
+        + ("WORSE than the mean activation: " * worse)
+        + f"{explained:.1%} of the variance explained, L0 {found.l0:.1f}; with it in place the metric is "
+        f"{found.metric_with_it:.3f} in place of {found.metric:.3f}"
+    )
