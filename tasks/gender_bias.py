@@ -7,28 +7,10 @@ from itertools import product
 from benchmark.prompts.dataset import PromptPair
 from benchmark.prompts.metrics import logit_diff
 from benchmark.prompts.task import Task
+from tasks._professions import PROFESSIONS, PRONOUNS
 
 SEED = 30
-PRONOUNS = {"she": " she", "he": " he"}
-OTHER_PERSON = {"she": "man", "he": "woman"}
-
-# Where the stereotype is documented: "crowd", raters lean this way (Bolukbasi et al. 2016); "labour", most who do this
-# are women (US labour statistics; the card names them). Every word is one token, as "man" and "woman" are, under the
-# vocabularies of GPT-2 and SmolLM2.
-PROFESSIONS = {
-    "discovery": {
-        ("she", "crowd"): "nurse secretary educator maid therapist tutor singer aide baker psychiatrist poet",
-        ("she", "labour"): "cleaner assistant psychologist translator model",
-        ("he", "crowd"): "mechanic farmer soldier captain butcher doctor programmer architect physicist philosopher "
-        "sailor detective coach president trader warrior",
-    },
-    "evaluation": {
-        ("she", "crowd"): "teacher dancer clerk designer instructor planner performer artist counselor advocate",
-        ("she", "labour"): "attendant tailor interpreter veterinarian writer volunteer",
-        ("he", "crowd"): "officer surgeon mathematician scientist lawyer dentist commander colonel boss senator "
-        "judge broker inventor inspector deputy manager",
-    },
-}
+OTHER_PERSON = {"she": "man", "he": "woman"}  # one token each, as every profession is
 PREDICATES = {
     "discovery": (
         "left early", "smiled", "called home", "was tired", "stayed late", "was nervous", "sat down",

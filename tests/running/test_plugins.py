@@ -30,7 +30,10 @@ def plugin(folder: Path, name: str = "mine", file: str = "plugin.py") -> Path:
 def test_the_built_in_plugins_are_found() -> None:
     registry = discover()
     tasks = {task.name for task in registry.chosen_tasks(("all",))}
-    assert tasks == {"ioi", "gender-bias", "greater-than", "capital-country", "sva", "hypernymy", "tag-questions"}
+    assert tasks == {
+        "ioi", "gender-bias", "greater-than", "capital-country", "sva", "hypernymy", "tag-questions", "professions",
+        "professions-anti",
+    }  # fmt: skip
     assert set(registry.tasks) - tasks == {f"litmus/{name}" for name in LITMUS}
     assert {"activation-patching", "attribution-patching", "integrated-gradients"} <= set(registry.methods)
     assert [name for name, method in registry.methods.items() if method.reference] == ["activation-patching"]
