@@ -1,7 +1,7 @@
 """Integrated gradients along four paths."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
@@ -34,6 +34,11 @@ class IntegratedGradients(Method):
     steps: int = 16
     path: Literal["component", "site", "joint", "input"] = "site"
     rule: Literal["gauss-legendre", "left"] = "gauss-legendre"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All of them, but for a rule that is the usual one: cells from before there was a choice keep their keys."""
+        return {name: value for name, value in super().options.items() if (name, value) != ("rule", "gauss-legendre")}
 
     def __post_init__(self) -> None:
         if self.steps < 1:

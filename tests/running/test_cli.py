@@ -19,7 +19,7 @@ from tests.tiny import PAIRS
 
 pytestmark = pytest.mark.usefixtures("without_pdf")
 
-COMMANDS = ("run", "trace", "baselines", "litmus", "check", "report", "list", "audit", "generate")
+COMMANDS = ("run", "trace", "baselines", "litmus", "check", "report", "top", "list", "audit", "generate")
 NOTHING = dict.fromkeys(COMMANDS, lambda asked: 0)
 HOUSE = "from benchmark import PromptPair, Task, logit_diff\n"
 
@@ -295,7 +295,7 @@ def test_lists_and_audit(folder: Path, plugin: str, capsys: pytest.CaptureFixtur
     assert main(["list", "tasks", "--plugin", plugin]) == 0
     assert "A tiny task. [logit_diff]" in capsys.readouterr().out
     assert main(["list", "methods"]) == 0
-    assert "(options: steps=16, path=site)" in capsys.readouterr().out
+    assert "(options: steps=16, path=site, rule=gauss-legendre)" in capsys.readouterr().out
     assert main(["list", "models"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("pocket", "pocket@step-0", "smollm2-135m"))
