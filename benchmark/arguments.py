@@ -191,6 +191,8 @@ def _trace_options(added: argparse.ArgumentParser, model_options: Callable[[argp
     put("--correct", action="append", default=[], help="an answer to the clean prompt, with its space: ' Rome'")
     put("--incorrect", action="append", default=[], help="an answer to the corrupted prompt; both may be repeated")
     put("--what", type=_names, help=f"kinds: {', '.join(KINDS)} [residual,attention,mlp,head]")
+    text = "folder of sparse autoencoders, for features among --what [the model's own, if it has some]"
+    put("--dictionaries", metavar="FOLDER", help=text)
     put("--neurons", type=_layers, default=(), metavar="LAYERS", help="score every neuron of these layers, such as 4,5")
     text = "kinds to be scored at each position [residual,attention,mlp]"
     put("--by-position", type=_names, metavar="KINDS", help=text)

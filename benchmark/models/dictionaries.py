@@ -6,7 +6,7 @@ To add a layout, write a reader that makes a `Dictionary` of its folder, and nam
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from benchmark import packaged
+from benchmark.components import FEATURE_KINDS
 from benchmark.engine.dictionary import Dictionary
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
@@ -23,6 +24,11 @@ from benchmark.models.catalogue import POCKET
 BUILT_IN = {POCKET: packaged.POCKET / "dictionaries"}
 _FILES = ("cfg.json", "sae_weights.safetensors", "ae.pt")
 _NORMALISED = {"none": "none", "layer_norm": "layer_norm", "constant_norm_rescale": "constant_norm_rescale"}
+
+
+def own(model: str, kinds: Iterable[str], given: str | None = None) -> str | None:
+    """The dictionaries that are given; else the model's own, if it has some and kinds of features are among these."""
+    return model if given is None and model in BUILT_IN and set(kinds) & set(FEATURE_KINDS) else given
 
 
 class Place(NamedTuple):

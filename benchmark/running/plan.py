@@ -13,7 +13,7 @@ from benchmark.engine.model import Model
 from benchmark.engine.request import Cost, Request, may_go_backward
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
-from benchmark.models.dictionaries import BUILT_IN
+from benchmark.models.dictionaries import own
 from benchmark.prompts.metrics import METRICS
 from benchmark.prompts.task import Task
 from benchmark.running.behaviour import Behaviour, behaviour
@@ -52,10 +52,8 @@ class Asked:
     @property
     def source(self) -> ModelSource:
         """The model, with its own dictionaries where features are asked for and no others are given."""
-        given = self.dictionaries
-        if given is None and self.model in BUILT_IN and set(self.components) & set(FEATURE_KINDS):
-            given = self.model
-        return ModelSource(self.model, self.device, self.prepend_bos, self.revision, given)
+        read = own(self.model, self.components, self.dictionaries)
+        return ModelSource(self.model, self.device, self.prepend_bos, self.revision, read)
 
     def rows_of(self, task: str) -> TaskSource:
         """Where the rows of a task come from; of a user's file, whichever its name."""

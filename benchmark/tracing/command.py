@@ -11,6 +11,7 @@ from typing import Any
 from benchmark.components import plural
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.models.catalogue import model_names
+from benchmark.models.dictionaries import own
 from benchmark.models.loading import load_model
 from benchmark.prompts.dataset import PromptPair
 from benchmark.running.plugins import discover
@@ -64,8 +65,12 @@ def read_request(asked: argparse.Namespace) -> Asked:
         "ov": asked.ov, "replacement": (asked.replacement or "zero") if asked.ablate else "counterfactual",
         "published": tuple(kind for kind, _, how in kinds if how), "plugins": tuple(asked.plugins),
     }  # fmt: skip
-    load = {"device": asked.device, "prepend_bos": asked.prepend_bos, "revision": asked.revision}
-    return Asked(tuple(model_names(asked.model)), asked.prompt if named else pair, options, load)
+    models = model_names(asked.model)
+    load = {
+        "device": asked.device, "prepend_bos": asked.prepend_bos, "revision": asked.revision,
+        "dictionaries": own(models[-1], asked.what or (), asked.dictionaries),
+    }  # fmt: skip
+    return Asked(tuple(models), asked.prompt if named else pair, options, load)
 
 
 def _one_or_all(texts: list[str]) -> Any:
@@ -87,7 +92,7 @@ def traced(asked: Asked) -> Trace:
         name, _, row = asked.row.partition(":")
         task = discover(options["plugins"]).task(name)
         pair = task.pairs_named(model, [row])
-    checkpoints = {name: load_model(name, **asked.load) for name in before}
+    checkpoints = {name: load_model(name, **asked.load | {"dictionaries": None}) for name in before}
     return trace(model, pair, checkpoints=checkpoints | ({last: model} if checkpoints else {}), **options)
 
 

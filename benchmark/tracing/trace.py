@@ -129,7 +129,8 @@ class Trace:
         one = self.map(kind, direction, method)
         layer, index, position = (~np.isnan(one.values)).nonzero()
         scores = one.values[layer, index, position]
-        names = [component_name(kind, *place) for place in zip(layer.tolist(), index.tolist(), strict=True)]
+        size = one.values.shape[1]
+        names = [component_name(kind, *at, size=size) for at in zip(layer.tolist(), index.tolist(), strict=True)]
         labels = self.base(one.direction).labels
         return pd.DataFrame(
             {

@@ -97,7 +97,7 @@ def _dots(trace: "Trace", one: "Map") -> Figure:
     axes.axhline(0, color="0.7", lw=0.6, zorder=0)
     outliers = frame.score.abs().nlargest(NAMED).index
     for row in outliers:
-        name = component_name(one.kind, int(frame.layer[row]), int(frame["index"][row]))
+        name = component_name(one.kind, int(frame.layer[row]), int(frame["index"][row]), size)
         offset = 4 if frame.score[row] > 0 else -8
         axes.annotate(name, (across[row], frame.score[row]), xytext=(0, offset), textcoords="offset points", fontsize=6,
                       ha="center")  # fmt: skip

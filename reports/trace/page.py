@@ -134,7 +134,8 @@ def _dots(trace: "Trace", one: "Map", values: Any, unit: str) -> dict[str, Any]:
     at = sizes.argmax(2)
     layer, index = measured.nonzero()
     score = values[layer, index, at[layer, index]]
-    names = [component_name(one.kind, *place) for place in zip(layer.tolist(), index.tolist(), strict=True)]
+    size = values.shape[1]
+    names = [component_name(one.kind, *place, size=size) for place in zip(layer.tolist(), index.tolist(), strict=True)]
     labels = _texts(trace.base(one.direction).labels)
     layers = sorted(set(layer.tolist()))
     across = np.array([layers.index(one) for one in layer]) + 0.8 * (index / values.shape[1] - 0.5)

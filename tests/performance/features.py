@@ -15,7 +15,8 @@ from benchmark.models.tiny import random_dictionary
 from benchmark.prompts.pairs import make_pairs
 from tests.performance.patching import gpt2_shape
 
-METHODS = ("attribution-patching", "integrated-gradients", "activation-patching:budget=256")
+BUDGET = 256  # features that are patched exactly
+METHODS = ("attribution-patching", "integrated-gradients", "activation-patching")
 
 
 def main() -> None:
@@ -30,16 +31,16 @@ def main() -> None:
     made = {layer: random_dictionary(model.d_model, asked.features, layer).to(torch.zeros(1)) for layer in whole}
     model.attach("residual-feature", "residual", made)
     for spec in METHODS:
-        name, _, option = spec.partition(":")
-        method = load_method(name, **({"budget": int(option.partition("=")[2])} if option else {}))
         for kind in ("head", "residual-feature"):
+            budgeted = spec == "activation-patching" and kind != "head"
+            method = load_method(spec, **({"budget": BUDGET} if budgeted else {}))
             chunk = fitting_chunk(model, pairs.longest, gradients=True)
             reset_peak(model)
             started = time.perf_counter()
             scores = method.scores(model, pairs, (kind,), chunk=chunk, progress=lambda rows: None)[kind]
             seconds, peak = time.perf_counter() - started, (peak_bytes(model) or 0) / 2**30
             measured = f"{int(scores.measured.sum())} of {scores.measured.numel()} measured"
-            print(f"{spec:32s} {kind:18s} {seconds:7.1f} s  peak {peak:5.2f} GiB  {measured}", flush=True)
+            print(f"{method.label:32s} {kind:18s} {seconds:7.1f} s  peak {peak:5.2f} GiB  {measured}", flush=True)
 
 
 if __name__ == "__main__":
