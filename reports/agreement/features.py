@@ -17,7 +17,8 @@ def features_section(part: Comparisons, stem: str) -> list[Block]:
     rows = [vars(one) for one in known if one.kind == part.kind]
     blocks: list[Block] = [_dictionaries(pd.DataFrame(rows), part, f"{stem}-dictionaries", facts)] if rows else []
     counted = [method for method in part.methods if method.metric_units and method.signed]
-    return [*blocks, _errors(counted, part, f"{stem}-errors", facts)] if counted else blocks
+    left_over = pd.DataFrame([row for method in counted for row in _by_layer(method)])
+    return [*blocks, _errors(left_over, part, f"{stem}-errors", facts)] if len(left_over) else blocks
 
 
 def _dictionaries(data: pd.DataFrame, part: Comparisons, stem: str, facts: str) -> Table:
@@ -40,10 +41,8 @@ def _dictionaries(data: pd.DataFrame, part: Comparisons, stem: str, facts: str) 
     return Table(stem, caption, facts, shown, data)
 
 
-def _errors(methods: list[Scored], part: Comparisons, stem: str, facts: str) -> Table:
+def _errors(data: pd.DataFrame, part: Comparisons, stem: str, facts: str) -> Table:
     """By method and layer: the sum of the features' mean scores, the error's, and its share of all sizes."""
-    rows = [row for method in methods for row in _by_layer(method)]
-    data = pd.DataFrame(rows)
     layers = sorted(set(data.layer))
     shown = []
     for method, group in data.groupby("method", sort=False):

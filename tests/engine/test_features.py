@@ -100,11 +100,13 @@ def decoded(d: Dictionary, features: Tensor, base: Tensor) -> Tensor:
 class Plain:
     """One pair at one site of the Hugging Face model: its features and error, and what replaces them."""
 
-    def __init__(self, reference: Any, model: Model, pairs: Pairs, site: Site, way: Way) -> None:
+    def __init__(
+        self, reference: Any, model: Model, pairs: Pairs, site: Site, way: Way, architecture: str | None = None
+    ) -> None:
         [pair, *_], bos = pairs.pairs, pairs.bos
         clean, corrupted = torch.tensor([pair.clean]), torch.tensor([pair.corrupted])
         self.base, other = (clean, corrupted) if way.direction == "noising" else (corrupted, clean)
-        self.reference, self.architecture, self.pair = reference, model.name, pair
+        self.reference, self.architecture, self.pair = reference, architecture or model.name, pair
         self.whole, self.layer, self.d = ALL[site.kind], site.layer, model.dictionaries[site]
         self.x = self.activation(self.base)
         self.features = encoded(self.d, self.x, self.x)
@@ -187,7 +189,10 @@ def test_any_mask_gives_what_the_formulas_give(sort: dict[str, Any], way: Way) -
             mask[0, layer] = torch.rand(m.size(kind), generator=generator)
             one = Plain(hf, m, pairs, site, way)
             expected = one.at(mask[0, layer, : m.dictionaries[site].size], mask[0, layer, -1])
-            assert float((expected - one.metric(one.features, one.error)).detach().abs()) > 1e-3
+            whole = one.metric(one.features, one.error).detach()  # what is written back leaves the logits alone
+            torch.testing.assert_close(whole, run.full[0], atol=1e-9, rtol=0)
+            torch.testing.assert_close(run.value({kind: torch.ones_like(mask)})[0], run.full, atol=1e-9, rtol=0)
+            assert float((expected - whole).detach().abs()) > 1e-3
             torch.testing.assert_close(run.value({kind: mask})[0, 0], expected, atol=1e-9, rtol=0)
 
 

@@ -1,4 +1,4 @@
-"""The strongest components: which are listed, with what beside them, and the links to features' pages."""
+"""The strongest components and the links to features' pages; what a report says of dictionaries and errors."""
 
 import json
 from pathlib import Path
@@ -8,12 +8,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark.analysis.comparisons import compared
 from benchmark.analysis.top import page_of, quick_list, top_components
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError
 from benchmark.store.cell import Cell, CellKey, DictionaryFacts, MethodKey, ModelKey, PairFacts, TaskKey
 from benchmark.store.folder import Results, record_run, write_cell
+from reports.agreement.features import features_section
 from reports.top import lines, write_top
+from reports.writing.blocks import Table
 
 PAIRS = 16
 
@@ -29,8 +32,9 @@ def results(tmp_path: Path) -> Results:
     values[:, :, 4] = 1.0
     facts = DictionaryFacts("mlp-feature", 0, "d0", 4, 0.9, 2.0, 1.0, 0.8, ("gpt2-small", "0-mlp"))
     for label, factor in (("attribution-patching", 1.0), ("random", 0.01)):
+        method = MethodKey(label, label, "noising", "counterfactual", metric_units=label != "random")
         key = CellKey(
-            ModelKey("tiny", "d"), TaskKey("ioi", "logit_diff"), MethodKey(label, label, "noising", "counterfactual"),
+            ModelKey("tiny", "d"), TaskKey("ioi", "logit_diff"), method,
             ("mlp-feature",), tuple(f"p{number}" for number in range(PAIRS)), dictionaries="x",
         )  # fmt: skip
         arrays = {
@@ -106,3 +110,22 @@ def test_without_pages_there_is_no_column_for_them(results: Results, tmp_path: P
     found = top_components(results, "mlp-feature").assign(page="")
     assert "page" not in lines(found, "mlp-feature")
     assert "quick-list" not in write_top(found, "mlp-feature", tmp_path / "o").read_text()
+
+
+def test_the_report_compares_features_alone_and_says_what_errors_carry(results: Results) -> None:
+    [part] = compared(results, tested=False)
+    assert set(part.rows.n_components) == {3}
+    dictionaries, errors = features_section(part, "s")
+    assert isinstance(dictionaries, Table)
+    assert isinstance(errors, Table)
+    assert list(dictionaries.shown["variance explained"]) == ["90.0%"]
+    shares = errors.data.set_index("layer").share  # of one method: the other one has no units of the metric
+    assert shares[0] == pytest.approx(1 / (1 + 0.5 + 0.2 * 3 / PAIRS), abs=0.02)
+    assert shares[1] == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_without_scores_of_errors_nothing_is_said_of_them(results: Results) -> None:
+    [part] = compared(results, tested=False)
+    for method in part.methods:
+        method.cell.arrays["mlp-feature.values"][..., -1] = np.nan
+    assert [block.stem for block in features_section(part, "s")] == ["s-dictionaries"]
