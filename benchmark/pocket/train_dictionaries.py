@@ -37,7 +37,7 @@ TEXTS_OF_TEST = 1 << 20  # this seed's texts are for measuring
 class Recipe:
     """All that the weights depend on, beside pocket, its world and the number of threads."""
 
-    steps: int = 3000
+    steps: int = 4000
     texts: int = 128  # a step
     features: int = 512
     k: int = 8
