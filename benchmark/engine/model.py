@@ -202,11 +202,17 @@ class Model:
         Raises BenchmarkError where the model lacks that kind, that layer, or its width is another one.
         """
         self.refuse([whole])
-        self._hooks = {site: hook for site, hook in self._hooks.items() if site.kind != kind}
+        width = {"head": self.n_heads * self.d_head, "neuron": self.d_mlp}.get(whole, self.d_model)
         for layer, dictionary in dictionaries.items():
             if not 0 <= layer < self.layers(whole):
                 raise BenchmarkError(f"{dictionary.name}: {self.name!r} has no layer {layer} of {plural(whole)}.")
-            self._hooks[Site(kind, layer)] = self._hooks[Site(whole, layer)]
+            if dictionary.d_in != width:
+                raise BenchmarkError(
+                    f"{dictionary.name} reads {dictionary.d_in} numbers at a position, and the {plural(whole)} of a "
+                    f"layer of {self.name!r} have {width} there: it was made for another model."
+                )
+        self._hooks = {site: hook for site, hook in self._hooks.items() if site.kind != kind}
+        self._hooks |= {Site(kind, layer): self._hooks[Site(whole, layer)] for layer in dictionaries}
         self._whole[kind] = whole
         self._sizes[kind] = 1 + max(dictionary.size for dictionary in dictionaries.values())
         like = next(self.bridge.parameters())

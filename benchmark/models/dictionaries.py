@@ -5,25 +5,37 @@ To add a layout, write a reader that makes a `Dictionary` of its folder, and nam
 
 import hashlib
 import json
+import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from benchmark import packaged
 from benchmark.components import FEATURE_KINDS
-from benchmark.engine.dictionary import Dictionary
+from benchmark.engine.dictionary import Architecture, Dictionary, Normalisation
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import POCKET
 
 BUILT_IN = {POCKET: packaged.POCKET / "dictionaries"}
-_FILES = ("cfg.json", "sae_weights.safetensors", "ae.pt")
-_NORMALISED = {"none": "none", "layer_norm": "layer_norm", "constant_norm_rescale": "constant_norm_rescale"}
+_FILES = ("cfg.json", "sae_weights.safetensors", "ae.pt", "config.json")
+_TENSORS: Mapping[Architecture, set[str]] = {  # what each architecture has beside W_enc, W_dec and b_dec
+    "standard": {"b_enc"},
+    "topk": {"b_enc"},
+    "jumprelu": {"b_enc", "threshold"},
+    "gated": {"b_gate", "b_mag", "r_mag"},
+}
+_NORMALISED: Mapping[object, Normalisation] = {
+    "none": "none", None: "none", False: "none",
+    "expected_average_only_in": "none", True: "none",  # a number that SAELens doesn't store, and applies nothing for
+    "layer_norm": "layer_norm",
+    "constant_norm_rescale": "constant_norm_rescale",
+}  # fmt: skip
 
 
 def own(model: str, kinds: Iterable[str], given: str | None = None) -> str | None:
@@ -56,8 +68,15 @@ _HOOKS = {
     "mlp.hook_post": ("mlp-feature", "neuron", 0),
     "mlp.out.hook_in": ("mlp-feature", "neuron", 0),
 }
-# dictionary_learning names the folders of its public dictionaries so
-_SUBMODULES = {"attn_out_layer": "hook_attn_out", "mlp_out_layer": "hook_mlp_out", "resid_out_layer": "hook_resid_post"}
+# names of dictionary_learning's folders: the hook, and the source of the public ones on Neuronpedia
+_FOLDERS = {
+    r"embed": ("blocks.0.hook_resid_pre", "e-att-sm"),
+    r"attn_out_layer_?(\d+)": ("blocks.{}.hook_attn_out", "{}-att-sm"),
+    r"mlp_out_layer_?(\d+)": ("blocks.{}.hook_mlp_out", "{}-mlp-sm"),
+    r"resid_(?:out|post)_layer_?(\d+)": ("blocks.{}.hook_resid_post", "{}-res-sm"),
+    r"blocks\.(.+)": ("blocks.{}", ""),
+}
+_PUBLIC = ("pythia-70m-deduped", "10_32768")  # folders above and below those names
 
 
 def place_of(dictionary: Dictionary) -> Place:
@@ -75,7 +94,7 @@ def place_of(dictionary: Dictionary) -> Place:
 
 def read_dictionaries(source: str | Path) -> dict[Path, Dictionary]:
     """Every dictionary in a folder and the folders below it, or those that are built in under this name."""
-    folder = BUILT_IN.get(str(source)) or Path(source).expanduser()
+    folder = (BUILT_IN.get(str(source)) or Path(source).expanduser()).absolute()
     if not folder.is_dir():
         raise BenchmarkError(
             f"--dictionaries {source}: there is no such folder, and none are built in under this name "
@@ -118,135 +137,129 @@ def _sae_lens(folder: Path) -> Dictionary:
     from safetensors.torch import load_file
 
     config = json.loads((folder / "cfg.json").read_text(encoding="utf-8"))
-    about = {**config, **config.get("metadata", {})}  # before version 6, all stood in one
+    config |= config.get("metadata") or {}  # before version 6, all stood in one
     parts = {name: part.float() for name, part in load_file(folder / "sae_weights.safetensors").items()}
     architecture = config.get("architecture", "standard")
     activation = config.get("activation_fn") or config.get("activation_fn_str") or "relu"
-    k = config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k")
-    if architecture == "standard" and activation == "topk":
+    if (architecture, activation) == ("standard", "topk"):
         architecture = "topk"
-    if architecture not in ("standard", "gated", "jumprelu", "topk") or activation not in ("relu", "topk"):
+    if architecture not in _TENSORS or activation not in ("relu", architecture):
         raise BenchmarkError(
-            f"its architecture is {architecture!r} with activation {activation!r}; known are standard, gated, jumprelu "
-            "and topk (batch-top-k and matryoshka are stored as jumprelu)."
+            f"its architecture is {architecture!r} with activation {activation!r}; known are {', '.join(_TENSORS)} "
+            "(batch-top-k and matryoshka are stored as jumprelu)."
         )
-    normalised = config.get("normalize_activations") or "none"
-    if normalised not in ("none", "expected_average_only_in", *_NORMALISED):
+    normalised = config.get("normalize_activations")
+    if normalised not in _NORMALISED:
         raise BenchmarkError(f"its normalize_activations {normalised!r} is none that is known here.")
-    hook = about.get("hook_name") or about.get("hook_point") or ""
-    if about.get("hook_head_index", about.get("hook_point_head_index")) is not None:
+    hook = config.get("hook_name") or config.get("hook_point") or ""
+    if config.get("hook_head_index", config.get("hook_point_head_index")) is not None:
         raise BenchmarkError(f"it reads one head of {hook}, and kinds of features read all heads of a layer.")
-    reshaped = about.get("reshape_activations", "hook_z" if hook.endswith("hook_z") else "none")
+    reshaped = config.get("reshape_activations", "none")
     if reshaped not in ("none", "hook_z"):
         raise BenchmarkError(f"its reshape_activations {reshaped!r} is none that is known here.")
-    subtracted = config.get("apply_b_dec_to_input", True)
-    decoder, encoder = parts["W_dec"], parts["W_enc"]
-    bias = parts["b_mag"] if architecture == "gated" else parts["b_enc"]
-    if "scaling_factor" in parts:  # what finetuning found: it scales what is decoded
-        decoder = decoder * parts["scaling_factor"][:, None]
+    finetuned = parts.pop("scaling_factor", None)
+    if finetuned is not None:  # of each feature, where it is decoded
+        parts["W_dec"] = parts["W_dec"] * finetuned[:, None]
     if architecture == "topk" and config.get("rescale_acts_by_decoder_norm"):
-        norms = decoder.norm(dim=1)
-        encoder, bias, decoder = encoder * norms, bias * norms, decoder / norms[:, None]
-    return _checked(
-        Dictionary(
-            encoder=encoder,
-            bias=bias,
-            decoder=decoder,
-            bias_in=parts["b_dec"] if subtracted else torch.zeros_like(parts["b_dec"]),
-            bias_out=parts["b_dec"],
-            architecture=architecture,
-            normalisation=_NORMALISED.get(normalised, "none"),  # type: ignore[arg-type]
-            threshold=parts.get("threshold"),
-            gain=parts["r_mag"].exp() if architecture == "gated" else None,
-            gate=parts.get("b_gate"),
-            k=int(k or 0),
-            hook=hook,
-            page=_page(about.get("neuronpedia_id")),
-        )
-    )
+        norms = parts["W_dec"].norm(dim=1).clamp(min=1e-8)
+        parts |= {"W_enc": parts["W_enc"] * norms, "b_enc": parts["b_enc"] * norms}
+        parts["W_dec"] = parts["W_dec"] / norms[:, None]
+    model, slash, source = str(config.get("neuronpedia_id")).partition("/")  # such as gpt2-small/6-res-jb
+    return _made(
+        parts, architecture, config.get("apply_b_dec_to_input", True), normalisation=_NORMALISED[normalised],
+        k=int(config.get("k") or (config.get("activation_fn_kwargs") or {}).get("k") or 0), hook=hook,
+        page=(model, source) if slash else None,
+    )  # fmt: skip
 
 
-def _page(source: object) -> tuple[str, str] | None:
-    """Model and source on Neuronpedia, from an id such as `gpt2-small/6-res-jb`."""
-    model, slash, name = str(source or "").partition("/")
-    return (model, name) if slash else None
+# dictionary_learning's names of tensors, as SAELens has them
+_RENAMED = {
+    "encoder.weight": "W_enc", "encoder.bias": "b_enc", "decoder.weight": "W_dec", "bias": "b_dec",
+    "decoder.bias": "b_dec", "decoder_bias": "b_dec", "gate_bias": "b_gate", "mag_bias": "b_mag",
+}  # fmt: skip
 
 
 def _dictionary_learning(folder: Path) -> Dictionary:
-    raw = torch.load(folder / "ae.pt", map_location="cpu", weights_only=True)
-    parts = {name: part.float() for name, part in raw.items() if isinstance(part, Tensor)}
-    hook = _submodule(folder)
-    zeros = torch.zeros
-    if "W_enc" in parts:  # jump ReLU
-        bias = parts["b_dec"]
-        return _checked(
-            Dictionary(
-                parts["W_enc"], parts["b_enc"], parts["W_dec"], zeros(len(bias)), bias,
-                "jumprelu", threshold=parts["threshold"], hook=hook,
-            )
-        )  # fmt: skip
-    encoder, decoder = parts["encoder.weight"].T, parts["decoder.weight"].T
-    if "r_mag" in parts:
-        bias = parts["decoder_bias"]
-        return _checked(
-            Dictionary(
-                encoder, parts["mag_bias"], decoder, bias, bias, "gated", gain=parts["r_mag"].exp(),
-                gate=parts["gate_bias"], hook=hook,
-            )
-        )  # fmt: skip
-    if "b_dec" in parts:  # top-k, or batch-top-k with a threshold
-        bias, threshold = parts["b_dec"], float(parts.get("threshold", torch.tensor(-1.0)))
-        if threshold >= 0:
-            return _checked(
-                Dictionary(
-                    encoder, parts["encoder.bias"], decoder, bias, bias, "jumprelu",
-                    threshold=torch.full((encoder.shape[1],), threshold), hook=hook,
-                )
-            )  # fmt: skip
-        return _checked(
-            Dictionary(encoder, parts["encoder.bias"], decoder, bias, bias, "topk", k=int(parts["k"]), hook=hook)
-        )
-    if "decoder.bias" in parts:
-        bias = parts["decoder.bias"]
-        return _checked(Dictionary(encoder, parts["encoder.bias"], decoder, zeros(len(bias)), bias, hook=hook))
-    return _checked(Dictionary(encoder, parts["encoder.bias"], decoder, parts["bias"], parts["bias"], hook=hook))
+    try:
+        raw = torch.load(folder / "ae.pt", map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # whose words tell to load it all the same
+        raise BenchmarkError(
+            "it doesn't hold tensors alone, and what else it holds could run any code when it is read. It was not "
+            "read. Download it again, or have it saved as a state dict."
+        ) from error
+    parts: dict[str, Tensor] = {}
+    for name, value in raw.items():
+        part = torch.as_tensor(value).float()
+        parts[_RENAMED.get(name, name)] = part.T if name in ("encoder.weight", "decoder.weight") else part
+    architecture: Architecture = "gated" if "b_gate" in parts else "jumprelu" if "threshold" in parts else "standard"
+    subtracted = "decoder.bias" not in raw and ("k" in raw or architecture != "jumprelu")
+    k = 0
+    if "k" in parts:  # the largest of a token, or those of many tokens above one threshold, which a matryoshka has too
+        parts.pop("group_sizes", None)
+        k, threshold, named = int(parts.pop("k")), parts.pop("threshold", torch.tensor(-1.0)), _class(folder)
+        architecture = "topk" if named == "AutoEncoderTopK" or (not named and threshold < 0) else "jumprelu"
+        if architecture == "jumprelu":
+            parts["threshold"] = threshold.expand(len(parts["b_enc"]))
+    hook, page = _of_folders(folder)
+    return _made(parts, architecture, subtracted, k=k, hook=hook, page=page)
+
+
+def _class(folder: Path) -> str:
+    """The name of the class, from dictionary_learning's record of the training: top-k and batch-top-k look alike."""
+    record = folder / "config.json"
+    return str(json.loads(record.read_text(encoding="utf-8"))["trainer"]["dict_class"]) if record.is_file() else ""
+
+
+def _of_folders(folder: Path) -> tuple[str, tuple[str, str] | None]:
+    """Hook and page, from the name of a folder such as `resid_out_layer3` that the file lies in or below."""
+    parts = folder.absolute().parts
+    for part in reversed(parts):
+        for name, (hook, source) in _FOLDERS.items():
+            if found := re.fullmatch(name, part):
+                page = (_PUBLIC[0], source.format(*found.groups())) if source and set(_PUBLIC) <= set(parts) else None
+                return hook.format(*found.groups()), page
+    return "", None
 
 
 _READERS: Mapping[str, Callable[[Path], Dictionary]] = {
-    "cfg.json": _sae_lens,
+    "sae_weights.safetensors": _sae_lens,
     "ae.pt": _dictionary_learning,
 }
 
 
-def _submodule(folder: Path) -> str:
-    """The hook, from the name of a folder such as `resid_out_layer3` above the file."""
-    for part in reversed(folder.parts):
-        if part == "embed":
-            return "blocks.0.hook_resid_pre"
-        for name, hook in _SUBMODULES.items():
-            if found := re.fullmatch(rf"{name}(\d+)", part):
-                return f"blocks.{found[1]}.{hook}"
-        if part.startswith("blocks."):
-            return part
-    return ""
-
-
-def _checked(dictionary: Dictionary) -> Dictionary:
-    """The dictionary, if its parts are of shapes that go together."""
-    d_in, size = dictionary.encoder.shape
-    wanted: dict[str, tuple[int, ...]] = {
-        "bias": (size,), "decoder": (size, d_in), "bias_in": (d_in,), "bias_out": (d_in,),
-        "threshold": (size,), "gain": (size,), "gate": (size,),
-    }  # fmt: skip
-    for name, shape in wanted.items():
-        part = getattr(dictionary, name)
-        if part is not None and tuple(part.shape) != shape:
-            raise BenchmarkError(f"its {name} has shape {tuple(part.shape)}, and its encoder asks for {shape}.")
-    if dictionary.architecture == "jumprelu" and dictionary.threshold is None:
-        raise BenchmarkError("it is a jump ReLU without a threshold.")
-    if dictionary.architecture == "topk" and not 0 < dictionary.k <= size:
-        raise BenchmarkError(f"it keeps the {dictionary.k} largest of {size} features.")
-    return dictionary
+def _made(parts: Mapping[str, Tensor], architecture: Architecture, subtracted: bool, k: int, **rest: Any) -> Dictionary:
+    """A dictionary from tensors under SAELens' names, if they are those of its architecture and their shapes go
+    together; `subtracted` says whether the decoder's bias is taken off the input."""
+    wanted = {"W_enc", "W_dec", "b_dec"} | _TENSORS[architecture]
+    if set(parts) != wanted:
+        lacking, others = (", ".join(sorted(names)) or "none" for names in (wanted - set(parts), set(parts) - wanted))
+        raise BenchmarkError(
+            f"it is read as {architecture}, whose tensors are {', '.join(sorted(wanted))}; lacking: {lacking}; beyond "
+            f"them: {others}."
+        )
+    d_in, size = parts["W_enc"].shape
+    shapes: dict[str, tuple[int, ...]] = {"W_enc": (d_in, size), "W_dec": (size, d_in), "b_dec": (d_in,)}
+    for name, part in parts.items():
+        if tuple(part.shape) != shapes.get(name, (size,)):
+            raise BenchmarkError(
+                f"its {name} has shape {tuple(part.shape)}, and its encoder asks for {shapes.get(name, (size,))}."
+            )
+    if architecture == "topk" and not 0 < k <= size:
+        raise BenchmarkError(f"it keeps the {k} largest of {size} features.")
+    gated = architecture == "gated"
+    return Dictionary(
+        encoder=parts["W_enc"],
+        bias=parts["b_mag" if gated else "b_enc"],
+        decoder=parts["W_dec"],
+        bias_in=parts["b_dec"] * subtracted,
+        bias_out=parts["b_dec"],
+        architecture=architecture,
+        threshold=parts.get("threshold"),
+        gain=parts["r_mag"].exp() if gated else None,
+        gate=parts.get("b_gate"),
+        k=k if architecture == "topk" else 0,
+        **rest,
+    )
 
 
 def attach(model: Model, source: str | Path) -> None:
