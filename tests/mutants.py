@@ -86,7 +86,7 @@ MUTANTS = (
     Mutant("one feature", PARTS, "self.dictionary.decoder[one][:, None]", "self.dictionary.encoder.T[one][:, None]",
            (f"{ONE_ZERO}[noising with counterfactual]",), "A patched feature takes out what it reads."),
     Mutant("threshold", "benchmark/engine/dictionary.py", "before.relu() * (before > self.threshold[at])",
-           "(before - self.threshold[at]).relu()", (f"{MASKED}[jumprelu-denoising with counterfactual]",),
+           "(before - self.threshold[at]).relu()", (f"{MASKED}[jumprelu-noising with counterfactual]",),
            "A jump ReLU subtracts its threshold."),
     Mutant("place", ENGINE, "else length - self.positions", "else length - 1 - self.positions",
            (f"{EVERY_KIND}[llama-noising with counterfactual]",), "A place is patched one position too early."),

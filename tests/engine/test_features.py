@@ -1,7 +1,7 @@
 """Features of dictionaries as components, against the formulas written out on the Hugging Face model."""
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import pytest
@@ -37,7 +37,7 @@ def identity(width: int) -> Dictionary:
     return Dictionary(both.T.contiguous(), torch.zeros(2 * width).double(), both, zeros, zeros)
 
 
-_tiny = cache(tiny_model)
+_tiny = cache(partial(tiny_model, prepend_bos=True))  # which keeps its activation
 
 
 @cache
