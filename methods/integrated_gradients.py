@@ -7,11 +7,11 @@ from torch import Tensor
 
 from benchmark.components import DEFAULT_KINDS, FEATURE_KINDS
 from benchmark.engine.intervention import Intervention, Quadrature, mean_share, spread
-from benchmark.engine.method import Method
+from benchmark.engine.method import Method, dictionaries
 from benchmark.engine.model import Model, Site
-from benchmark.engine.request import Cost, Request
+from benchmark.engine.request import Cost, Design, Request
 from benchmark.errors import BenchmarkError
-from benchmark.prompts.pairs import PairBatch
+from benchmark.prompts.pairs import PairBatch, Pairs
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,13 @@ class IntegratedGradients(Method):
                 f"Method {self.label!r} moves the inputs from the corrupted to the clean prompt, so its replacement is "
                 f"'counterfactual', not {replacement!r}. Choose another path, or leave the replacement as it is."
             )
+
+    def design(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Design]:
+        """On the joint path, features that move in no pair may come to life while those below them move."""
+        designs = super().design(model, pairs, request)
+        if self.path == "joint":
+            designs |= {kind: Design(dictionaries(model, kind)) for kind in designs if kind in FEATURE_KINDS}
+        return designs
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         rule = Quadrature.left(self.steps) if self.rule == "left" else Quadrature.gauss_legendre(self.steps)

@@ -82,7 +82,7 @@ class Method:
     def design(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Design]:
         """Which components of every kind asked for are measured, the same for all pairs.
 
-        By default all are; of features, those that move in any pair, since all others score 0 by any method.
+        By default all are; of features, those that move in any pair: all others score 0 where one site moves at a time.
         """
         return {
             kind: Design(
@@ -313,6 +313,15 @@ class Method:
             )
         if not torch.isfinite(scores[:, request.design[kind].measured.to(scores.device)]).all():
             raise BenchmarkError(f"Method {self.label!r} gave NaN or infinite scores for measured {plural(kind)}.")
+
+
+def dictionaries(model: Model, kind: str) -> Float[Tensor, "layer index"]:
+    """1 for every feature that a dictionary has and for every error; 0 where there is none."""
+    found = torch.zeros(model.layers(kind), model.size(kind))
+    for site in model.sites([kind]):
+        found[site.layer, : model.dictionaries[site].size] = 1
+        found[site.layer, -1] = 1
+    return found
 
 
 @torch.no_grad()
