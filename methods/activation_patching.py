@@ -94,11 +94,14 @@ class ActivationPatching(Method):
             raise BenchmarkError(
                 f"{self.label}: attribution patching gave NaN or infinite scores to choose {plural(kind)} by."
             )
-        if kind in FEATURE_KINDS:
-            scores[:, -1] = torch.inf  # the error is patched in any case
         scores[~population] = torch.nan
+        if kind in FEATURE_KINDS:  # errors are patched in any case, and stand for nothing but themselves
+            scores[:, -1] = torch.nan
         stratum = stratify(scores.numpy(), self.budget)
-        return Design(torch.from_numpy(draw(stratum, request.seed)), torch.from_numpy(stratum))
+        probability = torch.from_numpy(draw(stratum, request.seed))
+        if kind in FEATURE_KINDS:
+            probability[:, -1] = population[:, -1].float()
+        return Design(probability, torch.from_numpy(stratum))
 
     def _layers(self, model: Model) -> set[int]:
         if self.layers == "all":
@@ -141,7 +144,9 @@ class ActivationPatching(Method):
         patches = sum(
             model.layers(kind) * model.size(kind) for kind in request.kinds if kind not in ("neuron", *features)
         )
-        patches += sum(3 + min(self.budget, len(model.sites([kind])) * model.size(kind)) for kind in features)
+        for kind in features:
+            sites = len(model.sites([kind]))  # and as many errors
+            patches += 3 + min(self.budget, sites * (model.size(kind) - 1)) + sites
         if "neuron" not in request.kinds:
             return Cost(forward=2 + patches, backward=len(features))
         size, layers = model.size("neuron"), len(self._layers(model))

@@ -134,7 +134,7 @@ def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
 
 def _kind(part: Comparisons) -> list[Block]:
     stem = f"{part.section.slug}-{part.kind}"
-    blocks: list[Block] = [Heading(f"{titled(part.kind)}", 3)]
+    blocks: list[Block] = [Heading(titled(part.kind), 3)]
     blocks += [Paragraph(f"**{words}**") for words in captions.one_pair_decides([part])]
     if part.references:
         blocks += [

@@ -5,7 +5,7 @@ import pandas as pd
 
 from benchmark.analysis.behaviour import accuracy_data
 from benchmark.analysis.sections import Scored, Section
-from benchmark.components import plural
+from benchmark.components import FEATURE_KINDS, plural
 from benchmark.store.cell import ModelKey, Provenance
 from benchmark.store.folder import Results
 from benchmark.words import counted
@@ -157,7 +157,7 @@ def sampled(methods: list[Scored]) -> str:
     lines = []
     for method in methods:
         measured, total = int((~np.isnan(method.vector)).sum()), len(method.vector)
-        if measured < total:
+        if measured < total and (method.sampled or method.kind not in FEATURE_KINDS):
             lines.append(
                 f"{method.label} measured {measured} of {total} {plural(method.kind)}: its strongest are those of a "
                 "sample. "

@@ -52,7 +52,7 @@ def _title(names: tuple[str, ...], kind: str) -> str:
 def _shown(group: pd.DataFrame) -> pd.DataFrame:
     shown = pd.DataFrame(
         {
-            "component": group.component,
+            "component": group.component.str.ljust(group.component.str.len().max()),
             "layer": group.layer,
             "number": group["index"],
             "mean score": [with_interval(*row, "z.4g") for row in zip(group.score, group.low, group.high, strict=True)],

@@ -5,7 +5,7 @@ Only cells of one setting (model, task, pairs, metric, ...) are ever compared.
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from benchmark.components import FEATURE_KINDS, component_name
-from benchmark.statistics.sampling import CANDIDATE, OUTSIDE
+from benchmark.statistics.sampling import CANDIDATE
 from benchmark.store.cell import Accuracy, AuditCounts, Cell, CellKey, Filter, ModelKey, PairFacts
 from benchmark.store.folder import Results
 
@@ -52,19 +52,9 @@ class Scored:
         return self.cell.key.method.elsewhere
 
     @property
-    def stratum(self) -> Int[np.ndarray, "layer index"] | None:
-        """What the measured components were drawn from; no error of a dictionary is among them."""
-        found = self.cell.stratum(self.kind)
-        if found is None or self.kind not in FEATURE_KINDS:
-            return found
-        found = found.copy()
-        found[:, -1] = OUTSIDE
-        return found
-
-    @property
     def sampled(self) -> bool:
         """Whether it measured a sample, from which `reports.agreement.verified` estimates what holds for all."""
-        stratum = self.stratum
+        stratum = self.cell.stratum(self.kind)
         return stratum is not None and bool(np.isnan(self.mean[stratum >= CANDIDATE]).any())
 
     @property
@@ -96,7 +86,7 @@ class Scored:
 
 @dataclass(frozen=True)
 class Section:
-    """All finished cells of one setting."""
+    """All finished cells of one setting, and of one set of dictionaries."""
 
     title: str
     short: str  # without the model
@@ -104,6 +94,7 @@ class Section:
     cells: tuple[Cell, ...]
     labels: dict[str, str]  # by the cell's `variant`
     model: str  # its name, and where several models have that name, its folder
+    read_by: Mapping[str, str]  # of each kind that is compared here the digest of its dictionaries, "" without any
 
     @property
     def key(self) -> CellKey:
@@ -120,7 +111,7 @@ class Section:
 
     @property
     def kinds(self) -> list[str]:
-        return sorted({kind for cell in self.cells for kind in cell.kinds})
+        return sorted(self.read_by)
 
     @property
     def gap(self) -> float:
@@ -167,7 +158,8 @@ class Section:
         """Every method once: the reference first, floors in units of their own last."""
         found: dict[str, Scored] = {}
         for cell in sorted(self.cells, key=lambda cell: (len(cell.kinds), cell.folder.name)):
-            if kind in cell.kinds and cell.variant not in found:
+            alike = kind in cell.kinds and digest_of(cell, kind) == self.read_by[kind]
+            if alike and cell.variant not in found:
                 mean = of_features(kind, cell.values(kind)).mean(0, dtype=np.float64)
                 found[cell.variant] = Scored(self.label(cell), cell, kind, mean)
         return sorted(found.values(), key=lambda s: (not s.reference, not s.metric_units, not s.signed, s.label))
@@ -191,15 +183,16 @@ def reference_for(method: Scored, methods: Iterable[Scored]) -> Scored | None:
 
 def sections(results: Results) -> list[Section]:
     """The finished cells by setting, in an order that depends on nothing but what they hold."""
-    groups = [list(group) for _, group in groupby(sorted(results.cells, key=_order), key=lambda cell: cell.setting)]
+    ordered = groupby(sorted(results.cells, key=_order), key=lambda cell: cell.setting)
+    groups = [one for _, group in ordered for one in _by_dictionaries(list(group))]
     names = _model_names(results.cells)
     several_models = len({*names.values()}) > 1
     labels = _labels(results.cells)
     found = []
-    for cells in groups:
+    for cells, read_by, others in groups:
         model = names[cells[0].key.model]
-        rivals = [g[0] for g in groups if (names[g[0].key.model], g[0].task) == (model, cells[0].task)]
-        suffix = _suffix(cells[0], rivals)
+        rivals = [g[0] for g, _, _ in groups if (names[g[0].key.model], g[0].task) == (model, cells[0].task)]
+        suffix = [*_suffix(cells[0], rivals), *others]
         title = cells[0].task_title or cells[0].task
         place = f"{model}-{cells[0].task}" if several_models else cells[0].task
         found.append(
@@ -210,8 +203,29 @@ def sections(results: Results) -> list[Section]:
                 cells=tuple(cells),
                 labels=labels,
                 model=model,
+                read_by=read_by,
             )
         )
+    return found
+
+
+def digest_of(cell: Cell, kind: str) -> str:
+    """The digest of the dictionaries that a cell's features of a kind were read by; "" for other kinds."""
+    return cell.key.dictionaries.get(kind, "")
+
+
+def _by_dictionaries(cells: list[Cell]) -> list[tuple[list[Cell], dict[str, str], list[str]]]:
+    """Cells of one setting, divided such that each kind is read by one set of dictionaries; with what tells them apart.
+
+    In most folders, that is all of them once.
+    """
+    there = sorted({(kind, digest_of(cell, kind)) for cell in cells for kind in cell.kinds})
+    digests = {kind: [digest for one, digest in there if one == kind] for kind, _ in there}
+    found = []
+    for number in range(max(map(len, digests.values()))):
+        read_by = {kind: each[number] for kind, each in digests.items() if number < len(each)}
+        mine = [c for c in cells if any(k in c.kinds and digest_of(c, k) == digest for k, digest in read_by.items())]
+        found.append((mine, read_by, [f"other dictionaries {number}"] if number else []))
     return found
 
 

@@ -12,6 +12,7 @@ from benchmark.components import component_name, plural
 from benchmark.errors import BenchmarkError
 from benchmark.statistics.halves import halves
 from benchmark.statistics.mean_score import mean_scores
+from benchmark.store.cell import Cell
 from benchmark.store.folder import Results
 
 COLUMNS = (
@@ -42,9 +43,9 @@ def top_components(
         if chosen != ("all",) and section.key.task.name not in chosen:
             continue
         frames += [
-            _of_one(section, place, kind, threshold, count)
-            for place, cell in enumerate(section.cells)
-            if kind in cell.kinds and {"all", cell.key.method.label, cell.key.method.name} & wanted
+            _of_one(section, one.cell, kind, threshold, count)
+            for one in section.scored(kind)
+            if {"all", one.cell.key.method.label, one.cell.key.method.name} & wanted
         ]
     if not frames:
         there = sorted(
@@ -54,11 +55,13 @@ def top_components(
             f"{results.folder} holds no scores of {plural(kind)} for these tasks and methods. It holds "
             f"{'; '.join(there[:8])}{' ...' * (len(there) > 8)}."
         )
-    return pd.concat(frames, ignore_index=True)[list(COLUMNS)]
+    found = pd.concat(frames, ignore_index=True)[list(COLUMNS)]
+    if found.empty:
+        raise BenchmarkError(f"--threshold {threshold:g}: no mean score of {plural(kind)} there is of that size.")
+    return found
 
 
-def _of_one(section: Section, place: int, kind: str, threshold: float, count: int | None) -> pd.DataFrame:
-    cell = section.cells[place]
+def _of_one(section: Section, cell: Cell, kind: str, threshold: float, count: int | None) -> pd.DataFrame:
     values = cell.values(kind)
     size = values.shape[2]
     flat = values.reshape(len(values), -1)
@@ -78,9 +81,7 @@ def _of_one(section: Section, place: int, kind: str, threshold: float, count: in
             "method": cell.key.method.label,
             "direction": cell.key.method.direction,
             "replacement": cell.key.method.replacement,
-            "component": [
-                component_name(kind, *at, size) for at in zip(layers.tolist(), indices.tolist(), strict=True)
-            ],
+            "component": [component_name(kind, *place, size) for place in places],
             "layer": layers,
             "index": indices,
             "score": mean[order],

@@ -5,6 +5,7 @@ linear once the normalisation of its input is fixed, so that replacing a feature
 direction. `models.dictionaries` makes these from files.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+_AT_ONCE = 2**24  # features of activations that are looked at together
 Architecture = Literal["standard", "gated", "jumprelu", "topk"]
 Normalisation = Literal["none", "layer_norm", "constant_norm_rescale"]
 
@@ -66,12 +68,16 @@ class Dictionary:
         }
         return replace(self, **parts)
 
+    def parts(self, x: Float[Tensor, "token d_in"]) -> Sequence[Float[Tensor, "part d_in"]]:
+        """Activations in parts whose features fit in little memory."""
+        return torch.split(x, max(1, _AT_ONCE // self.size))
+
     def scale(self, x: Float[Tensor, "*place d_in"]) -> Scale | None:
         """What these activations are normalised by; None where they aren't."""
         if self.normalisation == "layer_norm":
             return Scale(x.mean(-1, keepdim=True), x.std(-1, keepdim=True) + self.epsilon)
         if self.normalisation == "constant_norm_rescale":
-            norm = x.norm(dim=-1, keepdim=True)
+            norm = x.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
             return Scale(torch.zeros_like(norm), norm / self.d_in**0.5)
         return None
 

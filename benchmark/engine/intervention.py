@@ -153,6 +153,10 @@ class Intervention:
             self.prefix = batch.first_difference(noising)
             if batch.partners is not None:
                 self._align(batch.partners if noising else tuple((there, here) for here, there in batch.partners))
+            elif "prefix" in shortcuts(model, self.kinds):  # nothing looks ahead: what differs by rounding is the same
+                alike = (self.tokens == other).cumprod(1).bool().to(model.device)[:, :, None, None]
+                for site, value in self.replacement.items():
+                    self.replacement[site] = torch.where(alike, self.live[site], value)
         if batch.metric_function.needs_unpatched and self.unpatched is None:
             self.unpatched = self.recording.logits if reads == "last" else self.recording.logits[:, -1]
         self.full = self._read(self.recording.logits, torch.arange(len(batch)), None)  # F(1)

@@ -25,10 +25,14 @@ def mean_activations(model: Model, pairs: Pairs, kinds: Sequence[str]) -> dict[S
             if prompts is None:
                 continue
             for site, value in model.activations(prompts, sites)[1].items():
+                value = value[:, batch.bos :]
                 if site in model.dictionaries:
-                    dictionary, whole = model.dictionaries[site], value[:, :, 0]
-                    value = dictionary.encode(whole, dictionary.scale(whole))[..., None]
-                summed = value[:, batch.bos :].sum((0, 1), dtype=torch.float64)
+                    dictionary = model.dictionaries[site]
+                    parts = [(x, dictionary.scale(x)) for x in dictionary.parts(value.flatten(0, 2))]
+                    sums = [dictionary.encode(x, scale).sum(0, dtype=torch.float64) for x, scale in parts]
+                    summed = torch.stack(sums).sum(0)[:, None]
+                else:
+                    summed = value.sum((0, 1), dtype=torch.float64)
                 totals[site] = totals[site] + summed if site in totals else summed
             count += prompts[:, batch.bos :].numel()
     return {site: (total / count).to(model.dtype) for site, total in totals.items()}

@@ -219,6 +219,9 @@ class Model:
         mine = {Site(kind, layer): dictionary.to(like) for layer, dictionary in sorted(dictionaries.items())}
         self.dictionaries = {site: one for site, one in self.dictionaries.items() if site.kind != kind} | mine
         self.refusals.pop(kind, None)
+        read = ", ".join(plural(one) for one in FEATURE_KINDS if one in self._whole)
+        lacking = [other for other in FEATURE_KINDS if other not in self._whole]
+        self.refusals |= dict.fromkeys(lacking, f"the dictionaries that were given read {read} only")
 
     def kind(self, name: str) -> Kind:
         """Where a kind is read and written here: a feature's, as the activation is that its dictionary reads."""

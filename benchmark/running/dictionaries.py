@@ -25,14 +25,15 @@ class Fit:
     ever: Tensor = field(default_factory=lambda: torch.zeros((), dtype=torch.bool))
 
     def add(self, x: Float[Tensor, "token d_in"], dictionary: Dictionary) -> None:
-        scale = dictionary.scale(x)
-        features = dictionary.encode(x, scale)
+        for part in dictionary.parts(x):
+            scale = dictionary.scale(part)
+            features = dictionary.encode(part, scale)
+            self.squared_error += float((part - dictionary.decode(features, scale)).double().square().sum())
+            self.active += int((features > 0).sum())
+            self.ever = self.ever.to(features.device) | (features > 0).any(0)
         self.tokens += len(x)
-        self.squared_error += float((x - dictionary.decode(features, scale)).double().square().sum())
-        self.total = self.total + x.double().sum(0)
+        self.total = self.total.to(x.device) + x.double().sum(0)
         self.squares += float(x.double().square().sum())
-        self.active += int((features > 0).sum())
-        self.ever = self.ever | (features > 0).any(0)
 
     @property
     def mean(self) -> Float[Tensor, " d_in"]:
@@ -86,9 +87,10 @@ def _reconstructed(dictionary: Dictionary, bos: int):  # type: ignore[no-untyped
     """The edit that puts a dictionary's reconstruction in an activation's place, but for a BOS."""
 
     def edit(value: Tensor) -> Tensor:
-        x = value[:, bos:, 0]
-        scale = dictionary.scale(x)
-        return torch.cat([value[:, :bos], dictionary.decode(dictionary.encode(x, scale), scale)[:, :, None]], dim=1)
+        x = value[:, bos:].flatten(0, 2)
+        scaled = [(part, dictionary.scale(part)) for part in dictionary.parts(x)]
+        decoded = torch.cat([dictionary.decode(dictionary.encode(part, scale), scale) for part, scale in scaled])
+        return torch.cat([value[:, :bos], decoded.reshape(value[:, bos:].shape)], dim=1)
 
     return edit
 

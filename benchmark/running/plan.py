@@ -171,8 +171,7 @@ def make_plan(
     left_out = {one.task.name: one.not_carried for one in empty if asked.tasks == ("all",) and one.not_carried}
     found = [one for one in found if one.task.name not in left_out]
     kinds = tuple(kind for kind in model.kinds if kind in asked.components)
-    if not kinds:
-        model.refuse(asked.components)
+    model.refuse(asked.components if not kinds else [kind for kind in asked.components if kind in FEATURE_KINDS])
     if read := [kind for kind in kinds if kind in FEATURE_KINDS]:
         found = [replace(one, dictionaries=tuple(worth(model, one.pairs, read))) if one.pairs else one for one in found]
     request = Request(kinds, asked.replacement, asked.direction, asked.seed)
@@ -206,7 +205,7 @@ def _cell(
         means=discovery_digest(pairs) if pairs and asked.replacement == MEAN.replacement else None,
         dtype=str(model.dtype).removeprefix("torch."),
         processing=model.processing,
-        dictionaries=dictionaries_digest(model) if set(request.kinds) & set(FEATURE_KINDS) else "",
+        dictionaries={kind: dictionaries_digest(model, kind) for kind in request.kinds if kind in FEATURE_KINDS},
     )
     if pairs is None:
         return PlannedCell(key, method, found, None, Cost(0, 0), 0.0)
@@ -229,9 +228,9 @@ def _cell(
     return PlannedCell(key, method, found, work, of_all, rows)
 
 
-def dictionaries_digest(model: Model) -> str:
-    """sha256 over the files of all dictionaries and where each of them is read."""
-    return sha256([[*model.whole(site), site.kind, one.digest] for site, one in model.dictionaries.items()])
+def dictionaries_digest(model: Model, kind: str) -> str:
+    """sha256 over the files of a kind's dictionaries and where each of them is read."""
+    return sha256([[*model.whole(site), model.dictionaries[site].digest] for site in model.sites([kind])])
 
 
 def _task_key(asked: Asked, found: Behaviour) -> TaskKey:

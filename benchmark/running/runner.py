@@ -223,7 +223,8 @@ def _earlier_chunk(asked: Asked, out: Path, device: str) -> Chunk | None:
     """The chunk size that this very plan used before, so that a resumed run gives the same bits."""
     if not (out / "run.json").is_file():
         return None
-    asked_before = (run for run in Results(out).runs if run["asked"] == asked.as_json())
+    defaults = Asked(asked.model).as_json()  # of options that there weren't yet
+    asked_before = (run for run in Results(out).runs if defaults | run["asked"] == asked.as_json())
     runs = [run for run in asked_before if run["resolved"]["device"] == device]
     return Chunk(**runs[-1]["resolved"]["chunk"]) if runs else None
 

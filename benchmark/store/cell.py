@@ -80,8 +80,8 @@ class MethodKey:
 @dataclass(frozen=True)
 class CellKey:
     """All that can change a cell's numbers. `tokens` and `means` are sha256 of what reaches the model and of the rows
-    behind a mean replacement, `dictionaries` of those that features are read by; `processing` says what was done to the
-    weights before they were loaded."""
+    behind a mean replacement, `dictionaries`, by kind, of those that features are read by; `processing` says what was
+    done to the weights before they were loaded."""
 
     model: ModelKey
     task: TaskKey
@@ -92,7 +92,7 @@ class CellKey:
     means: str | None = None
     dtype: str = "float32"
     processing: str = "none"
-    dictionaries: Annotated[str, unless_empty] = ""
+    dictionaries: Annotated[dict[str, str], unless_empty] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -101,13 +101,16 @@ class CellKey:
 
     @property
     def setting(self) -> str:
-        """Digest of all that two cells must share for their scores to be compared: everything but the method."""
-        return self._without("method", "kinds", "means")
+        """Digest of all that two cells must share for their scores to be compared: everything but the method.
+
+        Of features, their dictionaries besides.
+        """
+        return self._without("method", "kinds", "means", "dictionaries")
 
     @property
     def variant(self) -> str:
-        """Digest of all that can change the scores of a component: the key without the kinds asked for."""
-        return self._without("kinds")
+        """Digest of all but the dictionaries that can change a component's scores: not of the kinds asked for."""
+        return self._without("kinds", "dictionaries")
 
     def _without(self, *names: str) -> str:
         return sha256(_KEY.dump_python(self, mode="json", exclude=set(names)))

@@ -106,7 +106,7 @@ class Results:
         """The stored scores of one method identity, e.g. `results.scores("ioi", "attribution-patching", "head")`."""
         asked = (method, direction, replacement)
         found = [c for c in self.cells if c.task == task and c.identity == asked and component in c.kinds]
-        if len({cell.variant for cell in found}) == 1:
+        if len({(cell.variant, cell.key.dictionaries.get(component)) for cell in found}) == 1:
             return found[0].values(component)
         if found:
             raise BenchmarkError(

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Bool
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import Scored
@@ -17,7 +18,8 @@ def features_section(part: Comparisons, stem: str) -> list[Block]:
     rows = [vars(one) for one in known if one.kind == part.kind]
     blocks: list[Block] = [_dictionaries(pd.DataFrame(rows), part, f"{stem}-dictionaries", facts)] if rows else []
     counted = [method for method in part.methods if method.metric_units and method.signed]
-    left_over = pd.DataFrame([row for method in counted for row in _by_layer(method)])
+    shared = np.all([~np.isnan(method.mean) for method in part.methods], axis=0)
+    left_over = pd.DataFrame([row for method in counted for row in _by_layer(method, shared)])
     return [*blocks, _errors(left_over, part, f"{stem}-errors", facts)] if len(left_over) else blocks
 
 
@@ -50,19 +52,19 @@ def _errors(data: pd.DataFrame, part: Comparisons, stem: str, facts: str) -> Tab
         whole = group.error.abs().sum() / (group.error.abs().sum() + group.sizes.sum())
         cells = {f"layer {layer}": number(shares.get(layer), ".0%") for layer in layers}
         measured = int(group.measured.sum())
-        shown.append({"method": method, "features measured": str(measured)} | cells | {"all layers": f"{whole:.0%}"})
+        shown.append({"method": method, "features": str(measured)} | cells | {"all layers": f"{whole:.0%}"})
     caption = (
         f"The share that the errors carry: the error's |mean score| over the sum of |mean score| of the "
-        f"{plural(part.kind)} measured there and of the error. Features that move in no pair score 0."
+        f"{plural(part.kind)} that all these methods measured there, and of the error."
     )
     return Table(stem, caption, facts, pd.DataFrame(shown), data)
 
 
-def _by_layer(method: Scored) -> list[dict[str, object]]:
+def _by_layer(method: Scored, shared: Bool[np.ndarray, "layer index"]) -> list[dict[str, object]]:
     errors = method.cell.values(method.kind)[..., -1].mean(axis=0, dtype=np.float64)
     found = []
-    for layer, (error, features) in enumerate(zip(errors, method.mean, strict=True)):
-        there = features[~np.isnan(features)]
+    for layer, error in enumerate(errors):
+        there = method.mean[layer, shared[layer]]
         if np.isnan(error):
             continue
         sizes = float(np.abs(there).sum())

@@ -26,7 +26,7 @@ def verified_section(section: Section) -> list[Block]:
     for kind in section.kinds:
         methods = section.scored(kind)
         for verified in methods:
-            if verified.stratum is not None:
+            if verified.cell.stratum(kind) is not None:
                 blocks += _verified(section, verified, methods)
     return blocks
 
@@ -50,7 +50,7 @@ def _verified(section: Section, verified: Scored, methods: list[Scored]) -> list
 
 def _sample(verified: Scored) -> tuple[Sample, np.ndarray]:
     """The cell's sample, and the places of its population in `Scored.vector`."""
-    stratum = np.asarray(verified.stratum).ravel()
+    stratum = np.asarray(verified.cell.stratum(verified.kind)).ravel()
     population = np.flatnonzero(stratum >= CANDIDATE)
     return Sample(verified.vector[population], stratum[population]), population
 

@@ -98,7 +98,7 @@ def _heat(trace: "Trace", one: "Map", values: Any, unit: str) -> dict[str, Any]:
     most = float(np.nanmax(np.abs(z))) if np.isfinite(z).any() else 1.0
     most = max(most, FAINT * abs(trace.clean_metric)) if unit == trace.metric else max(most, FAINT)
     names = [
-        [component_name(one.kind, layer, index) for index in range(size) for _ in range(values.shape[2])]
+        [component_name(one.kind, layer, index, size) for index in range(size) for _ in range(values.shape[2])]
         for layer in range(len(values))
     ]
     where = " at %{customdata[1]}" if one.by_position else ""

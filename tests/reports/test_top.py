@@ -1,6 +1,7 @@
 """The strongest components and the links to features' pages; what a report says of dictionaries and errors."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis.comparisons import compared
+from benchmark.analysis.sections import sections
 from benchmark.analysis.top import page_of, quick_list, top_components
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError
@@ -35,7 +37,7 @@ def results(tmp_path: Path) -> Results:
         method = MethodKey(label, label, "noising", "counterfactual", metric_units=label != "random")
         key = CellKey(
             ModelKey("tiny", "d"), TaskKey("ioi", "logit_diff"), method,
-            ("mlp-feature",), tuple(f"p{number}" for number in range(PAIRS)), dictionaries="x",
+            ("mlp-feature",), tuple(f"p{number}" for number in range(PAIRS)), dictionaries={"mlp-feature": "x"},
         )  # fmt: skip
         arrays = {
             "mlp-feature.values": values * factor, "clean_metric": np.ones(PAIRS, np.float32),
@@ -67,7 +69,18 @@ def test_a_threshold_is_on_the_means_size_and_a_count_is_of_each_method(results:
     )
     both = top_components(results, "mlp-feature", count=2)
     assert list(both.groupby("method").size()) == [2, 2]
-    assert top_components(results, "mlp-feature", 5.0).empty
+    with pytest.raises(BenchmarkError, match="--threshold 5: no mean score of MLP features there is of that size"):
+        top_components(results, "mlp-feature", 5.0)
+
+
+def test_scores_that_lie_in_two_cells_are_listed_once(results: Results) -> None:
+    first = top_components(results, "mlp-feature", count=2)
+    cell = results.cells[0]
+    together = replace(cell, key=replace(cell.key, kinds=("head", "mlp-feature")), arrays=dict(cell.arrays))
+    together.arrays["head.values"] = np.zeros((PAIRS, 2, 1), np.float32)
+    together.arrays["head.probability"] = np.ones((2, 1), np.float32)
+    write_cell(results.folder, together)
+    pd.testing.assert_frame_equal(top_components(Results(results.folder), "mlp-feature", count=2), first)
 
 
 def test_what_isnt_there_is_an_error_that_says_what_is(results: Results) -> None:
@@ -129,3 +142,18 @@ def test_without_scores_of_errors_nothing_is_said_of_them(results: Results) -> N
     for method in part.methods:
         method.cell.arrays["mlp-feature.values"][..., -1] = np.nan
     assert [block.stem for block in features_section(part, "s")] == ["s-dictionaries"]
+
+
+def test_features_of_other_dictionaries_are_never_compared(results: Results) -> None:
+    """They stand in a section of their own; other kinds of the same cells stay together."""
+    for cell in results.cells:
+        arrays = dict(cell.arrays)
+        arrays["head.values"] = np.ones((PAIRS, 2, 1), np.float32)
+        arrays["head.probability"] = np.ones((2, 1), np.float32)
+        key = replace(cell.key, kinds=("head", "mlp-feature"), dictionaries={"mlp-feature": "y"})
+        write_cell(results.folder, replace(cell, key=key, arrays=arrays))
+    one, other = sections(Results(results.folder))
+    assert [one.kinds, other.kinds] == [["head", "mlp-feature"], ["mlp-feature"]]
+    assert [len(part.scored("mlp-feature")) for part in (one, other)] == [2, 2]
+    assert one.slug != other.slug
+    assert len(one.scored("head")) == 2
