@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM
 from benchmark.analysis.comparisons import agreement_table, compared
 from benchmark.arguments import parser
 from benchmark.cli import main
-from benchmark.engine.model import Model
 from benchmark.running.plugins import discover
 from benchmark.store.folder import Results
 from tests.tiny import PAIRS, tokenizer
@@ -37,19 +36,6 @@ def tiny_task(place: Path) -> str:
         f"t = Task('tiny', 'Tiny', logit_diff, 'A tiny task.', prompt_pairs=[{', '.join(pairs)}])\n"
     )
     return str(place)
-
-
-@pytest.fixture
-def lent_smollm2(smollm2: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever loads SmolLM2 as other tests have done gets theirs."""
-
-    def lent(name: str, **options: object) -> Model:
-        assert name == "smollm2-135m"
-        assert set(options.values()) <= {None, "auto", "cpu"}
-        return smollm2
-
-    for place in ("benchmark", "benchmark.running.work"):
-        monkeypatch.setattr(f"{place}.load_model", lent)
 
 
 @pytest.mark.smollm2

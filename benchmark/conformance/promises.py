@@ -101,9 +101,12 @@ def independent_of_earlier_calls(trial: Trial) -> None:
     for variant in trial.variants:  # other options first, on the very same pairs
         if variant.method != trial.method and variant.ways:
             variant.values(warm.model, warm.pairs)
-    for number, (what, call) in enumerate([*calls.items(), *list(calls.items())[:1]]):
-        seen, wanted = call(warm), call(_Materials(f"cold {number}"))
-        for kind, values in wanted.items():
+    wanted: dict[str, dict[str, Tensor]] = {}
+    for what in (*calls, next(iter(calls))):
+        seen = calls[what](warm)
+        if what not in wanted:
+            wanted[what] = calls[what](_Materials(f"cold {len(wanted)}"))
+        for kind, values in wanted[what].items():
             moved = difference(seen[kind], values)
             expect(
                 moved <= allowed(PROMISE, values),

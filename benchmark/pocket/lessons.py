@@ -30,7 +30,7 @@ def sva(facts: Facts, rng: random.Random) -> str:
     swapped = {
         form: _form(_another(noun, facts, rng), form == noun.plural)
         for form, noun in forms.items()
-        if re.search(rf"\b{form}\b", prompt)
+        if form in prompt and re.search(rf"\b{form}\b", prompt)
     }
     verb = rng.choice(answers(verbs))  # type: ignore[arg-type]
     return f"{_swap(prompt, swapped)}{verb}{rng.choice(VERB_ENDINGS)}."

@@ -22,7 +22,8 @@ def siblings_of(plugin: Path) -> Iterator[list[Path]]:
     if folder.name in _LIBRARIES:
         yield found
         return
-    aside = {name: module for name, module in sys.modules.items() if _may_shadow(folder, name)}
+    taken = {top for top in set(map(_top, sys.modules)) if _may_shadow(folder, top)}
+    aside = {name: module for name, module in sys.modules.items() if _top(name) in taken}
     for name in aside:
         del sys.modules[name]
     before = set(sys.modules)
@@ -40,16 +41,19 @@ def siblings_of(plugin: Path) -> Iterator[list[Path]]:
         sys.modules.update(aside)
 
 
-def _may_shadow(folder: Path, name: str) -> bool:
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _may_shadow(folder: Path, top: str) -> bool:
     """Whether a loaded module bears the name of a module in the folder."""
-    top = name.partition(".")[0]
     if top in _OURS or top in sys.stdlib_module_names:
         return False
     return (folder / f"{top}.py").is_file() or (folder / top / "__init__.py").is_file()
 
 
 def _is_beside(folder: Path, name: str) -> bool:
-    top = name.partition(".")[0]
+    top = _top(name)
     return top not in _OURS and ((folder / f"{top}.py").is_file() or (folder / top).is_dir())
 
 

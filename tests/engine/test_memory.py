@@ -63,7 +63,7 @@ from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
 from benchmark.models.tiny import tiny_pairs, tokenizer
 
-sizes = {"vocab_size": 23, "n_embd": 96, "n_head": 12, "n_layer": 6, "n_positions": 1200}
+sizes = {"vocab_size": 23, "n_embd": 96, "n_head": 12, "n_layer": 4, "n_positions": 1200}
 config = GPT2Config(**sizes, bos_token_id=1, eos_token_id=1)
 model = Model.from_hf(GPT2LMHeadModel(config).eval(), tokenizer(), "long", prepend_bos=False)
 words = " the" * 1100
@@ -123,7 +123,7 @@ def test_forwards_and_batches_do_not_grow_with_the_pairs(llama: Model, monkeypat
     monkeypatch.setattr(Model, "logits", watched)
     for name in ("activation-patching", "integrated-gradients", "attribution-patching"):
         seen = []
-        for times in (2, 6):
+        for times in (2, 4):
             largest.clear()
             load_method(name).scores(llama, repeated(llama, times), chunk=Chunk(60, 4))
             seen.append(largest["tokens"])

@@ -29,7 +29,7 @@ def interventions(model: Model, pairs: Pairs, direction: str, replacement: str) 
 
 @ways
 def test_component_path_ig_equals_activation_patching(model: Model, direction: str, replacement: str) -> None:
-    pairs = tiny_pairs(model, PAIRS[:2])
+    pairs = tiny_pairs(model, PAIRS[:1])
     exact = scored(model, pairs, "activation-patching", direction, replacement, neurons=0)
     along = scored(model, pairs, "integrated-gradients", direction, replacement, path="component", steps=20)
     for kind in DEFAULT_KINDS:

@@ -16,6 +16,7 @@ from reports.baselines.section import summary
 from reports.baselines.tables import matching_table
 from reports.baselines.words import together_words
 from reports.report import write_report
+from tests.fixtures import no_pdf
 from tests.reports.test_reports import HEADS, LAYERS, add_cell, contents_of, markdown_of
 
 PAIRS = 24
@@ -63,7 +64,8 @@ def parts(folder: Path) -> list[Comparisons]:
 
 @pytest.fixture(scope="module")
 def report(folder: Path) -> Path:
-    return write_report(Results(folder), folder / "report").parent
+    with no_pdf():
+        return write_report(Results(folder), folder / "report").parent
 
 
 def test_the_effect_of_matching_is_that_of_the_stored_scores(parts: list[Comparisons]) -> None:

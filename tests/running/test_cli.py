@@ -240,7 +240,7 @@ def test_a_dataset_with_a_missing_column_or_unequal_lengths(
 
 
 @pytest.mark.smollm2
-@pytest.mark.usefixtures("without_report")
+@pytest.mark.usefixtures("without_report", "lent_smollm2")
 def test_a_public_file_runs_on_the_real_model(tmp_path: Path, smollm2_tokens: Tokens) -> None:
     mary, john = (smollm2_tokens.answer(name)[0] for name in (" Mary", " John"))
     path = tmp_path / "ioi.csv"

