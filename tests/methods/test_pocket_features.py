@@ -93,7 +93,7 @@ def test_which_features_move_does_not_depend_on_the_pairs_beside_one(read: Model
     )
     for kind in FEATURE_KINDS:
         assert torch.equal(together[kind].measured, alone[kind].measured)
-        assert 0 < together[kind].measured.sum() < 0.2 * together[kind].measured.numel()
+        assert 0 < together[kind].measured.sum() < 0.5 * together[kind].measured.numel()
 
 
 @pytest.mark.parametrize("components", ["attention-feature", "head,attention-feature"])
