@@ -13,7 +13,7 @@ import transformers
 from torch import Tensor, nn
 
 from benchmark import PromptPair, load_method, make_pairs
-from benchmark.components import DEFAULT_KINDS
+from benchmark.components import DEFAULT_KINDS, FEATURE_KINDS
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.metrics import logit_diff
@@ -266,7 +266,7 @@ def outcome(kept: Kept) -> dict[str, float | str]:
         model = Model.from_hf(copy.deepcopy(reference), tokenizer(), kept.family, prepend_bos=False)
     except BenchmarkError as error:
         return {"model": str(error)}
-    found: dict[str, float | str] = dict(model.refusals)
+    found: dict[str, float | str] = {kind: why for kind, why in model.refusals.items() if kind not in FEATURE_KINDS}
     pairs = make_pairs(model, [PAIR], logit_diff)
     if "residual" in model.kinds:
         found["residual"] = residual_difference(model, reference, kept, pairs)
