@@ -20,7 +20,10 @@ class SideBySide:
     replacement: Float[Tensor, "pair pos component dim"]
 
     def moved(
-        self, live: Float[Tensor, "row pos component dim"], pairs: Int[Tensor, " row"], m: Float[Tensor, "row pos of"]
+        self,
+        live: Float[Tensor, "row pos component dim"],
+        pairs: Int[Tensor, " row"],
+        m: Float[Tensor, "#row #pos #component"],
     ) -> Float[Tensor, "row pos component dim"]:
         """The activations of rows of some pairs, which may be those of the last positions only, with one m a place."""
         return torch.lerp(self.replacement[pairs, -live.shape[1] :], live, m[..., None])
@@ -62,7 +65,7 @@ class Features:
     fixed: int = 0
 
     def moved(
-        self, live: Float[Tensor, "row pos 1 d_in"], pairs: Int[Tensor, " row"], m: Float[Tensor, "row pos of"]
+        self, live: Float[Tensor, "row pos 1 d_in"], pairs: Int[Tensor, " row"], m: Float[Tensor, "#row #pos of"]
     ) -> Float[Tensor, "row pos 1 d_in"]:
         """As for any site: with one m for all parts, nothing need be taken apart."""
         if m.shape[-1] == 1:
