@@ -84,7 +84,7 @@ class Dictionary:
     def encode(
         self, x: Float[Tensor, "*place d_in"], scale: Scale | None, chosen: Int[Tensor, " row"] | None = None
     ) -> Float[Tensor, "*place_and_feature"]:
-        """All features of activations, `[*place, feature]`; or one feature a row of `x[row, pos, d_in]`, `[row, pos]`."""
+        """All features of activations, `[*place, feature]`; or one a row of `x[row, pos, d_in]`, `[row, pos]`."""
         if scale is not None:
             x = (x - scale.shift) / scale.size
         x = x - self.bias_in
