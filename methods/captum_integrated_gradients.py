@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from captum.attr import LayerIntegratedGradients
 from torch import Tensor
 
 from benchmark.components import FEATURE_KINDS, KINDS
@@ -33,6 +32,8 @@ class CaptumIntegratedGradients(Method):
             raise BenchmarkError(f"{self.name}: steps={self.steps}; at least 1 is needed.")
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
+        from captum.attr import LayerIntegratedGradients  # half a second, which other methods need not wait for
+
         noising = request.direction == "noising"
         base, other = (batch.clean, batch.corrupted) if noising else (batch.corrupted, batch.clean)
         assert other is not None
