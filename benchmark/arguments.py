@@ -148,7 +148,14 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a.add_argument("--threshold", type=float, default=0.0, metavar="X", help="only those of |mean score| X or more")
     a.add_argument("--top", type=int, metavar="N", help="at most so many of a method [30, or all beyond --threshold]")
     task_options(a)
-    a.add_argument("--methods", "--method", type=_names, action=_AddUp, default=("all",), help="by label or name [all]")
+    a.add_argument(
+        "--methods",
+        "--method",
+        type=_names,
+        action=_AddUp,
+        default=("all",),
+        help="by label or name [all in units of the metric]",
+    )
     a.add_argument("--out", help="where to write top.csv and top.html [RESULTS/top]")
 
     a = command("list", "what is there: tasks, methods or models")

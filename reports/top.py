@@ -54,7 +54,7 @@ def _shown(group: pd.DataFrame) -> pd.DataFrame:
         {
             "component": group.component.str.ljust(group.component.str.len().max()),
             "layer": group.layer,
-            "number": group["index"],
+            "number": group["index"].astype(str).where(~group.component.str.endswith("-error"), "-"),
             "mean score": [with_interval(*row, "z.4g") for row in zip(group.score, group.low, group.high, strict=True)],
             "not 0 in": [f"{some} of {every} pairs" for some, every in zip(group.in_pairs, group.pairs, strict=True)],
             "page": group.page,

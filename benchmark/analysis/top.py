@@ -35,7 +35,8 @@ def top_components(
 
     The largest first. `score` is the mean over the pairs, `low` and `high` the ends of its 95% interval, `in_pairs` in
     how many of `pairs` it isn't 0, `page` the feature's page on Neuronpedia where one is known. `tasks` and `methods`
-    are names; a method's is its label, or its name whatever its options. Raises BenchmarkError where there are none.
+    are names; a method's is its label, or its name whatever its options. `all` methods are those whose scores are in
+    the metric's units. Raises BenchmarkError where there are none.
     """
     chosen, wanted = tuple(tasks), {*methods}
     frames = []
@@ -45,7 +46,8 @@ def top_components(
         frames += [
             _of_one(section, one.cell, kind, threshold, count)
             for one in section.scored(kind)
-            if {"all", one.cell.key.method.label, one.cell.key.method.name} & wanted
+            if (one.metric_units or wanted != {"all"})
+            and {"all", one.cell.key.method.label, one.cell.key.method.name} & wanted
         ]
     if not frames:
         there = sorted(

@@ -96,12 +96,19 @@ def _reconstructed(dictionary: Dictionary, bos: int):  # type: ignore[no-untyped
 
 
 def described(found: DictionaryFacts) -> str:
-    """One dictionary in a line, marked where it reconstructs worse than the mean activation."""
-    explained = found.variance_explained
-    worse = explained != explained or explained < 0
+    """One dictionary in a line."""
     return (
-        f"{'! ' * worse}layer {found.layer} {found.kind}: {found.features} features of {found.name}, "
-        + ("WORSE than the mean activation: " * worse)
-        + f"{explained:.1%} of the variance explained, L0 {found.l0:.1f}; with it in place the metric is "
+        f"layer {found.layer} {found.kind}: {found.features} features of {found.name}, {found.variance_explained:.1%} "
+        f"of the variance explained, {found.l0:.1f} active a token; with it in place the metric is "
         f"{found.metric_with_it:.3f} in place of {found.metric:.3f}"
+    )
+
+
+def bad(found: DictionaryFacts) -> str:
+    """A caveat where a dictionary reconstructs worse than the mean activation; empty where it doesn't."""
+    if found.variance_explained >= 0:
+        return ""
+    return (
+        f"The dictionary {found.name} (layer {found.layer}, {found.kind}) reconstructs worse than the mean activation "
+        f"({found.variance_explained:.1%} of the variance explained): scores of its features say little."
     )

@@ -17,7 +17,7 @@ from benchmark.models.dictionaries import own
 from benchmark.prompts.metrics import METRICS
 from benchmark.prompts.task import Task
 from benchmark.running.behaviour import Behaviour, behaviour
-from benchmark.running.dictionaries import worth
+from benchmark.running.dictionaries import bad, worth
 from benchmark.running.plugins import Registry, plugin_digest
 from benchmark.running.work import Bench, ModelSource, TaskSource, Work
 from benchmark.store.cell import CellKey, MethodKey, ModelKey, TaskKey, Truth, sha256
@@ -173,7 +173,7 @@ def make_plan(
     kinds = tuple(kind for kind in model.kinds if kind in asked.components)
     model.refuse(asked.components if not kinds else [kind for kind in asked.components if kind in FEATURE_KINDS])
     if read := [kind for kind in kinds if kind in FEATURE_KINDS]:
-        found = [replace(one, dictionaries=tuple(worth(model, one.pairs, read))) if one.pairs else one for one in found]
+        found = [_with_dictionaries(model, one, read) for one in found]
     request = Request(kinds, asked.replacement, asked.direction, asked.seed)
     costs = [method.cost(model, request) for method in methods]
     if chunk is None:
@@ -189,6 +189,14 @@ def make_plan(
         for method, cost in zip(methods, costs, strict=True)
     ]
     return Plan(asked, bench, tuple(cells), chunk, tuple(found), left_out)
+
+
+def _with_dictionaries(model: Model, found: Behaviour, kinds: Sequence[str]) -> Behaviour:
+    """What the dictionaries of these kinds are worth on the task's pairs; a bad one is a caveat."""
+    if found.pairs is None:
+        return found
+    facts = tuple(worth(model, found.pairs, kinds))
+    return replace(found, dictionaries=facts, caveats=(*found.caveats, *filter(None, map(bad, facts))))
 
 
 def _cell(

@@ -548,13 +548,18 @@ def test_the_plan_warns_of_what_reconstructs_worse_than_the_mean(
     lines = capsys.readouterr().err.splitlines()
     [bad] = [line.strip() for line in lines if "features of random" in line]
     [good] = [line.strip() for line in lines if "features of exact" in line]
+    [warned] = [line.strip() for line in lines if "reconstructs worse" in line]
     assert re.fullmatch(
-        r"! layer 1 residual-feature: 40 features of random, WORSE than the mean activation: -\d+\.\d% of the variance "
-        r"explained, L0 \d+\.\d; with it in place the metric is -?\d+\.\d{3} in place of -?\d+\.\d{3}",
+        r"layer 1 residual-feature: 40 features of random, -\d+\.\d% of the variance explained, \d+\.\d active a "
+        r"token; with it in place the metric is -?\d+\.\d{3} in place of -?\d+\.\d{3}",
         bad,
     )
+    assert re.match(
+        r"! The dictionary random \(layer 1, residual-feature\) reconstructs worse than the mean activation \(-\d+",
+        warned,
+    )
     assert good.startswith(
-        f"layer 2 residual-feature: {2 * D} features of exact, 100.0% of the variance explained, L0 24.0;"
+        f"layer 2 residual-feature: {2 * D} features of exact, 100.0% of the variance explained, 24.0 active a token;"
     )
     numbers = re.findall(r"-?\d+\.\d{3}", good)
     assert numbers[0] == numbers[1]

@@ -67,8 +67,9 @@ def test_a_threshold_is_on_the_means_size_and_a_count_is_of_each_method(results:
         list(top_components(results, "mlp-feature", 0.9, methods=("attribution-patching",)).score.abs() > 0.9)
         == [True] * 3
     )
-    both = top_components(results, "mlp-feature", count=2)
+    both = top_components(results, "mlp-feature", count=2, methods=("attribution-patching", "random"))
     assert list(both.groupby("method").size()) == [2, 2]
+    assert set(top_components(results, "mlp-feature").method) == {"attribution-patching"}  # in units of the metric
     with pytest.raises(BenchmarkError, match="--threshold 5: no mean score of MLP features there is of that size"):
         top_components(results, "mlp-feature", 5.0)
 
