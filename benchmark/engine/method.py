@@ -28,7 +28,7 @@ from benchmark.engine.intervention import Intervention
 from benchmark.engine.kinds import KIND
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk, fitting_chunk, smaller, within_memory
-from benchmark.engine.model import Model, Passes, Site
+from benchmark.engine.model import Model, Site
 from benchmark.engine.request import Cost, Design, Request, ignore, may_go_backward
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
@@ -331,14 +331,11 @@ def moving(model: Model, pairs: Pairs, request: Request, kind: str) -> Float[Ten
     The two forwards a pair that this takes are in no count of passes.
     """
     found = torch.zeros(model.layers(kind), model.size(kind))
-    passes, model.passes = model.passes, Passes()
-    try:
+    with model.uncounted():
         for batch in pairs.batches(request.pairs_per_batch):
             run = Intervention(model, batch, replace(request, progress=ignore, kept=[]), (kind,))
             for site in run.sites:
                 found[site.layer] += run.changed(site).any((0, 1)).cpu()
-    finally:
-        model.passes = passes
     return (found > 0).float()
 
 

@@ -6,7 +6,8 @@ where they stand.
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
@@ -262,6 +263,15 @@ class Model:
     def start(self, site: Site) -> int:
         """The block in which a site's activation is read and written."""
         return min(site.layer, self.n_layers - 1)
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """While this holds, what goes through the model is in no count of passes."""
+        kept, self.passes = self.passes, Passes()
+        try:
+            yield
+        finally:
+            self.passes = kept
 
     def longest_prefix(self, length: int) -> int:
         """How many positions of prompts of this length a key-value cache may stand for."""

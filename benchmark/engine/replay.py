@@ -19,7 +19,7 @@ from transformers import DynamicCache
 
 from benchmark.components import DEFAULT_KINDS
 from benchmark.engine.measure_stream import close
-from benchmark.engine.model import Edit, Model, Passes, Site, keeping
+from benchmark.engine.model import Edit, Model, Site, keeping
 
 SHORTCUTS = {
     "layers": "each patched row starts from the recorded residual stream, at the layer of its edit",
@@ -159,8 +159,7 @@ def _working(model: Model, kind: str) -> tuple[str, ...]:
     generator = torch.Generator().manual_seed(0)
     vocabulary = torch.arange(min(64, model.d_vocab), device=model.device)
     tokens = torch.randint(model.d_vocab, (2, 5), generator=generator).to(model.device)
-    passes, model.passes = model.passes, Passes()
-    try:
+    with model.uncounted():
         recorded = record(model, tokens, model.sites([kind]))
         working = [*SHORTCUTS]
         if not _exact(model, recorded, kind, vocabulary, working):  # each on top of those that were found to work
@@ -168,8 +167,6 @@ def _working(model: Model, kind: str) -> tuple[str, ...]:
             for shortcut in SHORTCUTS:
                 if _exact(model, recorded, kind, vocabulary, [*working, shortcut]):
                     working.append(shortcut)
-    finally:
-        model.passes = passes
     return tuple(working)
 
 

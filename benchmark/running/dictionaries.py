@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmark.engine.dictionary import Dictionary
-from benchmark.engine.model import Model, Passes
+from benchmark.engine.model import Model
 from benchmark.prompts.pairs import Pairs
 from benchmark.store.cell import DictionaryFacts
 
@@ -60,8 +60,7 @@ class Fit:
 @torch.no_grad()
 def worth(model: Model, pairs: Pairs, kinds: Iterable[str]) -> Iterator[DictionaryFacts]:
     """Each dictionary of these kinds on the clean prompts, a BOS left out. Its forwards are in no count of passes."""
-    passes, model.passes = model.passes, Passes()
-    try:
+    with model.uncounted():
         sites = model.sites(set(kinds))
         fits = {site: Fit() for site in sites}
         before, batches = 0.0, list(pairs.batches())
@@ -79,8 +78,6 @@ def worth(model: Model, pairs: Pairs, kinds: Iterable[str]) -> Iterator[Dictiona
                 variance_explained=round(fits[site].variance_explained, 4), l0=round(fits[site].l0, 2),
                 metric=before / len(pairs), metric_with_it=after / len(pairs), page=dictionary.page,
             )  # fmt: skip
-    finally:
-        model.passes = passes
 
 
 def _reconstructed(dictionary: Dictionary, bos: int):  # type: ignore[no-untyped-def]
