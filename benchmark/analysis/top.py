@@ -46,8 +46,7 @@ def top_components(
         frames += [
             _of_one(section, one.cell, kind, threshold, count)
             for one in section.scored(kind)
-            if (one.metric_units or wanted != {"all"})
-            and {"all", one.cell.key.method.label, one.cell.key.method.name} & wanted
+            if {one.cell.key.method.label, one.cell.key.method.name, "all" if one.metric_units else ""} & wanted
         ]
     if not frames:
         there = sorted(

@@ -1,6 +1,6 @@
 """What a dictionary is worth on a task's prompts: how much it explains, and what the model does with it in place."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import torch
@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmark.engine.dictionary import Dictionary
-from benchmark.engine.model import Model
+from benchmark.engine.model import Edit, Model
 from benchmark.prompts.pairs import Pairs
 from benchmark.store.cell import DictionaryFacts
 
@@ -58,11 +58,11 @@ class Fit:
 
 
 @torch.no_grad()
-def worth(model: Model, pairs: Pairs, kinds: Iterable[str]) -> Iterator[DictionaryFacts]:
+def worth(model: Model, pairs: Pairs, kinds: Iterable[str]) -> tuple[DictionaryFacts, ...]:
     """Each dictionary of these kinds on the clean prompts, a BOS left out. Its forwards are in no count of passes."""
     with model.uncounted():
         sites = model.sites(set(kinds))
-        fits = {site: Fit() for site in sites}
+        fits, facts = {site: Fit() for site in sites}, []
         before, batches = 0.0, list(pairs.batches())
         for batch in batches:
             before += float(batch.value(model, batch.clean, torch.arange(len(batch))).sum())
@@ -73,14 +73,17 @@ def worth(model: Model, pairs: Pairs, kinds: Iterable[str]) -> Iterator[Dictiona
             for batch in batches:
                 edit = _reconstructed(dictionary, batch.bos)
                 after += float(batch.value(model, batch.clean, torch.arange(len(batch)), {site: edit}).sum())
-            yield DictionaryFacts(
-                kind=site.kind, layer=site.layer, name=dictionary.name, features=dictionary.size,
-                variance_explained=round(fits[site].variance_explained, 4), l0=round(fits[site].l0, 2),
-                metric=before / len(pairs), metric_with_it=after / len(pairs), page=dictionary.page,
+            facts.append(
+                DictionaryFacts(
+                    kind=site.kind, layer=site.layer, name=dictionary.name, features=dictionary.size,
+                    variance_explained=round(fits[site].variance_explained, 4), l0=round(fits[site].l0, 2),
+                    metric=before / len(pairs), metric_with_it=after / len(pairs), page=dictionary.page,
+                )
             )  # fmt: skip
+    return tuple(facts)
 
 
-def _reconstructed(dictionary: Dictionary, bos: int):  # type: ignore[no-untyped-def]
+def _reconstructed(dictionary: Dictionary, bos: int) -> Edit:
     """The edit that puts a dictionary's reconstruction in an activation's place, but for a BOS."""
 
     def edit(value: Tensor) -> Tensor:

@@ -195,7 +195,7 @@ def _with_dictionaries(model: Model, found: Behaviour, kinds: Sequence[str]) -> 
     """What the dictionaries of these kinds are worth on the task's pairs; a bad one is a caveat."""
     if found.pairs is None:
         return found
-    facts = tuple(worth(model, found.pairs, kinds))
+    facts = worth(model, found.pairs, kinds)
     return replace(found, dictionaries=facts, caveats=(*found.caveats, *filter(None, map(bad, facts))))
 
 
