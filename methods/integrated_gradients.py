@@ -7,8 +7,9 @@ from torch import Tensor
 
 from benchmark.components import DEFAULT_KINDS, FEATURE_KINDS
 from benchmark.engine.intervention import Intervention, Quadrature, mean_share, spread
-from benchmark.engine.method import Method, dictionaries
+from benchmark.engine.method import Method
 from benchmark.engine.model import Model, Site
+from benchmark.engine.moving import present
 from benchmark.engine.request import Cost, Design, Request
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch, Pairs
@@ -62,7 +63,7 @@ class IntegratedGradients(Method):
         """On the joint path, features that move in no pair may come to life while those below them move."""
         designs = super().design(model, pairs, request)
         if self.path == "joint":
-            designs |= {kind: Design(dictionaries(model, kind)) for kind in designs if kind in FEATURE_KINDS}
+            designs |= {kind: Design(present(model, kind)) for kind in designs if kind in FEATURE_KINDS}
         return designs
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:

@@ -24,12 +24,12 @@ from benchmark.components import (
     plural,
     titled,
 )
-from benchmark.engine.intervention import Intervention
 from benchmark.engine.kinds import KIND
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk, fitting_chunk, smaller, within_memory
 from benchmark.engine.model import Model, Site
-from benchmark.engine.request import Cost, Design, Request, ignore, may_go_backward
+from benchmark.engine.moving import moving
+from benchmark.engine.request import Cost, Design, Request, may_go_backward
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
 from benchmark.progress import bar
@@ -313,30 +313,6 @@ class Method:
             )
         if not torch.isfinite(scores[:, request.design[kind].measured.to(scores.device)]).all():
             raise BenchmarkError(f"Method {self.label!r} gave NaN or infinite scores for measured {plural(kind)}.")
-
-
-def dictionaries(model: Model, kind: str) -> Float[Tensor, "layer index"]:
-    """1 for every feature that a dictionary has and for every error; 0 where there is none."""
-    found = torch.zeros(model.layers(kind), model.size(kind))
-    for site in model.sites([kind]):
-        found[site.layer, : model.dictionaries[site].size] = 1
-        found[site.layer, -1] = 1
-    return found
-
-
-@torch.no_grad()
-def moving(model: Model, pairs: Pairs, request: Request, kind: str) -> Float[Tensor, "layer index"]:
-    """1 for every feature, and error, that m = 0 changes at any place of any pair; 0 for the others.
-
-    The two forwards a pair that this takes are in no count of passes.
-    """
-    found = torch.zeros(model.layers(kind), model.size(kind))
-    with model.uncounted():
-        for batch in pairs.batches(request.pairs_per_batch):
-            run = Intervention(model, batch, replace(request, progress=ignore, kept=[]), (kind,))
-            for site in run.sites:
-                found[site.layer] += run.changed(site).any((0, 1)).cpu()
-    return (found > 0).float()
 
 
 @torch.no_grad()
