@@ -105,8 +105,8 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a = command("run", "score every component by every method on every task, and write the report")
     model_options(a, several=True)
     task_options(a)
-    a.add_argument("--methods", type=_names, action=_AddUp, default=("all",),
-                   help="such as activation-patching,integrated-gradients:steps=32:path=joint [all]")  # fmt: skip
+    a.add_argument("--methods", type=_names, action=_AddUp, default=("default",),
+                   help="such as integrated-gradients:path=joint, or all (`list methods`) [default]")  # fmt: skip
     replacements, directions = (", ".join(words) for words in (REPLACEMENTS, DIRECTIONS))
     a.add_argument("--replacement", default=COUNTERFACTUAL.replacement, help=f"{replacements} [%(default)s]")
     a.add_argument("--direction", default=COUNTERFACTUAL.direction, help=f"{directions} [%(default)s]")

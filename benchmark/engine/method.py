@@ -55,14 +55,17 @@ class Method:
     needs_replacement: ClassVar[bool] = True  # False: the same scores whatever replaces an activation
     reference: ClassVar[bool] = False  # what the other methods are held against
     quadrature: ClassVar[str | None] = None  # of integrals, where there are any
-    on_request: ClassVar[bool] = False  # left out of `--methods all`: a second implementation, or one that needs a file
+    by_default: ClassVar[bool] = True  # whether a run takes it whose `--methods` aren't said
+    on_request: ClassVar[bool] = False  # left out of `--methods all` too: a second implementation, or it needs a file
     elsewhere: ClassVar[bool] = False  # whether the scores were made by other code, so that their cost isn't known
     variants: ClassVar[tuple[str, ...]] = ("",)  # options under which it behaves differently: each is checked
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         """Scores by kind, `[pair, layer, index]`, for at least the kinds asked for; NaN where not measured.
 
-        Where `request.by_position`: `[pair, layer, index, pos]`.
+        Where `request.by_position`: `[pair, layer, index, pos]`. What it found out besides may stand beside them, under
+        names that `store/cell.py` declares: numbers of a pair (`integral_rows`, `[pair]`), or of a component
+        (`head.standard_error`, `[pair, layer, index]`).
         """
         raise NotImplementedError
 
@@ -222,6 +225,7 @@ class Method:
                 corrupted_metric=behaviour["corrupted"],
                 completeness_error=joined("completeness") if "completeness" in parts[0][1] else None,
                 provenance=provenance,
+                extras={name.rpartition(".")[2]: joined(name) for name in parts[0][1] if _is_beside(name, kind)},
             )
             for kind in components
         }
@@ -264,10 +268,11 @@ class Method:
         return replace(request, design=self.design(model, pairs, request))
 
     def _batch_scores(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
-        scores = {kind: values.detach() for kind, values in self.attribute(model, batch, request).items()}
+        found = {name: values.detach() for name, values in self.attribute(model, batch, request).items()}
+        scores = {name: values for name, values in found.items() if name in KINDS}
         for kind in request.kinds:
             self._refuse_bad(scores.get(kind), model, kind, request, batch)
-        result = {}
+        result = {name: values.float().cpu() for name, values in found.items() if name not in KINDS}
         for kind in request.kinds:
             unmeasured = ~request.design[kind].measured
             values = scores[kind].float().cpu()
@@ -332,6 +337,12 @@ def metrics(model: Model, pairs: Pairs, at_once: int = 32) -> dict[str, Float[Te
                     )
                 found[name][list(batch.index)] = values.cpu().double()
     return found
+
+
+def _is_beside(name: str, kind: str) -> bool:
+    """Whether it names something beside the scores of a kind: of all pairs, or of these components."""
+    whose, _, _ = name.rpartition(".")
+    return name not in (*KINDS, "completeness") and whose in ("", kind)
 
 
 def _padded(scores: Tensor, longest: int) -> Tensor:

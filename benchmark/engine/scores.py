@@ -1,6 +1,6 @@
 """What a method gives: the scores of one kind of component, and ways to look at them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -24,6 +24,7 @@ class Scores:
     the unpatched prompts, NaN where a pair has no corrupted prompt. `completeness_error` is the largest difference, a
     pair, between the sum of scores and what a complete method's scores must sum to; None where the method claims no
     completeness. All are in units of the metric, but for the values of a method whose scores are no amounts of it.
+    `extras` is what a method says besides, by the names of `store.cell`: `[pair]`, or of each component as `values`.
     """
 
     kind: str
@@ -34,6 +35,7 @@ class Scores:
     corrupted_metric: Float[Tensor, " pair"]
     completeness_error: Float[Tensor, " pair"] | None
     provenance: dict[str, Any]
+    extras: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def measured(self) -> Bool[Tensor, "layer index"]:

@@ -29,7 +29,7 @@ class Asked:
 
     model: str
     tasks: tuple[str, ...] = ("all",)
-    methods: tuple[str, ...] = ("all",)
+    methods: tuple[str, ...] = ("default",)
     components: tuple[str, ...] = DEFAULT_KINDS
     pairs: int = DEFAULT_PAIRS
     replacement: str = COUNTERFACTUAL.replacement
@@ -140,8 +140,7 @@ def chosen_methods(asked: Asked, registry: Registry) -> list[Method]:
         raise BenchmarkError(f"--pairs {asked.pairs}: at least 1 pair is needed.")
     asked.refuse_mixed()
     registry.chosen_tasks(asked.tasks)  # an unknown task is refused before any model is loaded
-    shown = [name for name, method in registry.methods.items() if not method.on_request]
-    methods = [registry.method(spec) for spec in (shown if asked.methods == ("all",) else asked.methods)]
+    methods = registry.chosen_methods(asked.methods)
     for method in methods:
         method.check(asked.components, asked.replacement, asked.direction)
     twice = {method.label for method in methods if methods.count(method) > 1}

@@ -43,6 +43,14 @@ class Registry:
             return [task for task in self.tasks.values() if not task.on_request]
         return [self.task(name) for name in dict.fromkeys(names)]
 
+    def chosen_methods(self, names: Sequence[str]) -> list[Method]:
+        """The methods of these names, in place of `default` those that a run takes unasked, of `all` all but a few."""
+        groups = {
+            "default": [name for name, method in self.methods.items() if method.by_default and not method.on_request],
+            "all": [name for name, method in self.methods.items() if not method.on_request],
+        }
+        return [self.method(spec) for name in names for spec in groups.get(name, [name])]
+
     def variants(self) -> list[str]:
         """Every method that needn't be asked for, with each of its variants: `name` or `name:option=value`."""
         shown = [(name, method) for name, method in self.methods.items() if not method.on_request]

@@ -33,7 +33,7 @@ def run(
     out: str | Path,
     *,
     tasks: tuple[str, ...] = ("all",),
-    methods: tuple[str, ...] = ("all",),
+    methods: tuple[str, ...] = ("default",),
     components: tuple[str, ...] = DEFAULT_KINDS,
     pairs: int = DEFAULT_PAIRS,
     replacement: str = COUNTERFACTUAL.replacement,
@@ -56,13 +56,14 @@ def run(
     """Score every component by every method on every task, and store the cells in the folder `out`.
 
     A second call with the same arguments goes on where the first one stopped. `tasks`, `methods`: names, such as
-    `("ioi",)` and `("integrated-gradients:steps=32",)`; `components`: kinds; `pairs`: pairs a task, drawn from `split`
-    by `seed`; `min_metric`: the least clean metric, in its units; `metric`: a name, or `default` for each task's own;
-    `memory`: such as `4GiB`, by default half of what is free; `plugins`: files with more tasks and methods; `dataset`:
-    a CSV of pairs of your own, with `title` as its heading, the corrupted prompts in `corrupted_column`, and token
-    ids, if it has any, of `dataset_tokenizer`; the rules of a task hold for it if `tasks` names one; `dictionaries`: a
-    folder of sparse autoencoders whose features are scored, by default the model's own where it has some. Raises
-    BenchmarkError for what can't be done. A cell that fails is stored with its error.
+    `("ioi",)` and `("integrated-gradients:steps=32",)`, or `("all",)`; `components`: kinds; `pairs`: pairs a task,
+    drawn from `split` by `seed`; `min_metric`: the least clean metric, in its units; `metric`: a name, or `default`
+    for each task's own; `memory`: such as `4GiB`, by default half of what is free; `plugins`: files with more tasks
+    and methods; `dataset`: a CSV of pairs of your own, with `title` as its heading, the corrupted prompts in
+    `corrupted_column`, and token ids, if it has any, of `dataset_tokenizer`; the rules of a task hold for it if
+    `tasks` names one; `dictionaries`: a folder of sparse autoencoders whose features are scored, by default the
+    model's own where it has some. Raises BenchmarkError for what can't be done. A cell that fails is stored with
+    its error.
 
     >>> results = run("smollm2-135m", "results/demo", tasks=("ioi",), pairs=2)  # doctest: +SKIP
     """

@@ -184,6 +184,8 @@ def _arrays(scores: Mapping[str, Scores]) -> dict[str, np.ndarray]:
         arrays[f"{kind}.probability"] = one.design.probability.numpy()
         if one.design.stratum is not None:
             arrays[f"{kind}.stratum"] = one.design.stratum.numpy()
+        for name, values in one.extras.items():
+            arrays[name if values.ndim == 1 else f"{kind}.{name}"] = values.numpy()
     of_pairs = {"clean_metric": one.clean_metric, "corrupted_metric": one.corrupted_metric}
     if one.completeness_error is not None:
         of_pairs["completeness_error"] = one.completeness_error

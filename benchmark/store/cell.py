@@ -224,11 +224,14 @@ KIND_ARRAYS = {
     "values": Axes(("pair", "layer", "index"), "the metric, or the method's own; NaN: not measured", np.nan),
     "probability": Axes(("layer", "index"), "chance to be measured; 0: not measured"),
     "stratum": Axes(("layer", "index"), "number of the stratum (statistics.sampling)"),
+    "standard_error": Axes(("pair", "layer", "index"), "as values: of an estimate from random draws", np.nan),
 }
 ARRAYS = {
     "clean_metric": Axes(("pair",), "the metric"),
     "corrupted_metric": Axes(("pair",), "the metric; NaN: no corrupted prompt"),
     "completeness_error": Axes(("pair",), "the metric"),
+    "integral_rows": Axes(("pair",), "rows: nodes that integrals took, all paths together"),
+    "integral_error": Axes(("pair",), "the metric: the largest error of any path's integral, as it was estimated"),
 }
 
 
