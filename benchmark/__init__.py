@@ -10,9 +10,9 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it togethe
     from benchmark.conformance import ConformanceError as ConformanceError
     from benchmark.conformance import check_method as check_method
     from benchmark.conformance import check_task as check_task
-    from benchmark.engine.intervention import AT_ONE as AT_ONE
+    from benchmark.engine.integrals import AT_ONE as AT_ONE
+    from benchmark.engine.integrals import Quadrature as Quadrature
     from benchmark.engine.intervention import Intervention as Intervention
-    from benchmark.engine.intervention import Quadrature as Quadrature
     from benchmark.engine.method import Method as Method
     from benchmark.engine.model import Model as Model
     from benchmark.engine.request import Cost as Cost
@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it togethe
     from benchmark.tracing.trace import trace as trace
 
 _HOME = {
-    "AT_ONE": "engine.intervention",
+    "AT_ONE": "engine.integrals",
     "BenchmarkError": "errors",
     "ConformanceError": "conformance",
     "Cost": "engine.request",
@@ -50,7 +50,7 @@ _HOME = {
     "Model": "engine.model",
     "Pairs": "prompts.pairs",
     "PromptPair": "prompts.dataset",
-    "Quadrature": "engine.intervention",
+    "Quadrature": "engine.integrals",
     "Request": "engine.request",
     "Results": "store.folder",
     "Scores": "engine.scores",

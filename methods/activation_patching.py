@@ -9,7 +9,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from benchmark.components import FEATURE_KINDS, plural
-from benchmark.engine.intervention import AT_ONE, Intervention, mean_share, spread
+from benchmark.engine.integrals import AT_ONE
+from benchmark.engine.intervention import Intervention, mean_share, spread
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
 from benchmark.engine.request import Cost, Design, Request

@@ -24,8 +24,11 @@ class CaptumIntegratedGradients(Method):
     replacements: ClassVar[tuple[str, ...]] = ("counterfactual",)
     kinds: ClassVar[tuple[str, ...]] = tuple(kind for kind in KINDS if kind not in FEATURE_KINDS)
     on_request: ClassVar[bool] = True
-    quadrature: ClassVar[str] = "gauss-legendre"
     steps: int = 16
+
+    @property
+    def quadrature(self) -> str:
+        return "gauss-legendre"
 
     def __post_init__(self) -> None:
         if self.steps < 1:

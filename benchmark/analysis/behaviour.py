@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.sections import Section
+from benchmark.components import plural
 from benchmark.statistics.proportion import wilson
 from benchmark.store.cell import Cell
+from benchmark.words import ran_out
 
 CONVERGED = 0.05  # the largest mean completeness error, as a share of the gap, that goes without a warning
 
@@ -33,10 +35,19 @@ def missing_share(section: Section, cell: Cell) -> float:
 
 
 def incomplete(section: Section) -> list[str]:
-    """A warning for each method whose integral hasn't converged: its scores miss the sum that they must have."""
+    """A warning for each method whose integrals haven't converged: their scores miss the sum that they must have.
+
+    Where a tolerance was asked for, it says for which components and pairs it doesn't hold.
+    """
+    ran_out_of = {}
+    for cell in section.cells:
+        for kind in cell.kinds:
+            if (unfinished := cell.unfinished(kind)) is not None and unfinished.any():
+                ran_out_of[section.label(cell)] = ran_out(plural(kind), unfinished, cell.key.pair_ids)
     shares = {section.label(cell): missing_share(section, cell) for cell in section.cells}
-    return [
+    said = [
         f"{label} has not converged: its completeness error is {share:.0%} of the gap; give it more steps."
         for label, share in sorted(shares.items())
-        if share > CONVERGED
+        if share > CONVERGED and label not in ran_out_of
     ]
+    return said + [f"{label}: {words}" for label, words in ran_out_of.items()]

@@ -8,42 +8,23 @@ one (r = the clean activations) and flips the sign, so that one code path serves
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional
 
 from benchmark.components import FEATURE_KINDS
+from benchmark.engine.integrals import Alone, Inputs, Quadrature, Together, by_rule
 from benchmark.engine.kinds import PATTERN
 from benchmark.engine.model import Edit, Leaf, Model, Site
+from benchmark.engine.moves import Move
 from benchmark.engine.parts import Features, SideBySide
 from benchmark.engine.replay import record, resume, shortcuts
 from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch
-
-
-class Quadrature(NamedTuple):
-    """Nodes in [0, 1] and weights that sum to one."""
-
-    nodes: tuple[float, ...]
-    weights: tuple[float, ...]
-
-    @classmethod
-    def gauss_legendre(cls, steps: int) -> "Quadrature":
-        nodes, weights = np.polynomial.legendre.leggauss(steps)
-        return cls(tuple((1 + nodes) / 2), tuple(weights / 2))
-
-    @classmethod
-    def left(cls, steps: int) -> "Quadrature":
-        """Equal weights at 1, 1 - 1/steps, ...: from the activation on, the replacement left out."""
-        return cls(tuple(1 - step / steps for step in range(steps)), (1 / steps,) * steps)
-
-
-AT_ONE = Quadrature((1.0,), (1.0,))  # the derivative at m = 1: attribution patching
 
 
 def mean_share(model: Model, batch: PairBatch, request: Request, layers: Collection[int] | None = None) -> float:
@@ -58,51 +39,6 @@ def mean_share(model: Model, batch: PairBatch, request: Request, layers: Collect
         return positions
     chosen = range(model.n_layers) if layers is None else layers
     return positions * sum(1 - layer / model.n_layers for layer in chosen) / len(chosen)
-
-
-class Move(NamedTuple):
-    """Rows at which the same sites move: the pair of each, and one m for every place of these sites.
-
-    That is `at` for one component a row at one position, or for all of them where `components` or `positions` is None,
-    and 1 elsewhere; or, where there is a `mask`, what it says in all rows, by site `[pos or 1, component]`. Positions
-    are counted from the end: 1 is the last one. Before `prefix`, nothing moves. `column` and `weight` say where, and
-    times what, the caller puts a row's result.
-    """
-
-    sites: tuple[Site, ...]
-    prefix: int
-    pairs: Int[Tensor, " row"]
-    at: Float[Tensor, " row"]
-    column: Int[Tensor, " row"]
-    weight: Float[Tensor, " row"]
-    components: Int[Tensor, " row"] | None = None
-    positions: Int[Tensor, " row"] | None = None
-    mask: Mapping[Site, Float[Tensor, "pos component"]] | None = None
-
-    def take(self, rows: slice) -> "Move":
-        """Some of its rows."""
-        names = ("pairs", "at", "column", "weight", "components", "positions")
-        return self._replace(**{name: part[rows] for name in names if (part := getattr(self, name)) is not None})
-
-    def m(self, site: Site, live: Tensor, size: int) -> Float[Tensor, "row pos component"]:
-        """One m a place of a site with so many components, and these activations of all or of the last positions."""
-        rows, length = live.shape[:2]
-        if self.mask is not None:
-            mask = self.mask[site].to(live)
-            return mask[None] if len(mask) == 1 else mask[None, -length:]
-        if self.components is None and self.positions is None:
-            return self.at[:, None, None].to(live)
-        everywhere = torch.zeros(rows, dtype=torch.long, device=live.device)
-        place = everywhere if self.positions is None else length - self.positions
-        component = everywhere if self.components is None else self.components
-        m = torch.ones(rows, 1 if self.positions is None else length, 1 if self.components is None else size).to(live)
-        there = (place >= 0).nonzero()[:, 0]
-        m[there, place[there], component[there]] = self.at[there].to(live)
-        return m
-
-    def one(self, live: Tensor) -> Float[Tensor, "row pos"]:
-        """The m of each row's one component, at every position of these activations."""
-        return self._replace(components=None).m(self.sites[0], live, 1)[..., 0].expand(-1, live.shape[1])
 
 
 class Intervention:
@@ -216,7 +152,7 @@ class Intervention:
         """
         moves = self._masked(masks, [site for site in self.sites if site.kind in masks])
         values = torch.empty(len(moves), len(self.batch)).to(self.full)
-        for move, metric, _ in self._carried_out(moves):
+        for move, metric, _ in self.carried_out(moves):
             values[move.column, move.pairs] = metric
         return values
 
@@ -224,9 +160,9 @@ class Intervention:
         """dF/dm of every place of every kind, at each mask; summed over positions unless the request is by position."""
         moves = self._masked(masks, self.sites)
         totals = [self._zeros(self.sites) for _ in moves]
-        for move, _, slopes in self._carried_out(moves, True):
+        for move, _, slopes in self.carried_out(moves, True):
             for site, (live, gradient) in slopes.items():
-                totals[int(move.column[0])][site][move.pairs] = self._slope(site, live, move.pairs, gradient)
+                totals[int(move.column[0])][site][move.pairs] = self.slope(site, live, move.pairs, gradient)
         stacked = [self.stacked(total) for total in totals]
         return {kind: torch.stack([one[kind] for one in stacked]) for kind in self.kinds}
 
@@ -260,7 +196,7 @@ class Intervention:
                 )
                 chosen[site] = one[None] if one.ndim == 1 else one.T  # [pos or 1, component]
             column, ones = torch.full_like(pairs, number), torch.ones_like(self.full)
-            moves.append(Move(tuple(sites), self.prefix, pairs, ones, column, ones, mask=chosen))
+            moves.append(Move(tuple(sites), self.prefix, pairs, ones, column, mask=chosen))
         return moves
 
     @torch.no_grad()
@@ -283,11 +219,11 @@ class Intervention:
             for place in changed.any(2).any(0).nonzero()[:, 0].tolist():
                 pairs, columns = changed[:, place].nonzero().unbind(-1)
                 zeros = torch.zeros(len(pairs)).to(self.full)
-                move = Move((site,), self.prefix, pairs, zeros, columns, zeros, components[columns])
+                move = Move((site,), self.prefix, pairs, zeros, columns, components[columns])
                 if self.request.by_position:
                     move = move._replace(prefix=place, positions=torch.full_like(pairs, length - place))
                 moves.append(move)
-        for move, metric, _ in self._carried_out(moves):
+        for move, metric, _ in self.carried_out(moves):
             effect = self.sign * (self.full[move.pairs] - metric)
             if move.positions is None:
                 effects[move.sites[0]][move.pairs, move.column] = effect
@@ -302,10 +238,10 @@ class Intervention:
         totals = torch.zeros(len(groups), len(pairs), dtype=self.full.dtype, device=self.model.device)
         zeros = torch.zeros_like(self.full)
         moves = [
-            Move(tuple(group), self.prefix, pairs, zeros, torch.full_like(pairs, row), zeros)
+            Move(tuple(group), self.prefix, pairs, zeros, torch.full_like(pairs, row))
             for row, group in enumerate(groups)
         ]
-        for move, metric, _ in self._carried_out(moves):
+        for move, metric, _ in self.carried_out(moves):
             totals[move.column, move.pairs] = self.sign * (self.full[move.pairs] - metric)
         return totals
 
@@ -313,69 +249,19 @@ class Intervention:
         self, groups: Sequence[Sequence[Site]], rule: Quadrature
     ) -> dict[Site, Float[Tensor, "pair component *pos"]]:
         """Integral of dF/dm_i while all components of a group of sites move together, m at the rule's nodes."""
-        totals = self._zeros([site for group in groups for site in group])
-        alone = {group[0]: torch.zeros_like(self.live[group[0]]) for group in groups if len(group) == 1}
-        pairs, nodes, weights = self._grid(rule)
-        moves = [Move(tuple(group), self.prefix, pairs, nodes, pairs, weights) for group in groups]
-        for move, _, slopes in self._carried_out(moves, True):
-            for site, (live, gradient) in slopes.items():
-                if site in alone:  # its activation is that of the base run at every node: only gradients are summed
-                    weighted = _times(move.weight, gradient)
-                    alone[site][:, -gradient.shape[1] :].index_add_(0, move.pairs, weighted)
-                else:
-                    slope = self._slope(site, live, move.pairs, gradient)
-                    totals[site].index_add_(0, move.pairs, self.sign * _times(move.weight, slope))
-        for site, gradient in alone.items():
-            every = torch.arange(len(self.batch), device=self.model.device)
-            totals[site] += self.sign * self._slope(site, self.live[site], every, gradient)
-        return totals
+        return by_rule(Together(self, groups), rule)
 
     def integrate_alone(
         self, chosen: Mapping[Site, Int[Tensor, " chosen"]], rule: Quadrature
     ) -> dict[Site, Float[Tensor, "pair chosen *pos"]]:
         """Integral of dF/dm_i along m_i alone, for each chosen component: the component path."""
-        totals, moves = {}, []
-        pairs, nodes, weights = self._grid(rule)
-        for site, components in chosen.items():
-            positions = self.live[site].shape[1:2] if self.request.by_position else ()
-            totals[site] = torch.zeros(len(self.batch), len(components), *positions).to(self.live[site])
-            columns = torch.arange(len(components), device=self.model.device).repeat_interleave(len(pairs))
-            at, nodes_there, weights_there = (values.repeat(len(components)) for values in (pairs, nodes, weights))
-            own = components.to(self.model.device)[columns]
-            moves.append(Move((site,), self.prefix, at, nodes_there, columns, weights_there, own))
-        for move, _, slopes in self._carried_out(moves, True):
-            assert move.components is not None
-            live, gradient = slopes[move.sites[0]]
-            slope = self._slope(move.sites[0], live, move.pairs, gradient)
-            slope = slope[torch.arange(len(move.pairs)), move.components]
-            index = (move.pairs, move.column)
-            totals[move.sites[0]].index_put_(index, self.sign * _times(move.weight, slope), accumulate=True)
-        return totals
+        return by_rule(Alone(self, chosen), rule)
 
     def integrate_inputs(self, rule: Quadrature) -> dict[Site, Float[Tensor, "pair component *pos"]]:
         """`(live - replacement) . mean gradient` at the sites while the embeddings move from corrupted to clean."""
-        clean, corrupted = (self.model.embeddings(tokens) for tokens in self.batch.both())
-        totals = self._zeros(self.sites)
-        for pairs, nodes, weights in self._split(self._grid(rule)):
-            moved = torch.lerp(corrupted[pairs], clean[pairs], nodes[:, None, None])
-            leaves: dict[Site, Tensor] = {}
+        return by_rule(Inputs(self), rule)
 
-            def watch(live: Tensor, site: Site, leaves: dict[Site, Tensor] = leaves) -> Tensor:
-                leaves[site] = torch.zeros_like(live, requires_grad=True)
-                return live + leaves[site]
-
-            edits = {site: partial(watch, site=site) for site in self.sites}
-
-            def move(live: Tensor, moved: Tensor = moved) -> Tensor:
-                return moved[:, -live.shape[1] :]
-
-            _, gradients = self._metric(pairs, [0] * len(pairs), edits, move, leaves)
-            for site, gradient in gradients.items():
-                slope = self._slope(site, self.live[site][pairs, -gradient.shape[1] :], pairs, gradient)
-                totals[site].index_add_(0, pairs, self.sign * _times(weights, slope))
-        return totals
-
-    def _carried_out(
+    def carried_out(
         self, moves: Iterable[Move], slopes: bool = False
     ) -> Iterator[tuple[Move, Float[Tensor, " row"], dict[Site, tuple[Tensor, Tensor]]]]:
         """Every move, or part of it, with F(m) of its rows; and, if asked for, of each moving site the activations that
@@ -392,13 +278,13 @@ class Intervention:
             keep = (leaves, lives) if slopes else None
             edits = {site: partial(self._moved, site=site, chunk=chunk, keep=keep) for site in sites}
             prefix = min(move.prefix for move in chunk)
-            metric, gradients = self._metric(pairs, starts, edits, None, leaves if slopes else None, prefix)
+            metric, gradients = self.metric(pairs, starts, edits, None, leaves if slopes else None, prefix)
             parts = torch.split(metric, [len(move.pairs) for move in chunk])
             for number, (move, part) in enumerate(zip(chunk, parts, strict=True)):
                 at = [(site, (number, site)) for site in move.sites if slopes]
                 yield move, part, {site: (lives[key], gradients[key]) for site, key in at}
 
-    def _slope(
+    def slope(
         self, site: Site, live: Tensor, pairs: Int[Tensor, " row"], gradient: Tensor
     ) -> Float[Tensor, "row component *pos"]:
         """dF/dm of a site's components, summed over positions unless they are asked for; 0 before the first one."""
@@ -439,7 +325,7 @@ class Intervention:
             values.append(rows)
         return torch.cat(values)
 
-    def _metric(
+    def metric(
         self,
         pairs: Tensor,
         starts: Sequence[int],
@@ -477,13 +363,6 @@ class Intervention:
         }
         return {site: torch.zeros(shape).to(self.live[site]) for site, shape in shapes.items()}
 
-    def _grid(self, rule: Quadrature) -> tuple[Tensor, Tensor, Tensor]:
-        """Pair, node and weight of every pair at every node."""
-        count, steps = len(self.batch), len(rule.nodes)
-        pairs = torch.arange(count, device=self.model.device).repeat_interleave(steps)
-        nodes, weights = (torch.tensor(values).to(self.full).repeat(count) for values in rule)
-        return pairs, nodes, weights
-
     def _chunks(self, moves: Sequence[Move]) -> Iterator[list[Move]]:
         """At most `tokens_per_forward` tokens and `rows_per_forward` rows a forward, at least one row.
 
@@ -506,7 +385,7 @@ class Intervention:
         if chunk:
             yield chunk
 
-    def _split(self, columns: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    def split(self, columns: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
         size = max(1, min(self.request.tokens_per_forward // self.tokens.shape[1], self.request.rows_per_forward))
         yield from zip(*(torch.split(column, size) for column in columns), strict=True)
 
@@ -521,11 +400,6 @@ class Intervention:
                 [scores[site] if site in scores else torch.zeros_like(some) for site in layers], 1
             )
         return found
-
-
-def _times(weight: Float[Tensor, " row"], values: Tensor) -> Tensor:
-    """Each row times its weight."""
-    return values * weight.reshape(-1, *[1] * (values.ndim - 1))
 
 
 def spread(scores: Tensor, chosen: Int[Tensor, " chosen"], size: int) -> Float[Tensor, "pair component *pos"]:

@@ -34,6 +34,7 @@ from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
 from benchmark.progress import bar
 from benchmark.prompts.pairs import PairBatch, Pairs
+from benchmark.words import ran_out
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,6 @@ class Method:
     metric_units: ClassVar[bool] = True  # whether a score is an amount of the metric
     needs_replacement: ClassVar[bool] = True  # False: the same scores whatever replaces an activation
     reference: ClassVar[bool] = False  # what the other methods are held against
-    quadrature: ClassVar[str | None] = None  # of integrals, where there are any
     by_default: ClassVar[bool] = True  # whether a run takes it whose `--methods` aren't said
     on_request: ClassVar[bool] = False  # left out of `--methods all` too: a second implementation, or it needs a file
     elsewhere: ClassVar[bool] = False  # whether the scores were made by other code, so that their cost isn't known
@@ -64,7 +64,7 @@ class Method:
         """Scores by kind, `[pair, layer, index]`, for at least the kinds asked for; NaN where not measured.
 
         Where `request.by_position`: `[pair, layer, index, pos]`. What it found out besides may stand beside them, under
-        names that `store/cell.py` declares: numbers of a pair (`integral_rows`, `[pair]`), or of a component
+        names that `store/cell.py` declares: numbers of a pair (`integral_nodes`, `[pair]`), or of a component
         (`head.standard_error`, `[pair, layer, index]`).
         """
         raise NotImplementedError
@@ -112,6 +112,11 @@ class Method:
     @property
     def options(self) -> dict[str, Any]:
         return {option.name: getattr(self, option.name) for option in fields(self)}
+
+    @property
+    def quadrature(self) -> str | None:
+        """The rule of its integrals, where it has any."""
+        return None
 
     @property
     def per_pair(self) -> dict[str, bool]:
@@ -194,7 +199,8 @@ class Method:
                     model, pairs, components, replacement, direction, seed, chunk, shown.advance, means, known,
                     say, by_position,
                 )  # fmt: skip
-        request = replace(request, means=means, progress=progress)
+        behaviour = known or metrics(model, pairs, chunk.pairs)
+        request = replace(request, means=means, progress=progress, metrics=behaviour)
         before = replace(model.passes, shortcuts=model.passes.shortcuts.copy())
         request, chunk, parts = self._scored(model, pairs, request, chunk, say)
         order = torch.tensor([place for batch, _ in parts for place in batch.index]).argsort()
@@ -214,8 +220,7 @@ class Method:
             "whole_forwards": round(passes.whole_forward - before.whole_forward, 2),
             "shortcuts": dict(sorted((passes.shortcuts - before.shortcuts).items())),
         }  # fmt: skip
-        behaviour = known or metrics(model, pairs, chunk.pairs)
-        return {
+        scores = {
             kind: Scores(
                 kind=kind,
                 values=joined(kind),
@@ -229,6 +234,11 @@ class Method:
             )
             for kind in components
         }
+        for kind, one in scores.items():
+            if one.extras.get("unfinished", torch.zeros(1)).any():
+                unfinished = one.extras["unfinished"].bool().numpy()
+                say(f"{self.label} on {pairs.task}: {ran_out(plural(kind), unfinished, pairs.ids)}")
+        return scores
 
     def _scored(
         self, model: Model, pairs: Pairs, request: Request, chunk: Chunk, say: Callable[[str], None]

@@ -39,8 +39,9 @@ class Request:
     through the model, forward and backward, in whole rows; `tokens_per_forward` and `rows_per_forward` bound what
     shares a forward wherever many rows stand for one pair, `pairs_per_batch` how many pairs do; `design`
     says by kind which components are to be measured; `prepared` is what the method worked out for all pairs.
-    `by_position` asks for scores of places, `[pair, layer, index, pos]`. `kept` holds the last `Intervention` made for
-    this request.
+    `by_position` asks for scores of places, `[pair, layer, index, pos]`. `metrics` are those of the unpatched prompts
+    of all pairs, `clean` and `corrupted` `[pair]`, NaN where there is no corrupted prompt. `kept` holds the last
+    `Intervention` made for this request.
     """
 
     kinds: tuple[str, ...] = ("head",)
@@ -55,6 +56,7 @@ class Request:
     design: Mapping[str, Design] = field(default_factory=dict)
     prepared: Any = None
     by_position: bool = False
+    metrics: Mapping[str, Float[Tensor, " pair"]] = field(default_factory=dict)
     kept: list[Any] = field(default_factory=list, compare=False, repr=False)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from pydantic import Field, TypeAdapter, ValidationError
 
 from benchmark.errors import BenchmarkError
@@ -224,13 +224,14 @@ KIND_ARRAYS = {
     "values": Axes(("pair", "layer", "index"), "the metric, or the method's own; NaN: not measured", np.nan),
     "probability": Axes(("layer", "index"), "chance to be measured; 0: not measured"),
     "stratum": Axes(("layer", "index"), "number of the stratum (statistics.sampling)"),
+    "unfinished": Axes(("pair", "layer"), "1 where the nodes of an integral ran out before its tolerance held"),
     "standard_error": Axes(("pair", "layer", "index"), "as values: of an estimate from random draws", np.nan),
 }
 ARRAYS = {
     "clean_metric": Axes(("pair",), "the metric"),
     "corrupted_metric": Axes(("pair",), "the metric; NaN: no corrupted prompt"),
     "completeness_error": Axes(("pair",), "the metric"),
-    "integral_rows": Axes(("pair",), "rows: nodes that integrals took, all paths together"),
+    "integral_nodes": Axes(("pair",), "nodes that integrals took, each a row forward and back"),
     "integral_error": Axes(("pair",), "the metric: the largest error of any path's integral, as it was estimated"),
 }
 
@@ -306,6 +307,11 @@ class Cell:
     def completeness_error(self) -> Float[np.ndarray, " pair"] | None:
         found = self.arrays.get("completeness_error")
         return None if found is None else np.asarray(found)
+
+    def unfinished(self, kind: str) -> Bool[np.ndarray, "pair layer"] | None:
+        """Where the nodes of an integral ran out before its tolerance held; None for other methods."""
+        found = self.arrays.get(f"{kind}.unfinished")
+        return None if found is None else np.asarray(found) > 0
 
     def gap(self) -> Float[np.ndarray, " pair"]:
         """f(clean) - f(corrupted) of every pair, NaN where it has no corrupted prompt."""

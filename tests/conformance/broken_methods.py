@@ -13,7 +13,8 @@ from torch import Tensor
 
 from benchmark.conformance import METHOD_CHECKS, method_findings, methods_to_check
 from benchmark.conformance.findings import name_of
-from benchmark.engine.intervention import AT_ONE, Intervention, Quadrature
+from benchmark.engine.integrals import AT_ONE, Quadrature
+from benchmark.engine.intervention import Intervention
 from benchmark.engine.method import Cost, Method, Request
 from benchmark.engine.model import DEFAULT_KINDS, Model, Site
 from benchmark.prompts.metrics import logit_diff

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from benchmark.engine.intervention import AT_ONE, Intervention
+from benchmark.engine.integrals import AT_ONE
+from benchmark.engine.intervention import Intervention
 from benchmark.engine.memory import (
     Chunk,
     choose_chunk,

@@ -9,7 +9,8 @@ import torch
 
 from benchmark.components import DEFAULT_KINDS, KINDS
 from benchmark.engine import replay
-from benchmark.engine.intervention import AT_ONE, Intervention
+from benchmark.engine.integrals import AT_ONE
+from benchmark.engine.intervention import Intervention
 from benchmark.engine.model import Model, Site
 from benchmark.engine.replay import SHORTCUTS, Recording, record, resume, shortcuts
 from benchmark.engine.request import Request

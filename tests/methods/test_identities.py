@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from benchmark.engine.intervention import AT_ONE, Intervention, Quadrature
+from benchmark.engine.integrals import AT_ONE, Quadrature
+from benchmark.engine.intervention import Intervention
 from benchmark.engine.means import mean_activations
 from benchmark.engine.method import Request, Scores
 from benchmark.engine.model import DEFAULT_KINDS, Model

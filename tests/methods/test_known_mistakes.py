@@ -11,7 +11,8 @@ name (tests/statistics/test_agreement).
 import pytest
 import torch
 
-from benchmark.engine.intervention import AT_ONE, Intervention
+from benchmark.engine.integrals import AT_ONE
+from benchmark.engine.intervention import Intervention
 from benchmark.engine.means import mean_activations
 from benchmark.engine.method import Request
 from benchmark.engine.model import DEFAULT_KINDS, Model, Site

@@ -17,7 +17,8 @@ from transformer_lens.patching import get_act_patch_attn_head_out_all_pos
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from benchmark.engine import replay
-from benchmark.engine.intervention import Intervention, Quadrature
+from benchmark.engine.integrals import Quadrature
+from benchmark.engine.intervention import Intervention
 from benchmark.engine.model import Model, Site
 from benchmark.engine.replay import SHORTCUTS
 from benchmark.engine.request import Request

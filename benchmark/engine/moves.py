@@ -1,0 +1,54 @@
+"""Which rows an intervention runs: what moves in each of them, and how far."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from benchmark.engine.model import Site
+
+
+class Move(NamedTuple):
+    """Rows at which the same sites move: the pair of each, and one m for every place of these sites.
+
+    That is `at` for one component a row at one position, or for all of them where `components` or `positions` is None,
+    and 1 elsewhere; or, where there is a `mask`, what it says in all rows, by site `[pos or 1, component]`. Positions
+    are counted from the end: 1 is the last one. Before `prefix`, nothing moves. `column` says where the caller puts a
+    row's result.
+    """
+
+    sites: tuple[Site, ...]
+    prefix: int
+    pairs: Int[Tensor, " row"]
+    at: Float[Tensor, " row"]
+    column: Int[Tensor, " row"]
+    components: Int[Tensor, " row"] | None = None
+    positions: Int[Tensor, " row"] | None = None
+    mask: Mapping[Site, Float[Tensor, "pos component"]] | None = None
+
+    def take(self, rows: slice) -> "Move":
+        """Some of its rows."""
+        names = ("pairs", "at", "column", "components", "positions")
+        return self._replace(**{name: part[rows] for name in names if (part := getattr(self, name)) is not None})
+
+    def m(self, site: Site, live: Tensor, size: int) -> Float[Tensor, "row pos component"]:
+        """One m a place of a site with so many components, and these activations of all or of the last positions."""
+        rows, length = live.shape[:2]
+        if self.mask is not None:
+            mask = self.mask[site].to(live)
+            return mask[None] if len(mask) == 1 else mask[None, -length:]
+        if self.components is None and self.positions is None:
+            return self.at[:, None, None].to(live)
+        everywhere = torch.zeros(rows, dtype=torch.long, device=live.device)
+        place = everywhere if self.positions is None else length - self.positions
+        component = everywhere if self.components is None else self.components
+        m = torch.ones(rows, 1 if self.positions is None else length, 1 if self.components is None else size).to(live)
+        there = (place >= 0).nonzero()[:, 0]
+        m[there, place[there], component[there]] = self.at[there].to(live)
+        return m
+
+    def one(self, live: Tensor) -> Float[Tensor, "row pos"]:
+        """The m of each row's one component, at every position of these activations."""
+        return self._replace(components=None).m(self.sites[0], live, 1)[..., 0].expand(-1, live.shape[1])
