@@ -97,7 +97,7 @@ def baselines(asked: argparse.Namespace) -> int:
 
     bench = Bench()
     methods = (
-        f"activation-patching{_all_neurons(asked, bench)}", f"integrated-gradients:steps={asked.steps}",
+        f"activation-patching{_all_neurons(asked, bench)}", "integrated-gradients" + f":steps={asked.steps}" * (asked.steps is not None),
         "attribution-patching",
     )  # fmt: skip
     out = Path(asked.out or Path("results") / f"baselines-{Path(asked.model).name}")

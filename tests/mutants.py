@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 ENGINE, REPLAY, METHOD = "benchmark/engine/intervention.py", "benchmark/engine/replay.py", "benchmark/engine/method.py"
+INTEGRALS, REFINED = "benchmark/engine/integrals.py", "tests/engine/test_integrals.py"
 RUNNER, CELL, FOLDER = "benchmark/running/runner.py", "benchmark/store/cell.py", "benchmark/store/folder.py"
 MEANS, STATISTICS = "benchmark/engine/means.py", "benchmark/statistics"
 
@@ -60,7 +61,17 @@ MUTANTS = (
            "self.prefix = batch.first_difference()  # zero and mean",
            (f"{NO_SCORE}[llama-noising-zero-prob_diff]",),
            "Zero and mean replacements leave out the positions that two prompts share."),
-    Mutant("quadrature", ENGINE, "tuple(weights / 2)", "tuple(weights * 0 + 1 / steps)",
+    Mutant("refined by sums", INTEGRALS, "np.maximum(exact, _OVERSTATED * estimate)", "exact",
+           (f"{REFINED}::test_errors_that_cancel_between_components_are_seen_in_the_coarse_rule",),
+           "Integrals are refined until slopes sum to the change of F, whatever single components' errors are."),
+    Mutant("refined by rules", INTEGRALS, "np.maximum(exact, _OVERSTATED * estimate)", "estimate",
+           (f"{REFINED}::test_what_falls_between_the_nodes_is_seen_in_the_change_of_the_value",),
+           "Integrals are refined until two rules agree, whatever falls between the nodes of both."),
+    Mutant("halves exchanged", INTEGRALS, "cut._replace(high=middle).join(cut._replace(low=middle))",
+           "cut._replace(low=middle).join(cut._replace(high=middle))",
+           (f"{REFINED}::test_a_steep_place_is_found_and_others_cost_nothing",),
+           "F at the ends of halved intervals is that of other ends."),
+    Mutant("quadrature", INTEGRALS, "tuple(weights / 2)", "tuple(weights * 0 + 1 / steps)",
            (f"{IDENTITIES}::test_gauss_legendre_is_exact_for_polynomials_and_sums_to_one",),
            "All nodes of an integral weigh the same."),
     Mutant("cache", REPLAY, "values[seen, :, :prefix]", "values[seen.roll(1), :, :prefix]",

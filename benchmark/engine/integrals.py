@@ -251,6 +251,8 @@ class Inputs(Together):
         self, points: Sequence[Points], slopes: bool
     ) -> Iterator[tuple[int, Move, Float[Tensor, " row"], dict[Site, tuple[Tensor, Tensor]]]]:
         run, [at] = self.run, points
+        if not len(at.path):
+            return
         column = torch.arange(len(at.path), device=run.model.device)
         for pairs, m, numbers in run.split((at.path, at.m.to(run.full), column)):
             moved = torch.lerp(self.corrupted[pairs], self.clean[pairs], m[:, None, None])
