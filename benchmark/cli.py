@@ -96,9 +96,9 @@ def baselines(asked: argparse.Namespace) -> int:
     from benchmark.running.work import Bench
 
     bench = Bench()
+    steps = "" if asked.steps is None else f":steps={asked.steps}"
     methods = (
-        f"activation-patching{_all_neurons(asked, bench)}", "integrated-gradients" + f":steps={asked.steps}" * (asked.steps is not None),
-        "attribution-patching",
+        f"activation-patching{_all_neurons(asked, bench)}", f"integrated-gradients{steps}", "attribution-patching",
     )  # fmt: skip
     out = Path(asked.out or Path("results") / f"baselines-{Path(asked.model).name}")
     return _carry_out(asked, [{"methods": methods, "replacement": baseline} for baseline in REPLACEMENTS], out, bench)
@@ -369,8 +369,11 @@ def _estimate(plan: Any) -> str:
             total += cell.rows * length * token_seconds
     silent = any(cell.cost is None for cell in plan.cells)
     beside = ", what is not declared aside," * silent
+    steep = "; integrals that are steep take longer" * any(
+        "refined" in (cell.method.quadrature or "") for cell in plan.cells
+    )
     minutes = max(1, round(total / 60))
-    return f"  {counted(len(plan.cells), 'cell')}, at most about {minutes} min{beside} if none is stored yet"
+    return f"  {counted(len(plan.cells), 'cell')}, at most about {minutes} min{beside} if none is stored yet{steep}"
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> str:
