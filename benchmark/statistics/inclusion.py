@@ -13,9 +13,7 @@ CORE, NOISE = 0.95, 0.05  # in the top in at least so many draws; in fewer than 
 Label = Literal["core", "contingent", "noise"]
 
 
-def inclusion(
-    scores: Float[np.ndarray, "pair component"], splits: Halves, k: int
-) -> Float[np.ndarray, " component"]:
+def inclusion(scores: Float[np.ndarray, "pair component"], splits: Halves, k: int) -> Float[np.ndarray, " component"]:
     """The share of half-samples in whose k largest |mean scores| each component is; NaN where it isn't measured.
 
     The selection probability of stability selection (Meinshausen & Buhlmann 2010, doi:10.1111/j.1467-9868.2010.00740.x)

@@ -10,13 +10,15 @@ from matplotlib.figure import Figure
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.finding import measured_all
 from benchmark.components import plural
+from reports.agreement.overlap_curves import method_lines
 from reports.writing import captions
 from reports.writing.blocks import Table, number
-from reports.writing.drawing import MARKERS, TEXT_WIDTH, across, colour, panels
+from reports.writing.drawing import TEXT_WIDTH, across, panels
 
 MOST_ACROSS = 3
-_TIES = (
-    "Components are patched from the largest |mean score| on, tied ones in random order, those without a score last."
+_ORDER = (
+    "Components are patched from the largest |mean score| on, tied ones in random order, those without a score last; "
+    "the true top is that of the exact scores of these pairs."
 )
 
 
@@ -43,8 +45,8 @@ def finding_table(costs: pd.DataFrame, parts: list[Comparisons], stem: str) -> T
             "n": str(row.n_components),
             "cost to find": number(row.cost),
             "by chance": number(row.chance),
-            "patches to the strongest": number(row.first, ".3g"),
-            f"to all {k}": number(row.all, ".3g"),
+            "patches to the strongest": number(row.first, ".1f"),
+            f"to all {k}": number(row.all, ".1f"),
             "own cost, in patches": number(row.own, ".1f"),
         }
         for row in costs.itertuples()
@@ -54,7 +56,7 @@ def finding_table(costs: pd.DataFrame, parts: list[Comparisons], stem: str) -> T
         f"Cost to find the {k} strongest {plural(parts[0].kind)} of {captions.distinct(costs.reference)}: v exact "
         "patches in a method's order find the true top j; cost is the geometric mean of v/j over j, weights 1/j. 1 is "
         "perfect, 2 takes twice the patches. Own cost: the method's passes over those of an average exact patch.",
-        captions.about(parts, _TIES),
+        captions.about(parts, _ORDER),
         shown,
         costs,
     )
@@ -70,11 +72,9 @@ def finding_curves(curves: pd.DataFrame, k: dict[str, int]) -> Figure:
     figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.3, foot=foot)
     for position, (axis, (name, group)) in enumerate(zip(axes, tasks, strict=True)):
         _grey(axis, group[group.method == group.method.iloc[0]])
-        for place, method in enumerate(methods):
+        for method, marker, shade in method_lines(methods):
             line = group[group.method == method]
-            marker = MARKERS[place % len(MARKERS)]
-            axis.plot(line.k, line.patches, marker, ls="-", color=colour(place + 1), lw=1, ms=2.2, markevery=0.12,
-                      label=method)  # fmt: skip
+            axis.plot(line.k, line.patches, marker, color=shade, lw=1, ms=2.2, markevery=0.12, label=method)
         axis.axvline(k[str(name)], color="0.8", lw=0.6, ls=":", zorder=0)
         axis.set(xscale="log", yscale="log", xlabel="true top k")
         axis.set_ylabel("" if position % columns else "exact patches to find it")

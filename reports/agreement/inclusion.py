@@ -14,7 +14,7 @@ from reports.writing import captions
 from reports.writing.blocks import Table
 from reports.writing.drawing import CHARACTER, TEXT_WIDTH, canvas, place
 
-MOST_NAMED = 10  # components of one label that a row of the table names
+MOST_NAMED = 8  # components of one label that a row of the table names
 MOST_DRAWN = 24  # columns of the picture
 
 
@@ -70,7 +70,7 @@ def inclusion_map(data: pd.DataFrame) -> Figure:
     figure = canvas(left + width + 0.1, 0.08 + height + foot)
     axis = place(figure, left, 0.08, width, height)
     values = share.fillna(0.0).to_numpy()
-    axis.imshow(values, cmap="Blues", vmin=0, vmax=1.3, aspect="auto")
+    axis.imshow(values, cmap="Blues", vmin=0, vmax=1.8, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         if value >= NOISE:
             text = "1" if value == 1 else f"{value:.2f}".lstrip("0")
