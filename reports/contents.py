@@ -49,8 +49,8 @@ HOW_TO_READ = (
     "share the pairs' noise, and may agree beyond it.",
     "**p, within layers** asks whether two methods agree on more than which layers matter. The floor of layer means is "
     "how far one gets by knowing the layers alone.",
-    "**Cost to find**: how many times the fewest possible exact patches it takes to find the strongest components when a "
-    "method says in which order to patch. 1 is perfect.",
+    "**Cost to find**: how many times the fewest possible exact patches it takes to find the strongest components when "
+    "a method says in which order to patch. 1 is perfect.",
     "**Core** components are in a method's top for nearly any half of the pairs, **contingent** ones for some. A paper "
     "should name the core.",
     "**Accuracy** is the share of pairs with a clean metric above 0 and above the corrupted metric, before any filter; "
@@ -178,7 +178,7 @@ def _inclusion(part: Comparisons, stem: str) -> list[Block]:
     data = inclusion_data(part)
     if data.empty:
         return []
-    picture = [figures.inclusion_picture(data, part, f"{stem}-map")] * bool((data.label == "contingent").any())
+    picture = [figures.inclusion_picture(data, part, f"{stem}-frequency")] * bool((data.label == "contingent").any())
     return [inclusion_table(data, part, stem), *picture]
 
 

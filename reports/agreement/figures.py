@@ -13,7 +13,7 @@ from reports.agreement.finding import finding_curves
 from reports.agreement.forest import forest, forest_data
 from reports.agreement.formation import courses, formation, formation_data
 from reports.agreement.frontier import cost_frontier, frontier_words
-from reports.agreement.inclusion import MOST_DRAWN, drawn_components, facts, inclusion_map
+from reports.agreement.inclusion import MOST_DRAWN, drawn_components, facts, inclusion_curves, inclusion_map
 from reports.agreement.layer_map import layer_bars, layer_map, layer_shares
 from reports.agreement.overlap_curves import curves_data, curves_figure
 from reports.agreement.scatter import scatter
@@ -118,14 +118,18 @@ def finding_picture(costs: pd.DataFrame, curves: pd.DataFrame, parts: list[Compa
 
 def inclusion_picture(data: pd.DataFrame, part: Comparisons, stem: str) -> Picture:
     """How often each component is in each method's top when the pairs are drawn anew."""
-    shown, there = len(drawn_components(data)), data[data.label != "noise"].component.nunique()
+    words = f"in whose top {part.k} by size each of the {plural(part.kind)} of {part.section.title} is"
+    if len(drawn_components(data)) <= MOST_DRAWN:
+        caption = (
+            f"Share of half-samples of the pairs {words}, where that is {NOISE} or more for some method; bold: core, "
+            f"{CORE} or more."
+        )
+        return Picture(stem, caption, facts(part), partial(inclusion_map, data), data)
     caption = (
-        f"Share of half-samples of the pairs in whose top {part.k} by size each of the {plural(part.kind)} of "
-        f"{part.section.title} is, where that is {NOISE} or more for some method; bold: core, {CORE} or more."
+        f"Share of half-samples of the pairs {words}, each method's most frequent first. If all pairs said the same, a "
+        f"line would fall from 1 to 0 at {part.k}; dotted: above it the core, below it noise."
     )
-    if there > shown:
-        caption += f" The first {MOST_DRAWN} of {there}: the others are in the table's CSV."
-    return Picture(stem, caption, facts(part), partial(inclusion_map, data), data)
+    return Picture(stem, caption, facts(part), partial(inclusion_curves, data, part.k), data)
 
 
 def formations(parts: list[Comparisons]) -> list[Picture]:

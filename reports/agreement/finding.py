@@ -56,7 +56,7 @@ def finding_table(costs: pd.DataFrame, parts: list[Comparisons], stem: str) -> T
         f"Cost to find the {k} strongest {plural(parts[0].kind)} of {captions.distinct(costs.reference)}: v exact "
         "patches in a method's order find the true top j; cost is the geometric mean of v/j over j, weights 1/j. 1 is "
         "perfect, 2 takes twice the patches. Own cost: the method's passes over those of an average exact patch.",
-        captions.about(parts, _ORDER),
+        captions.about(parts, _ORDER, *captions.one_pair_decides(parts)),
         shown,
         costs,
     )

@@ -1,21 +1,24 @@
 """How often each component is in a method's top k when the pairs are drawn anew: table and picture."""
 
 from collections.abc import Iterable
+from math import ceil
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.components import plural
 from benchmark.statistics.inclusion import CORE, NOISE
+from reports.agreement.overlap_curves import method_lines
 from reports.run_tables import sampled
 from reports.writing import captions
 from reports.writing.blocks import Table
-from reports.writing.drawing import CHARACTER, TEXT_WIDTH, canvas, place
+from reports.writing.drawing import CHARACTER, TEXT_WIDTH, canvas, panels, place
 
 MOST_NAMED = 8  # components of one label that a row of the table names
-MOST_DRAWN = 24  # columns of the picture
+MOST_DRAWN = 24  # columns of the map
 
 
 def facts(part: Comparisons) -> str:
@@ -54,9 +57,8 @@ def _named(names: Iterable[str]) -> str:
 
 
 def drawn_components(data: pd.DataFrame) -> list[str]:
-    """The columns of the picture: what is no noise to some method, in the order of the first method's frequencies."""
-    kept = data[data.label != "noise"]
-    return list(dict.fromkeys(kept.component))[:MOST_DRAWN]
+    """The columns of the map: what is no noise to some method, in the order of the first method's frequencies."""
+    return list(dict.fromkeys(data[data.label != "noise"].component))
 
 
 def inclusion_map(data: pd.DataFrame) -> Figure:
@@ -79,4 +81,21 @@ def inclusion_map(data: pd.DataFrame) -> Figure:
     axis.set_xticks(range(len(components)), components, rotation=90)
     axis.set_yticks(range(len(methods)), methods)
     axis.tick_params(length=0)
+    return figure
+
+
+def inclusion_curves(data: pd.DataFrame, k: int) -> Figure:
+    """A line a method: the frequencies from the highest down, where there are too many components to name."""
+    methods = list(dict.fromkeys(data.method))
+    figure, (axis,) = panels([""], 1, (3.2, 1.4), 0.3, foot=0.13 * ceil(len(methods) / 2) + 0.1)
+    for method, marker, shade in method_lines(methods, first=0):
+        frequency = np.sort(data.frequency[data.method == method])[::-1]
+        axis.plot(np.arange(1, len(frequency) + 1), frequency, marker, color=shade, lw=1, ms=2.2, markevery=0.12,
+                  label=method)  # fmt: skip
+    for threshold in (CORE, NOISE):
+        axis.axhline(threshold, color="0.8", lw=0.6, ls=":", zorder=0)
+    axis.axvline(k, color="0.8", lw=0.6, zorder=0)
+    axis.set(xlim=(0, None), ylim=(-0.03, 1.03), xlabel="components, the most frequent first", ylabel="in the top")
+    sns.despine(ax=axis)
+    figure.legend(loc="lower center", ncols=2, frameon=False, fontsize=6, borderaxespad=0.2)
     return figure

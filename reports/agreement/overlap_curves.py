@@ -73,11 +73,11 @@ def curves_figure(data: pd.DataFrame) -> Figure:
     return figure
 
 
-def method_lines(methods: list[str]) -> Iterator[tuple[str, str, tuple[float, float, float]]]:
-    """Each method's marker with its line, and its colour: the same in all pictures of curves."""
+def method_lines(methods: list[str], first: int = 1) -> Iterator[tuple[str, str, tuple[float, float, float]]]:
+    """Each method's marker with its line, and its colour; `first` is 0 where the reference is among them."""
     markers = ("o-", "s--", "D-.", "^:", "v-", "P--", "X-.")
-    for number, name in enumerate(methods):
-        yield name, markers[number % len(markers)], colour(number + 1)
+    for number, name in enumerate(methods, first):
+        yield name, markers[(number - 1) % len(markers)], colour(number)
 
 
 def _chance(axis: Axes, rows: pd.DataFrame) -> None:

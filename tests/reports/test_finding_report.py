@@ -12,7 +12,7 @@ from benchmark.analysis.inclusion import inclusion_data
 from benchmark.statistics.finding import cost_to_find
 from benchmark.store.cell import PairFacts, Rows
 from benchmark.store.folder import Results, read_cell, record_run, write_cell
-from reports.agreement.inclusion import MOST_DRAWN, drawn_components, inclusion_map
+from reports.agreement.inclusion import MOST_DRAWN, drawn_components
 from reports.contents import contents
 from reports.writing.blocks import Block, Paragraph, Picture, Table
 from tests.reports.test_reports import HEADS, LAYERS, METHODS, add_cell, scores
@@ -53,6 +53,7 @@ def test_the_table_holds_each_methods_cost_beside_a_random_orders_and_the_pictur
         assert row.chance == rows.chance.iloc[0] > 3
         curve = picture.data[picture.data.method == name]
         assert curve.patches.to_numpy() == pytest.approx(wanted[name].patches)
+    assert isinstance(picture, Picture)
     drawn = {line.get_label(): line for line in picture.draw().axes[0].lines}
     assert drawn["random"].get_ydata() == pytest.approx(wanted["random"].patches)
     assert list(drawn["perfect"].get_ydata()) == [*range(1, LAYERS * HEADS + 1)]
@@ -96,7 +97,7 @@ def test_each_methods_core_and_contingent_components_stand_in_a_row_with_all_fre
             folder, replace(cell, pairs=tuple(PairFacts(f"ioi-{i}", cluster="first" * (i < 2)) for i in range(PAIRS)))
         )
     found = stems(blocks(folder))
-    table, picture = found["ioi-head-inclusion"], found["ioi-head-inclusion-map"]
+    table, picture = found["ioi-head-inclusion"], found["ioi-head-inclusion-frequency"]
     row = table.shown.set_index("method").loc["attribution-patching"]
     assert list(row) == ["4", "L0H0, L0H1, L0H2, L0H3", "L1H0 0.50, L3H4 0.50"]
     assert list(table.shown.method) == ["activation-patching", "attribution-patching"]  # floors have units of their own
@@ -128,20 +129,23 @@ def test_a_method_that_one_pair_decides_and_too_few_pairs_have_no_frequencies(fo
     )
 
 
-def test_the_picture_has_no_more_columns_than_fit_and_none_where_the_table_says_all(folder: Path) -> None:
+def test_too_many_components_to_name_are_drawn_as_lines_and_none_where_the_table_says_all(folder: Path) -> None:
     noisy = np.random.default_rng(0).normal(size=(PAIRS, LAYERS, 30)).astype(np.float32)
-    for name in ("activation-patching", "attribution-patching"):
-        add_cell(folder, name, n_pairs=PAIRS, task="sva", values=noisy)
     steady = noisy[:1].repeat(PAIRS, axis=0)
-    for name in ("activation-patching", "attribution-patching"):
-        add_cell(folder, name, n_pairs=PAIRS, task="greater-than", values=steady)
+    for task, values in (("sva", noisy), ("greater-than", steady)):
+        for name in ("activation-patching", "attribution-patching"):
+            add_cell(folder, name, n_pairs=PAIRS, task=task, values=values)
     found = stems(blocks(folder))
-    picture = found["sva-head-inclusion-map"]
-    assert len(drawn_components(picture.data)) == MOST_DRAWN
-    assert f"The first {MOST_DRAWN} of " in picture.caption
-    assert len(inclusion_map(picture.data).axes[0].get_xticks()) == MOST_DRAWN
+    picture = found["sva-head-inclusion-frequency"]
+    assert isinstance(picture, Picture)
+    assert len(drawn_components(picture.data)) > MOST_DRAWN
+    assert "a line would fall from 1 to 0 at 6" in picture.caption
+    line = picture.draw().axes[0].lines[1]
+    wanted = picture.data[picture.data.method == "attribution-patching"].frequency
+    assert line.get_label() == "attribution-patching"
+    assert list(line.get_ydata()) == sorted(wanted, reverse=True)
     assert "greater-than-head-inclusion" in found
-    assert "greater-than-head-inclusion-map" not in found
+    assert "greater-than-head-inclusion-frequency" not in found
 
 
 def test_frames_of_no_comparison_and_of_too_few_pairs_are_empty(tmp_path: Path) -> None:
