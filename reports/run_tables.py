@@ -20,7 +20,7 @@ _STATISTICS = {  # sources of what a report computes, beside those of what was r
     "disattenuation": "spearman1904",
     "adjusted p": "holm1979",
     "cost to find": "kramar2024",
-    "inclusion frequency": "meinshausen2010",
+    "inclusion frequency": "meinshausen2010; parekh2026",
 }
 _FINDING = {"AUROC": "hanley1982"}  # of planted models alone
 

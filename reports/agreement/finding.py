@@ -68,7 +68,7 @@ def finding_curves(curves: pd.DataFrame, k: dict[str, int]) -> Figure:
     methods = list(dict.fromkeys(curves.method))
     columns = across(len(tasks), MOST_ACROSS)
     size = (min(1.9, (TEXT_WIDTH - 0.62) / columns - 0.3), 1.4)
-    foot = 0.13 * ceil((len(methods) + 3) / 3) + 0.1
+    foot = 0.13 * ceil((len(methods) + 3) / columns) + 0.1
     figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.3, foot=foot)
     for position, (axis, (name, group)) in enumerate(zip(axes, tasks, strict=True)):
         _grey(axis, group[group.method == group.method.iloc[0]])
@@ -83,7 +83,7 @@ def finding_curves(curves: pd.DataFrame, k: dict[str, int]) -> Figure:
         axis.minorticks_off()
         sns.despine(ax=axis)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=6, borderaxespad=0.2)
+    figure.legend(handles, labels, loc="lower center", ncols=columns, frameon=False, fontsize=6, borderaxespad=0.2)
     return figure
 
 

@@ -1,7 +1,6 @@
 """How often each component is in a method's top k when the pairs are drawn anew: table and picture."""
 
 from collections.abc import Iterable
-from math import ceil
 
 import numpy as np
 import pandas as pd
@@ -87,7 +86,7 @@ def inclusion_map(data: pd.DataFrame) -> Figure:
 def inclusion_curves(data: pd.DataFrame, k: int) -> Figure:
     """A line a method: the frequencies from the highest down, where there are too many components to name."""
     methods = list(dict.fromkeys(data.method))
-    figure, (axis,) = panels([""], 1, (3.2, 1.4), 0.3, foot=0.13 * ceil(len(methods) / 2) + 0.1)
+    figure, (axis,) = panels([""], 1, (3.2, 1.4), 0.3, foot=0.13 * len(methods) + 0.1)
     for method, marker, shade in method_lines(methods, first=0):
         frequency = np.sort(data.frequency[data.method == method])[::-1]
         axis.plot(np.arange(1, len(frequency) + 1), frequency, marker, color=shade, lw=1, ms=2.2, markevery=0.12,
@@ -97,5 +96,5 @@ def inclusion_curves(data: pd.DataFrame, k: int) -> Figure:
     axis.axvline(k, color="0.8", lw=0.6, zorder=0)
     axis.set(xlim=(0, None), ylim=(-0.03, 1.03), xlabel="components, the most frequent first", ylabel="in the top")
     sns.despine(ax=axis)
-    figure.legend(loc="lower center", ncols=2, frameon=False, fontsize=6, borderaxespad=0.2)
+    figure.legend(loc="lower center", frameon=False, fontsize=6, borderaxespad=0.2)
     return figure
