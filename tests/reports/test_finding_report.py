@@ -8,10 +8,12 @@ import pytest
 
 from benchmark.analysis.comparisons import compared
 from benchmark.analysis.finding import finding_data
+from benchmark.analysis.frontier import frontier_data
 from benchmark.analysis.inclusion import inclusion_data
 from benchmark.statistics.finding import cost_to_find
 from benchmark.store.cell import PairFacts, Rows
 from benchmark.store.folder import Results, read_cell, record_run, write_cell
+from reports.agreement.figures import frontier_picture
 from reports.agreement.inclusion import MOST_DRAWN, drawn_components
 from reports.contents import contents
 from reports.writing.blocks import Block, Paragraph, Picture, Table
@@ -54,20 +56,25 @@ def test_the_table_holds_each_methods_cost_beside_a_random_orders_and_the_pictur
         curve = picture.data[picture.data.method == name]
         assert curve.patches.to_numpy() == pytest.approx(wanted[name].patches)
     assert isinstance(picture, Picture)
-    drawn = {line.get_label(): line for line in picture.draw().axes[0].lines}
+    figure = picture.draw()
+    drawn = {line.get_label(): line for line in figure.axes[0].lines}
     assert drawn["random"].get_ydata() == pytest.approx(wanted["random"].patches)
     assert list(drawn["perfect"].get_ydata()) == [*range(1, LAYERS * HEADS + 1)]
+    assert figure.legends[0].get_window_extent().x0 >= 0  # of one task, so that the picture is narrow
 
 
 def test_own_cost_is_in_patches_of_the_references_cell(folder: Path) -> None:
-    for name, whole, backward in (("activation-patching", 80.0, 0), ("attribution-patching", 32.0, 16)):
+    passes = {"activation-patching": (80.0, 0), "attribution-patching": (32.0, 16), "activation-difference": (32.0, 0)}
+    for name, (whole, backward) in passes.items():
         cell = read_cell(add_cell(folder, name, n_pairs=PAIRS))
         spent = replace(cell.provenance, passes=Rows(99, backward), whole_forwards=whole)
         write_cell(folder, replace(cell, provenance=spent))
-    costs, _ = finding_data(compared(Results(folder), tested=False))
-    own = costs.set_index("method").own
+    parts = compared(Results(folder), tested=False)
+    own = finding_data(parts)[0].set_index("method").own
     assert own["attribution-patching"] == pytest.approx((32 + 16) / (80 / (LAYERS * HEADS)))
     assert np.isnan(own["random"])
+    frontier = frontier_picture(frontier_data(parts), parts, "x").draw()
+    assert frontier.legends[0].get_window_extent().x0 >= 0
 
 
 def test_without_exact_scores_of_all_the_cost_is_not_known_and_the_report_says_so(folder: Path) -> None:
