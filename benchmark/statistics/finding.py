@@ -53,8 +53,6 @@ def cost_to_find(scores: Vector, exact: Vector, depth: int = DEEPEST) -> Finding
     >>> cost_to_find(np.array([0.9, 0.5, 0.7, 0.1]), np.array([4.0, -3.0, 2.0, 1.0])).patches.tolist()
     [1.0, 3.0, 3.0, 4.0]
     """
-    if scores.shape != exact.shape:
-        raise BenchmarkError(f"Cost to find compares scores of the same components, not {scores.shape}, {exact.shape}.")
     if np.isnan(exact).any():
         raise BenchmarkError(
             f"Cost to find needs the exact effect of every component: {np.isnan(exact).sum()} of {len(exact)} weren't "
