@@ -2,11 +2,13 @@
 
 from benchmark.analysis.behaviour import incomplete
 from benchmark.analysis.comparisons import Comparisons, by_model_and_kind
+from benchmark.analysis.finding import finding_data
 from benchmark.analysis.frontier import frontier_data
+from benchmark.analysis.inclusion import inclusion_data
 from benchmark.analysis.litmus import untold
 from benchmark.analysis.matched_baselines import experiments
 from benchmark.analysis.sections import Section, sections
-from benchmark.components import FEATURE_KINDS, titled
+from benchmark.components import FEATURE_KINDS, plural, titled
 from benchmark.statistics.influence import DECIDES
 from benchmark.store.folder import Results
 from benchmark.words import counted
@@ -14,7 +16,9 @@ from reports import run_tables as tables
 from reports.agreement import figures
 from reports.agreement import tables as agreement_tables
 from reports.agreement.features import features_section
+from reports.agreement.finding import finding_table, not_known
 from reports.agreement.frontier import frontier_table
+from reports.agreement.inclusion import inclusion_table
 from reports.agreement.verified import verified_section
 from reports.baselines import section as baselines
 from reports.litmus import section as litmus
@@ -45,6 +49,10 @@ HOW_TO_READ = (
     "share the pairs' noise, and may agree beyond it.",
     "**p, within layers** asks whether two methods agree on more than which layers matter. The floor of layer means is "
     "how far one gets by knowing the layers alone.",
+    "**Cost to find**: how many times the fewest possible exact patches it takes to find the strongest components when "
+    "a method says in which order to patch. 1 is perfect.",
+    "**Core** components are in a method's top for nearly any half of the pairs, **contingent** ones for some. A paper "
+    "should name the core.",
     "**Accuracy** is the share of pairs with a clean metric above 0 and above the corrupted metric, before any filter; "
     "its interval is Wilson's, 95%.",
     "**Share** is mean score / mean gap f(clean) - f(corrupted). Shares needn't sum to 1.",
@@ -100,6 +108,7 @@ def _overview(parts: list[Comparisons]) -> list[Block]:
                 agreement_tables.overview(whole, f"{stem}-agreement"),
                 figures.forest_picture(whole, f"{stem}-forest"),
                 *_frontier(whole, f"{stem}-frontier"),
+                *_finding(whole, f"{stem}-finding"),
             ]
     return [Heading("Agreement with the reference", 2), *blocks] if blocks else []
 
@@ -110,6 +119,15 @@ def _frontier(parts: list[Comparisons], stem: str) -> list[Block]:
     if not (data.passes > 0).any():
         return []
     return [frontier_table(data, parts, stem), figures.frontier_picture(data, parts, stem)]
+
+
+def _finding(parts: list[Comparisons], stem: str) -> list[Block]:
+    """What each method's order is worth to somebody who patches exactly, where the true top is known."""
+    costs, curves = finding_data(parts)
+    words: list[Block] = [Paragraph(lacking)] if (lacking := not_known(parts)) else []
+    if costs.empty:
+        return words
+    return [*words, finding_table(costs, parts, stem), figures.finding_picture(costs, curves, parts, f"{stem}-curves")]
 
 
 def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
@@ -150,7 +168,18 @@ def _kind(part: Comparisons) -> list[Block]:
     blocks.append(tables.strongest_table(part.section, part.methods, f"{stem}-strongest"))
     if part.kind in FEATURE_KINDS:
         blocks += features_section(part, stem)
-    return [*blocks, *figures.pictures(part, stem)]
+    return [*blocks, *_inclusion(part, f"{stem}-inclusion"), *figures.pictures(part, stem)]
+
+
+def _inclusion(part: Comparisons, stem: str) -> list[Block]:
+    """How far the tops depend on which pairs were drawn, or why that isn't known."""
+    if refusal := part.halves.refusal.removeprefix("no interval: "):
+        return [Paragraph(f"How often each of the {plural(part.kind)} is in the top {part.k} isn't known: {refusal}.")]
+    data = inclusion_data(part)
+    if data.empty:
+        return []
+    picture = [figures.inclusion_picture(data, part, f"{stem}-frequency")] * bool((data.label == "contingent").any())
+    return [inclusion_table(data, part, stem), *picture]
 
 
 def _trouble(results: Results) -> list[Block]:

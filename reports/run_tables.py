@@ -19,6 +19,8 @@ _STATISTICS = {  # sources of what a report computes, beside those of what was r
     "rank-biased overlap": "webber2010",
     "disattenuation": "spearman1904",
     "adjusted p": "holm1979",
+    "cost to find": "kramar2024",
+    "inclusion frequency": "meinshausen2010; parekh2026",
 }
 _FINDING = {"AUROC": "hanley1982"}  # of planted models alone
 

@@ -7,10 +7,13 @@ import pandas as pd
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import slug
 from benchmark.components import many, plural
+from benchmark.statistics.inclusion import CORE, NOISE
 from reports.agreement.agreement_map import agreement_map, shows_intervals
+from reports.agreement.finding import finding_curves
 from reports.agreement.forest import forest, forest_data
 from reports.agreement.formation import courses, formation, formation_data
 from reports.agreement.frontier import cost_frontier, frontier_words
+from reports.agreement.inclusion import MOST_DRAWN, drawn_components, facts, inclusion_curves, inclusion_map
 from reports.agreement.layer_map import layer_bars, layer_map, layer_shares
 from reports.agreement.overlap_curves import curves_data, curves_figure
 from reports.agreement.scatter import scatter
@@ -101,6 +104,32 @@ def frontier_picture(data: pd.DataFrame, parts: list[Comparisons], stem: str) ->
     )
     draw = partial(cost_frontier, data[data.passes.notna()])
     return Picture(stem, caption, captions.about(parts, captions.intervals(parts)), draw, data)
+
+
+def finding_picture(costs: pd.DataFrame, curves: pd.DataFrame, parts: list[Comparisons], stem: str) -> Picture:
+    """Every task's exact patches to the true top k, over k."""
+    caption = (
+        f"Exact patches in each method's order until the true top k {plural(parts[0].kind)} are all patched, over k; "
+        "dotted: the k over which the cost is taken."
+    )
+    k = {str(task): int(group.k.iloc[0]) for task, group in costs.groupby("task")}
+    return Picture(stem, caption, captions.about(parts), partial(finding_curves, curves, k), curves)
+
+
+def inclusion_picture(data: pd.DataFrame, part: Comparisons, stem: str) -> Picture:
+    """How often each component is in each method's top when the pairs are drawn anew."""
+    words = f"in whose top {part.k} by size each of the {plural(part.kind)} of {part.section.title} is"
+    if len(drawn_components(data)) <= MOST_DRAWN:
+        caption = (
+            f"Share of half-samples of the pairs {words}, where that is {NOISE} or more for some method; bold: core, "
+            f"{CORE} or more."
+        )
+        return Picture(stem, caption, facts(part), partial(inclusion_map, data), data)
+    caption = (
+        f"Share of half-samples of the pairs {words}, each method's most frequent first. If all pairs said the same, a "
+        f"line would fall from 1 to 0 at {part.k}; dotted: above it the core, below it noise."
+    )
+    return Picture(stem, caption, facts(part), partial(inclusion_curves, data, part.k), data)
 
 
 def formations(parts: list[Comparisons]) -> list[Picture]:

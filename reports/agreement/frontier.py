@@ -65,7 +65,7 @@ def cost_frontier(data: pd.DataFrame) -> Figure:
     methods = list(dict.fromkeys(data.method))
     columns = across(len(tasks), MOST_ACROSS)
     size = (min(1.9, (TEXT_WIDTH - 0.62) / columns - 0.3), 1.2)
-    foot = 0.13 * ceil(len(methods) / 3) + 0.1
+    foot = 0.13 * ceil(len(methods) / columns) + 0.1
     figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.3, foot=foot)
     free = bool((data.passes < 1).any())  # floors that need no run of the model: they stand at the left edge
     costs = (-0.15 if free else data.passes.min() / 1.6, data.passes.max() * 1.6)
@@ -92,5 +92,5 @@ def cost_frontier(data: pd.DataFrame) -> Figure:
         Line2D([], [], lw=0, marker=MARKERS[place % len(MARKERS)], color=colour(place), ms=3.6, label=name)
         for place, name in enumerate(methods)
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=3, frameon=False, fontsize=6, borderaxespad=0.2)
+    figure.legend(handles=handles, loc="lower center", ncols=columns, frameon=False, fontsize=6, borderaxespad=0.2)
     return figure

@@ -62,7 +62,7 @@ def curves_figure(data: pd.DataFrame) -> Figure:
         band = rows[rows.method == _SELF]
         if len(band):
             axis.fill_between(band.k, band.low, band.high, color=colour(0), alpha=0.18, lw=0, label=f"{_SELF}, 95%")
-        for name, marker, shade in _lines(methods):
+        for name, marker, shade in method_lines(methods):
             line = rows[rows.method == name]
             axis.plot(line.k, line.value, marker, color=shade, lw=1, ms=2.2, markevery=0.12, label=name)
         axis.set(xscale="log", xlim=(0.93, 1.07 * data.k.max()), ylim=(-0.03, 1.03), xlabel="k")
@@ -73,10 +73,11 @@ def curves_figure(data: pd.DataFrame) -> Figure:
     return figure
 
 
-def _lines(methods: list[str]) -> Iterator[tuple[str, str, tuple[float, float, float]]]:
+def method_lines(methods: list[str], first: int = 1) -> Iterator[tuple[str, str, tuple[float, float, float]]]:
+    """Each method's marker with its line, and its colour; `first` is 0 where the reference is among them."""
     markers = ("o-", "s--", "D-.", "^:", "v-", "P--", "X-.")
-    for number, name in enumerate(methods):
-        yield name, markers[number % len(markers)], colour(number + 1)
+    for number, name in enumerate(methods, first):
+        yield name, markers[(number - 1) % len(markers)], colour(number)
 
 
 def _chance(axis: Axes, rows: pd.DataFrame) -> None:
