@@ -277,7 +277,9 @@ def show(asked: argparse.Namespace) -> int:
     rows = []
     for name, method in registry.methods.items():
         options = ", ".join(f"{f.name}={f.default}" for f in fields(method))
-        rows.append((name, f"{method.summary}{f' (options: {options})' if options else ''}"))
+        also = "" if method.on_request else " or with all"
+        unasked = "" if method.by_default and also else f" [by name{also}]"
+        rows.append((name, f"{method.summary}{unasked}{f' (options: {options})' if options else ''}"))
     print(_columns(rows))
     return 0
 

@@ -295,7 +295,9 @@ def test_lists_and_audit(folder: Path, plugin: str, capsys: pytest.CaptureFixtur
     assert main(["list", "tasks", "--plugin", plugin]) == 0
     assert "A tiny task. [logit_diff]" in capsys.readouterr().out
     assert main(["list", "methods"]) == 0
-    assert "(options: steps=16, path=site, rule=gauss-legendre)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "(options: steps=adaptive, path=site, rule=gauss-legendre, tolerance=0.01, nodes=480)" in printed
+    assert "[by name] (options: steps=16)" in printed
     assert main(["list", "models"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("pocket", "pocket@step-0", "smollm2-135m"))
