@@ -51,9 +51,7 @@ def read_request(asked: argparse.Namespace) -> Asked:
     if named and (asked.corrupted or asked.correct or asked.incorrect):
         raise BenchmarkError(f"{asked.prompt} is a pair of a task: leave out the second prompt and the answers.")
     if asked.ablate and (asked.what or asked.corrupted):
-        raise BenchmarkError(
-            "--ablate replaces activations by zero, mean or resample: leave out --what and a second prompt."
-        )
+        raise BenchmarkError("--ablate names kinds and takes one prompt alone: leave out --what and a second prompt.")
     kinds = [one.partition("=") for one in asked.ablate]
     if asked.replacement not in (None, "zero") and any(how for _, _, how in kinds):
         raise BenchmarkError(
