@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ def test_the_pairs_own_clean_prompt_changes_nothing(llama: Model) -> None:
     alike = drawing_from(pairs, pairs.pairs[0].clean)
     for spec in ("activation-patching", "attribution-patching", "integrated-gradients:path=joint"):
         for one in resample(spec, llama, alike, DEFAULT_KINDS, draws=2).values():
-            assert not one.values.nan_to_num().any()
+            assert one.values.nan_to_num().abs().max() <= (0 if spec == "activation-patching" else 1e-9)
             assert one.measured.any()
     mixed = drawing_from(pairs, pairs.pairs[0].clean, pairs.pairs[0].corrupted or ())
     [half] = resample("activation-patching", llama, mixed, ("pattern",), draws=40).values()
@@ -159,8 +160,9 @@ def test_the_pairs_own_clean_prompt_changes_nothing(llama: Model) -> None:
 
 def test_the_variance_of_a_score_falls_as_one_over_the_draws(llama: Model) -> None:
     pairs = pairs_of(llama, 1)
-    prompts = [tuple(llama.tokens.encode(f"{name} and {other} {verb} milk to"))
-               for name in ("Mary", "Ann", "Tom") for other in ("John", "Tom") for verb in ("gave", "likes")]  # fmt: skip
+    names, verbs = product(("Mary", "Ann", "Tom"), ("John", "Tom")), ("gave", "likes")
+    texts = [f"{one} and {other} {verb} milk to" for (one, other), verb in product(names, verbs)]
+    prompts = [tuple(llama.tokens.encode(text)) for text in texts]
     many = drawing_from(pairs, *prompts)
     each = replace(many, pairs=tuple(replace(pairs.pairs[0], corrupted=prompt) for prompt in prompts))
     alone = load_method("attribution-patching").scores(llama, each, HEADS)["head"].values.double()
@@ -325,11 +327,10 @@ def test_what_a_cell_drew_is_in_its_key(tmp_path: Path, folder: Path) -> None:
     for number, more in enumerate(({"draws": 3}, {"draws": 2}, {"draws": 3, "seed": 1}, {}, {"draws": DRAWS}), start=1):
         found = run(**asked, replacement="resample", **more)
         assert len(found.cells) == min(number, 4)  # the default is DRAWS
-    counterfactual = run(**asked).cells[-1]
+    run(**asked)
     assert {cell.key.means for cell in found.cells}.isdisjoint({None})
     keys = [json.loads((cell.folder / "cell.json").read_text())["key"] for cell in Results(tmp_path / "r").cells]
     [plain] = [key for key in keys if key["method"]["replacement"] == "counterfactual"]
-    assert counterfactual.key.method.draws == 0
     assert "draws" not in plain["method"]  # as in cells from before there were any
     with pytest.raises(BenchmarkError, match="'counterfactual' draws nothing"):
         run(**asked, draws=3)
