@@ -66,5 +66,8 @@ def test_what_a_cell_drew_is_in_its_key(tmp_path: Path, folder: Path) -> None:
     assert "draws" not in plain["method"]  # as in cells from before there were any
     with pytest.raises(BenchmarkError, match="'counterfactual' draws nothing"):
         run(**asked, draws=3)
-    with pytest.raises(BenchmarkError, match=r"has none for short-0000 \(3\)"):
-        run(**asked | {"tasks": ("short",)}, replacement="resample")
+    with pytest.warns(UserWarning, match="1 of 2 cells failed"):  # the other task goes on
+        both = run(**asked | {"tasks": ("short", "tiny"), "out": tmp_path / "both"}, replacement="resample")
+    assert [cell.task for cell in both.cells] == ["tiny"]
+    [failed] = both.failures
+    assert "has none for short-0000 (3)" in str(failed.error)
