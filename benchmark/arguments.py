@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, DIRECTIONS, KINDS, PLACES_ONLY, REPLACEMENTS
+from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, DIRECTIONS, DRAWS, KINDS, PLACES_ONLY, REPLACEMENTS
 from benchmark.errors import did_you_mean
 from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
 
@@ -109,6 +109,8 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
                    help="such as integrated-gradients:path=joint, or all (`list methods`) [default]")  # fmt: skip
     replacements, directions = (", ".join(words) for words in (REPLACEMENTS, DIRECTIONS))
     a.add_argument("--replacement", default=COUNTERFACTUAL.replacement, help=f"{replacements} [%(default)s]")
+    text = f"prompts that a pair draws for --replacement resample [{DRAWS}]"
+    a.add_argument("--draws", type=int, metavar="K", help=text)
     a.add_argument("--direction", default=COUNTERFACTUAL.direction, help=f"{directions} [%(default)s]")
     pairs_options(a)
     run_options(a, DEFAULT_KINDS, DEFAULT_PAIRS, "results/MODEL")

@@ -92,7 +92,7 @@ def trace(asked: argparse.Namespace) -> int:
 
 def baselines(asked: argparse.Namespace) -> int:
     """The baselines experiment: the same methods with every replacement, in one results folder."""
-    from benchmark.components import REPLACEMENTS
+    from benchmark.components import BASELINES
     from benchmark.running.work import Bench
 
     bench = Bench()
@@ -101,7 +101,7 @@ def baselines(asked: argparse.Namespace) -> int:
         f"activation-patching{_all_neurons(asked, bench)}", f"integrated-gradients{steps}", "attribution-patching",
     )  # fmt: skip
     out = Path(asked.out or Path("results") / f"baselines-{Path(asked.model).name}")
-    return _carry_out(asked, [{"methods": methods, "replacement": baseline} for baseline in REPLACEMENTS], out, bench)
+    return _carry_out(asked, [{"methods": methods, "replacement": baseline} for baseline in BASELINES], out, bench)
 
 
 def litmus(asked: argparse.Namespace) -> int:

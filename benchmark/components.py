@@ -37,7 +37,9 @@ PLACES_ONLY = {  # kinds whose scores mean something at a position only, and why
     "residual": "a layer's residual stream carries everything, so that patching it at all positions gives the whole gap"
 }
 DIRECTIONS = ("noising", "denoising")
-REPLACEMENTS = ("counterfactual", "zero", "mean")  # what integrated gradients call the baseline
+BASELINES = ("counterfactual", "zero", "mean")  # the word of integrated gradients: those of the baselines experiment
+REPLACEMENTS = (*BASELINES, "resample")
+DRAWS = 8  # of resample, where nothing is said
 
 
 class Way(NamedTuple):
@@ -53,7 +55,8 @@ class Way(NamedTuple):
 COUNTERFACTUAL = Way("noising", "counterfactual")
 DENOISING = Way("denoising", "counterfactual")  # it restores clean activations: nothing else makes sense
 MEAN = Way("noising", "mean")
-WAYS = (COUNTERFACTUAL, DENOISING, *(Way("noising", other) for other in REPLACEMENTS[1:]))
+RESAMPLE = Way("noising", "resample")  # to a method it is counterfactual, so that it is no way of its own to be tried
+WAYS = (COUNTERFACTUAL, DENOISING, *(Way("noising", other) for other in BASELINES[1:]))
 
 
 def component_name(kind: str, layer: int, index: int, size: int = 0) -> str:

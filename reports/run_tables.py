@@ -22,6 +22,7 @@ _STATISTICS = {  # sources of what a report computes, beside those of what was r
     "cost to find": "kramar2024",
     "inclusion frequency": "meinshausen2010; parekh2026",
 }
+_REPLACEMENTS = {"resample": "chan2022; conmy2023"}  # the others are as old as patching
 _FINDING = {"AUROC": "hanley1982"}  # of planted models alone
 
 
@@ -48,7 +49,10 @@ def what_was_run(results: Results, found: list[Section]) -> Table:
         "methods": distinct(key.method.label for key in keys),
         "quadrature": distinct(origin.quadrature for origin in origins),
         "direction": distinct(key.method.direction for key in keys),
-        "replacement": distinct(key.method.replacement for key in keys),
+        "replacement": distinct(
+            key.method.replacement + f" ({counted(key.method.draws, 'draw')} a pair)" * bool(key.method.draws)
+            for key in keys
+        ),
         "components": distinct(kind for key in keys for kind in key.kinds),
         "seed": distinct(key.method.seed for key in keys),
         "dtype": distinct(key.dtype for key in keys),
@@ -216,7 +220,7 @@ def cost_table(section: Section, stem: str) -> Table:
 
 
 def sources(results: Results, compared: bool, planted: bool) -> tuple[Table, dict[str, Reference]]:
-    """Who is to be cited for every task, method and statistic of the report, and these sources by key.
+    """Who is to be cited for what was run and for every statistic of the report, and these sources by key.
 
     `compared`: methods were held against each other; `planted`: against what is known of planted models.
     """
@@ -225,6 +229,8 @@ def sources(results: Results, compared: bool, planted: bool) -> tuple[Table, dic
     for cell in results.all_cells:
         for plugin in (("task", cell.key.task.name), ("method", cell.key.method.name)):
             used[plugin] = used.get(plugin) or cell.citations.get(plugin[0])
+        if source := _REPLACEMENTS.get(cell.key.method.replacement):
+            used["replacement", cell.key.method.replacement] = source
     found: dict[str, Reference] = {}
     rows = []
     for (what, name), citation in sorted(used.items(), key=lambda one: (one[0][0] == "statistic", one[0])):
@@ -234,5 +240,5 @@ def sources(results: Results, compared: bool, planted: bool) -> tuple[Table, dic
         rows += [{"what": what, "name": name, "key": source.key, "source": source.line} for source in named]
         rows += [{"what": what, "name": name, "key": "-", "source": nothing}] * (not named)
     data = pd.DataFrame(rows)
-    caption = "Sources of tasks, methods and statistics; their entries are in `references.bib`."
+    caption = "Sources of what was run and of statistics; their entries are in `references.bib`."
     return Table("sources", caption, "", data, data), found

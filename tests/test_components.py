@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmark import components
-from benchmark.components import DEFAULT_KINDS, DIRECTIONS, REPLACEMENTS
+from benchmark.components import BASELINES, DEFAULT_KINDS, DIRECTIONS
 
 ROOT = Path(__file__).parents[1]
 HOME = Path(components.__file__)
-LISTS = (DEFAULT_KINDS, DIRECTIONS, REPLACEMENTS)
+LISTS = (DEFAULT_KINDS, DIRECTIONS, BASELINES)
 
 
 def written_out(source: str) -> list[tuple[int, set[str]]]:

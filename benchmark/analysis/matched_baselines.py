@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import Scored, Section
-from benchmark.components import COUNTERFACTUAL, REPLACEMENTS
+from benchmark.components import BASELINES, COUNTERFACTUAL
 from benchmark.statistics.agreement import FEWEST, statistic
 from benchmark.statistics.inference import compare
 from benchmark.statistics.matched_baselines import Estimate, Parting, contrasts, parting
@@ -58,7 +58,7 @@ def _experiment(part: Comparisons) -> Experiment | None:
         {one.name: contrasts(grid, part.halves, one, part.k) for one in SHOWN},
         {
             baseline: parting(exact.scores, first_order.scores, path.scores, part.halves)
-            for baseline, exact, path, first_order in zip(REPLACEMENTS, patching, integrated, gradients, strict=False)
+            for baseline, exact, path, first_order in zip(BASELINES, patching, integrated, gradients, strict=False)
         },
         bool(replace(part, methods=[*six, *gradients]).deciding),
     )
@@ -72,7 +72,7 @@ def _with_every_baseline(part: Comparisons, name: str, better: Callable[[Scored]
         key = method.cell.key.method
         if key.name == name and direction == COUNTERFACTUAL.direction and key.options.get("path", "site") == "site":
             found.setdefault(label, {})[baseline] = method
-    whole = [[one[baseline] for baseline in REPLACEMENTS] for one in found.values() if one.keys() >= set(REPLACEMENTS)]
+    whole = [[one[baseline] for baseline in BASELINES] for one in found.values() if one.keys() >= set(BASELINES)]
     return max(whole, key=lambda three: better(three[0]), default=[])
 
 

@@ -48,7 +48,7 @@ def refusals(trial: Trial) -> None:
     scores, kinds, able = trial.method.scores, trial.kinds, trial.method
     asked: dict[str, Callable[[], object]] = {
         f"denoising with {replacement}": partial(scores, model, pairs, kinds, replacement, "denoising")
-        for replacement in ("zero", "mean")
+        for replacement in REPLACEMENTS[1:]
     }
     for way in WAYS:
         if way.direction not in able.directions or way.replacement not in able.replacements:

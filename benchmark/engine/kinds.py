@@ -144,6 +144,6 @@ KEY = Kind("key", ("attn.k.hook_out",), "mixed", last_only=False)
 VALUE = Kind("value", ("attn.v.hook_out",), "mixed", last_only=False)
 PATTERN = Kind(  # its positions are the queries', its dims the keys'; rows of different lengths have no mean
     "pattern", ("attn.hook_pattern",), "mixed", _first, lambda activation, _: activation.transpose(1, 2),
-    replacements=("counterfactual", "zero"),
+    replacements=tuple(one for one in REPLACEMENTS if one != "mean"),
 )  # fmt: skip
 KIND = {kind.name: kind for kind in (HEAD, NEURON, RESIDUAL, ATTENTION, MLP, QUERY, KEY, VALUE, PATTERN)}

@@ -21,6 +21,7 @@ from benchmark.components import (
     MEAN,
     PLACES_ONLY,
     REPLACEMENTS,
+    RESAMPLE,
     plural,
     titled,
 )
@@ -30,6 +31,7 @@ from benchmark.engine.memory import Chunk, fitting_chunk, smaller, within_memory
 from benchmark.engine.model import Model, Site
 from benchmark.engine.moving import moving
 from benchmark.engine.request import Cost, Design, Request, may_go_backward
+from benchmark.engine.resample import draws_of, over_draws, resampled
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
 from benchmark.progress import bar
@@ -129,6 +131,12 @@ class Method:
         passed = [f"{f.name}={getattr(self, f.name)}" for f in fields(self) if getattr(self, f.name) != f.default]
         return ":".join([self.name, *passed])
 
+    def as_seen(self, request: Request) -> Request:
+        """The request as the method gets it. It knows nothing of `resample` (`engine.resample`)."""
+        if request.replacement != RESAMPLE.replacement:
+            return request
+        return replace(request, replacement=COUNTERFACTUAL.replacement if self.needs_replacement else "zero")
+
     def check(self, kinds: Sequence[str], replacement: str, direction: str) -> None:
         """Refuse, with a reason, what this method can't do or nothing can."""
         if direction == DENOISING.direction and replacement != DENOISING.replacement:
@@ -164,6 +172,7 @@ class Method:
         known: Mapping[str, Tensor] | None = None,
         say: Callable[[str], None] = warnings.warn,
         by_position: bool = False,
+        draws: int | None = None,
     ) -> dict[str, Scores]:
         """This method's scores of every pair, by kind of component, in the order of `pairs`.
 
@@ -173,7 +182,10 @@ class Method:
         `chunk`, how much shares a forward, is chosen from the device's free memory where it isn't given; where memory
         runs out all the same it is halved and the batch tried again, which `say` is told. `progress` is told of rows
         that are done; without it, long work shows a bar. `means` (`engine.means.mean_activations`) and `known`, the
-        metrics `clean` and `corrupted` `[pair]` of the unpatched prompts, save computing them again.
+        metrics `clean` and `corrupted` `[pair]` of the unpatched prompts, save computing them again. `draws` is how
+        many prompts a pair draws where the replacement is `resample`: scores, and what stands beside them, are means
+        over these, with the scores' `standard_error` among the extras if there are two or more. Of a completeness error
+        it is no less than that of the mean.
         """
         self._refuse_wrong_types(model, pairs, components)
         model.refuse_train_mode()
@@ -185,33 +197,38 @@ class Method:
         self._refuse_positions(components, by_position)
         if self.needs_replacement:
             pairs.refuse_replacement(replacement)
+        drawn = draws_of(replacement, draws)
         request = Request(tuple(components), replacement, direction, seed, by_position=by_position)
         if means is None:
             means = (
                 mean_activations(model, pairs, (*DEFAULT_KINDS, *components)) if replacement == MEAN.replacement else {}
             )
+        asked, request = pairs, self.as_seen(request)
+        if drawn and self.needs_replacement:
+            pairs = resampled(pairs, drawn, seed)
+        each = len(pairs) // len(asked)
         if chunk is None:
             chunk = fitting_chunk(model, pairs.longest, gradients=may_go_backward(self.cost(model, request)))
         if progress is None:
             length = sum(self.work(model, batch, request) for batch in pairs.batches())
             with bar(length, f"{pairs.task} x {self.label}", "pass") as shown:
                 return self.scores(
-                    model, pairs, components, replacement, direction, seed, chunk, shown.advance, means, known,
-                    say, by_position,
+                    model, asked, components, replacement, direction, seed, chunk, shown.advance, means, known,
+                    say, by_position, draws,
                 )  # fmt: skip
-        behaviour = known or metrics(model, pairs, chunk.pairs)
-        request = replace(request, means=means, progress=progress, metrics=behaviour)
+        behaviour = known or metrics(model, asked, chunk.pairs)
+        of_rows = {name: values.repeat_interleave(each) for name, values in behaviour.items()}
+        request = replace(request, means=means, progress=progress, metrics=of_rows)
         before = replace(model.passes, shortcuts=model.passes.shortcuts.copy())
         request, chunk, parts = self._scored(model, pairs, request, chunk, say)
         order = torch.tensor([place for batch, _ in parts for place in batch.index]).argsort()
         if len(order) != len(pairs):
             raise BenchmarkError(f"Method {self.label!r} scored {len(order)} of {len(pairs)} pairs: some were lost.")
 
-        longest = pairs.longest
-
-        def joined(name: str) -> Tensor:
-            return torch.cat([_padded(part[name], longest) for _, part in parts])[order]
-
+        longest = asked.longest
+        found = {name: torch.cat([_padded(part[name], longest) for _, part in parts])[order] for name in parts[0][1]}
+        if each > 1:
+            found = over_draws(found, each, components)
         passes = model.passes
         counted = {"forward": passes.forward - before.forward, "backward": passes.backward - before.backward}
         provenance = {
@@ -219,25 +236,25 @@ class Method:
             "replacement": replacement, "model": model.name, "seed": seed, "passes": counted, "chunk": chunk._asdict(),
             "whole_forwards": round(passes.whole_forward - before.whole_forward, 2),
             "shortcuts": dict(sorted((passes.shortcuts - before.shortcuts).items())),
-        }  # fmt: skip
+        } | ({"draws": drawn} if drawn else {})  # fmt: skip
         scores = {
             kind: Scores(
                 kind=kind,
-                values=joined(kind),
+                values=found[kind],
                 design=request.design[kind],
-                pair_ids=pairs.ids,
+                pair_ids=asked.ids,
                 clean_metric=behaviour["clean"],
                 corrupted_metric=behaviour["corrupted"],
-                completeness_error=joined("completeness") if "completeness" in parts[0][1] else None,
+                completeness_error=found.get("completeness"),
                 provenance=provenance,
-                extras={name.rpartition(".")[2]: joined(name) for name in parts[0][1] if _is_beside(name, kind)},
+                extras={name.rpartition(".")[2]: values for name, values in found.items() if _is_beside(name, kind)},
             )
             for kind in components
         }
         for kind, one in scores.items():
             if one.extras.get("unfinished", torch.zeros(1)).any():
                 unfinished = one.extras["unfinished"].bool().numpy()
-                say(f"{self.label} on {pairs.task}: {ran_out(plural(kind), unfinished, pairs.ids)}")
+                say(f"{self.label} on {asked.task}: {ran_out(plural(kind), unfinished, asked.ids)}")
         return scores
 
     def _scored(

@@ -3,8 +3,9 @@
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -122,7 +123,7 @@ class PairBatch:
         both = min(clean.shape[1], corrupted.shape[1])
         differ = (clean[:, :both] != corrupted[:, :both]).any(0).nonzero()[:, 0].tolist()
         if self.partners is None:
-            return int(differ[0])
+            return int(min([*differ, both - 1]))  # a drawn prompt may be the clean one
         first, base = min([*differ, both]), clean if noising else corrupted
         turned = self.partners if noising else tuple((there, here) for here, there in self.partners)
         return min((here for here, there in turned if here >= first or here != there), default=base.shape[1] - 1)
@@ -184,7 +185,8 @@ class PairBatch:
 class Pairs:
     """Tokenised, audited pairs of one task; `discovery` are the rows behind a mean replacement.
 
-    `notes` are what is to be known of the rows.
+    `notes` are what is to be known of the rows. `rows_of` gives all rows of a split that survive the audit: they take a
+    while to find and are looked for once somebody wants them.
     """
 
     task: str
@@ -194,6 +196,7 @@ class Pairs:
     audit: Audit
     discovery: tuple[TokenPair, ...] = ()
     notes: tuple[str, ...] = ()
+    rows_of: Callable[[str], Sequence[TokenPair]] = field(default=lambda split: (), compare=False)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -228,6 +231,8 @@ class Pairs:
 
     def refuse_replacement(self, replacement: str) -> None:
         """Say what these pairs lack for a replacement, if anything."""
+        if replacement == "resample":
+            self._refuse_no_donors()
         if replacement == "mean" and not self.discovery:
             raise BenchmarkError(
                 f"Replacement 'mean' takes means over the discovery split, and task {self.task!r} has no rows there: "
@@ -236,6 +241,32 @@ class Pairs:
         lacking = [pair.prompt.id for pair in self.pairs if pair.corrupted is None]
         if replacement == "counterfactual" and lacking:
             raise BenchmarkError(f"Pair {lacking[0]!r} has no corrupted prompt: use the replacement 'zero' or 'mean'.")
+
+    def donors(self, pair: TokenPair) -> list[tuple[int, ...]]:
+        """Prompts whose activations can replace the pair's at random: the corrupted ones, as long as its clean one, of
+        the other rows of its split; the clean ones of rows that have no other.
+
+        In an order that only the tokens fix.
+        """
+        others = (row for row in self.rows_of(pair.prompt.split) if row.prompt.id != pair.prompt.id)
+        prompts = (row.clean if row.corrupted is None else row.corrupted for row in others)
+        return sorted(prompt for prompt in prompts if len(prompt) == len(pair.clean))
+
+    def _refuse_no_donors(self) -> None:
+        lacking = [f"{pair.prompt.id} ({len(pair.clean)})" for pair in self.pairs if not self.donors(pair)]
+        if len(lacking) == len(self) and not any(self.rows_of(pair.prompt.split) for pair in self.pairs):
+            raise BenchmarkError(
+                "Replacement 'resample' draws prompts from a task's other rows, and these pairs are by hand: take "
+                "pairs of a task (`task.pairs(model)`; `Task.from_csv` makes one of your own), or use the replacement "
+                "'counterfactual' or 'zero'."
+            )
+        if lacking:
+            more = f" and {len(lacking) - 5} more" * (len(lacking) > 5)
+            raise BenchmarkError(
+                "Replacement 'resample' draws prompts of as many tokens from the other rows of a pair's split, and "
+                f"task {self.task!r} has none for {', '.join(lacking[:5])}{more} (tokens in brackets): add rows of "
+                "these lengths, leave these pairs out, or use the replacement 'counterfactual', 'zero' or 'mean'."
+            )
 
     def refuse_other_tokens(self, tokens: Tokens) -> None:
         """Raise BenchmarkError where these are the tokens of another model's tokenizer."""
@@ -301,7 +332,7 @@ def draw(
     kept, audit = _survivors(source, tokens, _shuffled(source.rows, split, seed), limit, paired)
     if not kept:
         raise NothingCarried(source, split, tokens, audit)
-    return Pairs(source.name, tuple(kept), metric, len(tokens.prefix), audit, _discovery(source, tokens), source.notes)
+    return Pairs(source.name, tuple(kept), metric, len(tokens.prefix), audit, *_beside(source, tokens))
 
 
 def _of(tokens: Tokens) -> str:
@@ -321,8 +352,7 @@ def named(source: Source, tokens: Tokens, ids: Sequence[str], metric: Metric) ->
         if isinstance(outcome, Dropped):
             raise BenchmarkError(f"Pair {name!r} of {source} can't be used: {outcome}.")
         made.append(outcome)
-    discovery = _discovery(source, tokens)
-    return Pairs(source.name, tuple(made), metric, len(tokens.prefix), _all_kept(made), discovery, source.notes)
+    return Pairs(source.name, tuple(made), metric, len(tokens.prefix), _all_kept(made), *_beside(source, tokens))
 
 
 def _all_kept(made: Sequence[TokenPair]) -> Audit:
@@ -333,9 +363,18 @@ def _counted_cuts(made: Iterable[TokenPair]) -> dict[str, int]:
     return dict(Counter(answer for pair in made for answer in pair.cut).most_common())
 
 
-def _discovery(source: Source, tokens: Tokens) -> tuple[TokenPair, ...]:
-    """The rows behind a mean replacement, the same for every seed."""
-    return tuple(_survivors(source, tokens, _shuffled(source.rows, "discovery", 0), MEAN_ROWS)[0])
+def _beside(
+    source: Source, tokens: Tokens
+) -> tuple[tuple[TokenPair, ...], tuple[str, ...], Callable[[str], Sequence[TokenPair]]]:
+    """What pairs of a task know beside themselves: the rows behind a mean replacement, the same for every seed; the
+    notes; all rows of a split."""
+
+    @cache
+    def rows_of(split: str) -> list[TokenPair]:
+        return _survivors(source, tokens, [row for row in source.rows if row.split == split], None)[0]
+
+    discovery = _survivors(source, tokens, _shuffled(source.rows, "discovery", 0), MEAN_ROWS)[0]
+    return tuple(discovery), source.notes, rows_of
 
 
 def audit(source: Source, tokens: Tokens) -> Audit:

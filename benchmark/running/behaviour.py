@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from benchmark.components import COUNTERFACTUAL
+from benchmark.components import COUNTERFACTUAL, RESAMPLE
 from benchmark.engine.method import metrics
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
@@ -61,7 +61,8 @@ def behaviour(
     try:
         most, paired = limit if min_metric is None else None, replacement == COUNTERFACTUAL.replacement
         pairs = task.pairs(model, limit=most, split=split, seed=seed, metric=metric, paired=paired)
-        pairs.refuse_replacement(replacement)
+        if replacement != RESAMPLE.replacement:
+            pairs.refuse_replacement(replacement)
     except BenchmarkError as error:
         reasons = error.reasons if isinstance(error, NothingCarried) and not task.file else ""
         return Behaviour(task, digest, None, error=str(error), not_carried=reasons)
@@ -86,6 +87,10 @@ def behaviour(
         judged = metrics(model, replace(pairs.take(range(looked_at)), metric=logit_diff))
     right = int(((judged["clean"] > 0) & ~(judged["clean"] <= judged["corrupted"])).sum())
     kept = keep[:limit]
+    try:  # of these pairs alone: all rows of the task may be there before
+        pairs.take(kept).refuse_replacement(replacement)
+    except BenchmarkError as error:
+        return Behaviour(task, digest, None, error=str(error))
     known = {"clean": clean[kept], "corrupted": corrupted[kept]}
     said = caveats(model, pairs, right, looked_at)
     return Behaviour(

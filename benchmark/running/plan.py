@@ -11,10 +11,12 @@ from benchmark.engine.memory import Chunk, choose_chunk, free_bytes, parse_bytes
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
 from benchmark.engine.request import Cost, Request, may_go_backward
+from benchmark.engine.resample import draws_of, resampled
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
 from benchmark.models.dictionaries import own
 from benchmark.prompts.metrics import METRICS
+from benchmark.prompts.pairs import Pairs
 from benchmark.prompts.task import Task
 from benchmark.running.behaviour import Behaviour, behaviour
 from benchmark.running.dictionaries import bad, worth
@@ -48,6 +50,7 @@ class Asked:
     corrupted_column: str | None = None
     title: str | None = None
     dictionaries: str | None = None
+    draws: int | None = None
 
     @property
     def source(self) -> ModelSource:
@@ -139,6 +142,7 @@ def chosen_methods(asked: Asked, registry: Registry) -> list[Method]:
     if asked.pairs < 1:
         raise BenchmarkError(f"--pairs {asked.pairs}: at least 1 pair is needed.")
     asked.refuse_mixed()
+    draws_of(asked.replacement, asked.draws)
     registry.chosen_tasks(asked.tasks)  # an unknown task is refused before any model is loaded
     methods = registry.chosen_methods(asked.methods)
     for method in methods:
@@ -174,7 +178,7 @@ def make_plan(
     if read := [kind for kind in kinds if kind in FEATURE_KINDS]:
         found = [_with_dictionaries(model, one, read) for one in found]
     request = Request(kinds, asked.replacement, asked.direction, asked.seed)
-    costs = [method.cost(model, request) for method in methods]
+    costs = [method.cost(model, method.as_seen(request)) for method in methods]
     if chunk is None:
         longest = max(one.pairs.longest for one in found if one.pairs)
         chunk = choose_chunk(model, longest, budget, gradients=any(map(may_go_backward, costs)))
@@ -209,7 +213,7 @@ def _cell(
         kinds=request.kinds,
         pair_ids=pairs.ids if pairs else (),
         tokens=pairs.digest() if pairs else None,
-        means=discovery_digest(pairs) if pairs and asked.replacement == MEAN.replacement else None,
+        means=_put_in_digest(asked, pairs) if pairs else None,
         dtype=str(model.dtype).removeprefix("torch."),
         processing=model.processing,
         dictionaries={kind: dictionaries_digest(model, kind) for kind in request.kinds if kind in FEATURE_KINDS},
@@ -229,10 +233,20 @@ def _cell(
         seed=asked.seed,
         chunk=chunk,
         plugins=asked.plugins,
+        draws=asked.draws,
     )
-    rows = sum(method.work(model, batch, request) for batch in pairs.batches())
+    if (draws := draws_of(asked.replacement, asked.draws)) and method.needs_replacement:
+        pairs = resampled(pairs, draws, asked.seed)
+    rows = sum(method.work(model, batch, method.as_seen(request)) for batch in pairs.batches())
     of_all = None if cost is None else Cost(*(one * len(pairs) for one in cost))
     return PlannedCell(key, method, found, work, of_all, rows)
+
+
+def _put_in_digest(asked: Asked, pairs: Pairs) -> str | None:
+    """sha256 over the prompts besides the pairs' own whose activations are put in, where there are any."""
+    if draws := draws_of(asked.replacement, asked.draws):
+        return resampled(pairs, draws, asked.seed).digest()
+    return discovery_digest(pairs) if asked.replacement == MEAN.replacement else None
 
 
 def dictionaries_digest(model: Model, kind: str) -> str:
@@ -254,5 +268,5 @@ def _method_key(asked: Asked, method: Method) -> MethodKey:
         name=method.name, label=method.label, options=method.options, direction=asked.direction,
         replacement=asked.replacement, seed=asked.seed, signed=method.signed, reference=method.reference,
         metric_units=method.metric_units, code=plugin_digest(inspect.getsourcefile(type(method))),
-        elsewhere=method.elsewhere, per_pair=method.per_pair,
+        elsewhere=method.elsewhere, per_pair=method.per_pair, draws=draws_of(asked.replacement, asked.draws),
     )  # fmt: skip

@@ -52,6 +52,7 @@ def run(
     corrupted_column: str | None = None,
     title: str | None = None,
     dictionaries: str | Path | None = None,
+    draws: int | None = None,
 ) -> Results:
     """Score every component by every method on every task, and store the cells in the folder `out`.
 
@@ -62,8 +63,8 @@ def run(
     and methods; `dataset`: a CSV of pairs of your own, with `title` as its heading, the corrupted prompts in
     `corrupted_column`, and token ids, if it has any, of `dataset_tokenizer`; the rules of a task hold for it if
     `tasks` names one; `dictionaries`: a folder of sparse autoencoders whose features are scored, by default the
-    model's own where it has some. Raises BenchmarkError for what can't be done. A cell that fails is stored with
-    its error.
+    model's own where it has some; `draws`: how many prompts a pair draws where the replacement is `resample`. Raises
+    BenchmarkError for what can't be done. A cell that fails is stored with its error.
 
     >>> results = run("smollm2-135m", "results/demo", tasks=("ioi",), pairs=2)  # doctest: +SKIP
     """
@@ -74,7 +75,7 @@ def run(
     asked = Asked(
         model, tuple(tasks), tuple(methods), tuple(components), pairs, replacement, direction, metric, split, seed,
         min_metric, prepend_bos, revision, device, memory, tuple(map(str, plugins)), dataset, dataset_tokenizer,
-        corrupted_column, title, None if dictionaries is None else str(dictionaries),
+        corrupted_column, title, None if dictionaries is None else str(dictionaries), draws,
     )  # fmt: skip
     plan = prepare(asked, Path(out))
     results = execute(plan, Path(out), say=lambda message: None)

@@ -79,6 +79,7 @@ class Work:
     seed: int
     chunk: Chunk
     plugins: tuple[str, ...] = ()
+    draws: int | None = None
 
 
 @dataclass(frozen=True)
@@ -165,7 +166,7 @@ def computed(
     pairs = bench.pairs_of(work)
     scores = bench.method_of(work).scores(
         bench.model(work.model), pairs, work.kinds, work.replacement, work.direction, work.seed, work.chunk, progress,
-        bench.means_of(work), bench.metrics.get((work.model, work.task, work.pair_ids)), say,
+        bench.means_of(work), bench.metrics.get((work.model, work.task, work.pair_ids)), say, draws=work.draws,
     )  # fmt: skip
     counted = next(iter(scores.values())).provenance
     return Computed(

@@ -12,7 +12,7 @@ from itertools import combinations, product
 import numpy as np
 from jaxtyping import Float
 
-from benchmark.components import REPLACEMENTS
+from benchmark.components import BASELINES
 from benchmark.statistics.agreement import Statistic
 from benchmark.statistics.halves import Halves
 from benchmark.statistics.influence import influence, refusal
@@ -24,7 +24,7 @@ Scores = Float[np.ndarray, "pair component"]
 Couple = tuple[int, int]  # two of the six cells, numbered method by method
 
 _METHODS = ("activation patching", "integrated gradients")
-_SIZE = len(REPLACEMENTS)
+_SIZE = len(BASELINES)
 _COUPLES = list(combinations(range(2 * _SIZE), 2))
 _MATCHED: list[Couple] = [(b, _SIZE + b) for b in range(_SIZE)]
 _UNMATCHED: list[Couple] = [(a, _SIZE + b) for a, b in product(range(_SIZE), repeat=2) if a != b]
@@ -58,7 +58,7 @@ CONTRASTS = {
     "unmatched": _mean(_UNMATCHED),
     "matching": _mean(_MATCHED) - _mean(_UNMATCHED),
     **{
-        f"matching, {REPLACEMENTS[a]} and {REPLACEMENTS[b]}": _matching(a, b)
+        f"matching, {BASELINES[a]} and {BASELINES[b]}": _matching(a, b)
         for a, b in combinations(range(_SIZE), 2)
     },
     "within activation patching": _mean(_WITHIN[0]),
@@ -81,7 +81,7 @@ def contrasts(grid: Grid, splits: Halves, statistic: Statistic, k: int) -> dict[
     """
     six = grid.reshape(-1, *grid.shape[2:])
     six = six[:, :, ~np.isnan(six).any(axis=(0, 1))].astype(np.float64)
-    names = [f"{method} ({baseline})" for method, baseline in product(_METHODS, REPLACEMENTS)]
+    names = [f"{method} ({baseline})" for method, baseline in product(_METHODS, BASELINES)]
     reason = _reason(names, six, splits)
     value = _agreements(six.mean(axis=1)[:, None], statistic, k)[0]
     draws = [

@@ -60,7 +60,7 @@ class MethodKey:
 
     `signed`: they have signs; `metric_units`: they are amounts of the metric; `reference`: others are held against
     them; `elsewhere`: other code made them, so that their cost isn't known; `per_pair`: kinds for which it is False
-    have the same scores for every pair.
+    have the same scores for every pair; `draws`: how many prompts a pair drew, 0 where the replacement draws none.
     """
 
     name: str
@@ -75,13 +75,14 @@ class MethodKey:
     code: str | None = None
     elsewhere: Annotated[bool, unless_empty] = False
     per_pair: Annotated[dict[str, bool], unless_empty] = field(default_factory=dict)
+    draws: Annotated[int, unless_empty] = 0
 
 
 @dataclass(frozen=True)
 class CellKey:
     """All that can change a cell's numbers. `tokens` and `means` are sha256 of what reaches the model and of the rows
-    behind a mean replacement, `dictionaries`, by kind, of those that features are read by; `processing` says what was
-    done to the weights before they were loaded."""
+    behind a mean replacement, or drawn for a resample one, `dictionaries`, by kind, of those that features are read by;
+    `processing` says what was done to the weights before they were loaded."""
 
     model: ModelKey
     task: TaskKey

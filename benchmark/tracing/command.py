@@ -51,10 +51,12 @@ def read_request(asked: argparse.Namespace) -> Asked:
     if named and (asked.corrupted or asked.correct or asked.incorrect):
         raise BenchmarkError(f"{asked.prompt} is a pair of a task: leave out the second prompt and the answers.")
     if asked.ablate and (asked.what or asked.corrupted):
-        raise BenchmarkError("--ablate replaces activations by zero or mean: leave out --what and a second prompt.")
+        raise BenchmarkError("--ablate names kinds and takes one prompt alone: leave out --what and a second prompt.")
     kinds = [one.partition("=") for one in asked.ablate]
-    if asked.replacement == "mean" and any(how for _, _, how in kinds):
-        raise BenchmarkError(f"--ablate value={PUBLISHED} leaves biases, and no mean: leave out --replacement.")
+    if asked.replacement not in (None, "zero") and any(how for _, _, how in kinds):
+        raise BenchmarkError(
+            f"--ablate value={PUBLISHED} leaves biases, and no {asked.replacement}: leave out --replacement."
+        )
     if wrong := [one for one, (_, said, how) in zip(asked.ablate, kinds, strict=True) if said and how != PUBLISHED]:
         raise BenchmarkError(f"--ablate {wrong[0]}: write KIND, or value={PUBLISHED}.")
     pair = PromptPair(asked.prompt, asked.corrupted, _one_or_all(asked.correct), _one_or_all(asked.incorrect))

@@ -207,10 +207,10 @@ def trace(
     `pair` is a PromptPair, a prompt alone, or one pair of a task (`task.pairs_named(model, ["ioi-0007"])`). Kinds in
     `by_position` are scored at each position, others over all of them; `neurons` names the layers whose neurons are
     scored besides. `metric` is by default the task's own, or logit_diff. Without a corrupted prompt, `replacement` is
-    zero or mean; kinds in `published` keep what is there without any input, and the BOS is replaced too. `patterns` and
-    `ov` name heads (layer, head) whose attention patterns and OV circuits are wanted; the strongest heads' come by
-    themselves. `checkpoints` are models of the same training: each gets a map of the residual stream. Raises
-    BenchmarkError with both rows of tokens where the prompts differ in length and `align` says nothing.
+    zero, mean or resample; kinds in `published` keep what is there without any input, and the BOS is replaced too.
+    `patterns` and `ov` name heads (layer, head) whose attention patterns and OV circuits are wanted; the strongest
+    heads' come by themselves. `checkpoints` are models of the same training: each gets a map of the residual stream.
+    Raises BenchmarkError with both rows of tokens where the prompts differ in length and `align` says nothing.
     """
     started = time.perf_counter()
     asked_for = metric_named(metric) if isinstance(metric, str) else metric
@@ -239,6 +239,8 @@ def trace(
     _refuse_asked(model, what, by_position, can_score, neurons, patterns, ov)
     if replacement == "mean" and what and not pairs.discovery:
         raise BenchmarkError("A mean is taken over a task's discovery rows: take a pair of a task (TASK:ID), or zero.")
+    if replacement == "resample" and what and not pairs.rows_of(one.prompt.split):
+        raise BenchmarkError("Prompts are drawn from a task's other rows: take a pair of a task (TASK:ID), or zero.")
     known = bool(one.correct) or not chosen.of_answers  # whether the metric can be read
     if what and not known:
         raise BenchmarkError(

@@ -10,7 +10,7 @@ from benchmark.analysis.comparisons import Comparisons, by_model_and_kind, compa
 from benchmark.analysis.litmus import untold
 from benchmark.analysis.matched_baselines import SHOWN, Experiment, experiments
 from benchmark.analysis.sections import Section
-from benchmark.components import REPLACEMENTS, plural
+from benchmark.components import BASELINES, plural
 from benchmark.store.folder import Results
 from reports.agreement.agreement_map import agreement_map
 from reports.baselines.tables import matching_table, matrix_table, parting_table
@@ -59,7 +59,7 @@ def _map(part: Comparisons, table: Table) -> Picture:
 def summary(results: Results, top_k: int | None = None) -> str:
     """The statements in words for a terminal; empty where the experiment was not run."""
     real = untold(results)
-    if not {cell.identity[2] for cell in real.cells} >= set(REPLACEMENTS):
+    if not {cell.identity[2] for cell in real.cells} >= set(BASELINES):
         return ""
     parts = compared(real, top_k, tested=False, statistics=SHOWN[:1])
     groups = by_model_and_kind(experiments(parts), lambda one: one.part, "baselines")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.matched_baselines import SHOWN, Experiment
-from benchmark.components import REPLACEMENTS, plural
+from benchmark.components import BASELINES, plural
 from benchmark.statistics.matched_baselines import Estimate
 from reports.agreement.agreement_map import matrix
 from reports.baselines.words import verdict
@@ -19,7 +19,7 @@ _CONTRASTS = {
     "matched": "matched",
     "unmatched": "unmatched",
     "matching": "effect of matching",
-    **{f"matching, {a} and {b}": f"by {a} and {b}" for a, b in combinations(REPLACEMENTS, 2)},
+    **{f"matching, {a} and {b}": f"by {a} and {b}" for a, b in combinations(BASELINES, 2)},
     "same method": "same method, other baseline",
     "matching less method": "matched less same method",
 }

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmark.analysis.behaviour import CONVERGED, missing_share
 from benchmark.analysis.matched_baselines import Experiment
-from benchmark.components import REPLACEMENTS, plural
+from benchmark.components import BASELINES, plural
 from benchmark.statistics.matched_baselines import Estimate
 from benchmark.words import counted
 
@@ -64,7 +64,7 @@ def together_words(tasks: Sequence[Experiment]) -> str:
 
 def _unconverged(tasks: Sequence[Experiment]) -> str:
     """On how many tasks the integral of each baseline hadn't converged; empty where all had."""
-    counts = dict.fromkeys(REPLACEMENTS, 0)
+    counts = dict.fromkeys(BASELINES, 0)
     for one in tasks:
         for method in one.part.methods:
             counts[method.cell.identity[2]] += missing_share(one.section, method.cell) > CONVERGED

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.analysis.comparisons import Comparisons, compared
 from benchmark.analysis.matched_baselines import Experiment, experiments
-from benchmark.components import REPLACEMENTS
+from benchmark.components import BASELINES
 from benchmark.statistics.matched_baselines import Estimate
 from benchmark.store.folder import Results, record_run
 from reports.baselines.section import summary
@@ -43,7 +43,7 @@ def grid(folder: Path, tasks=("ioi", "sva2"), names=NAMES, **changes) -> Path:
     record_run(folder, {"asked": {}, "resolved": {}})
     for task in tasks:
         for name in names:
-            for baseline in REPLACEMENTS:
+            for baseline in BASELINES:
                 add(folder, task, name, baseline, **changes)
     return folder
 
@@ -71,9 +71,9 @@ def report(folder: Path) -> Path:
 def test_the_effect_of_matching_is_that_of_the_stored_scores(parts: list[Comparisons]) -> None:
     one = experiments(parts)[0]
     assert [(m.cell.key.method.name, m.cell.identity[2]) for m in one.part.methods] == [
-        (name, baseline) for name in NAMES[:2] for baseline in REPLACEMENTS
+        (name, baseline) for name in NAMES[:2] for baseline in BASELINES
     ]
-    means = [scores("ioi", name, baseline, PAIRS).mean(0).ravel() for name in NAMES[:2] for baseline in REPLACEMENTS]
+    means = [scores("ioi", name, baseline, PAIRS).mean(0).ravel() for name in NAMES[:2] for baseline in BASELINES]
     r = np.corrcoef(means)
     matched = np.mean([r[b, 3 + b] for b in range(3)])
     unmatched = np.mean([r[a, 3 + b] for a in range(3) for b in range(3) if a != b])
@@ -83,7 +83,7 @@ def test_the_effect_of_matching_is_that_of_the_stored_scores(parts: list[Compari
 
 
 def test_the_six_by_six_matrix_holds_every_agreement_with_its_interval(report: Path, folder: Path) -> None:
-    means = [scores("ioi", name, baseline, PAIRS).mean(0).ravel() for name in NAMES[:2] for baseline in REPLACEMENTS]
+    means = [scores("ioi", name, baseline, PAIRS).mean(0).ravel() for name in NAMES[:2] for baseline in BASELINES]
     r = np.corrcoef(means)
     blocks = json.loads((report / "report.json").read_text())["blocks"]
     assert {block.get("stem") for block in blocks} >= {"ioi-head-baselines", "ioi-head-baselines-map"}
@@ -123,9 +123,9 @@ def test_the_report_and_the_terminal_state_the_result_in_the_same_words(report: 
 
 def test_a_folder_without_the_whole_grid_has_no_experiment(tmp_path: Path) -> None:
     grid(tmp_path, ("ioi",), ("activation-patching", "attribution-patching"))
-    for baseline in REPLACEMENTS[:2]:
+    for baseline in BASELINES[:2]:
         add(tmp_path, "ioi", "integrated-gradients", baseline)
-    for baseline in REPLACEMENTS:
+    for baseline in BASELINES:
         joint = {"steps": 8, "path": "joint"}
         add(tmp_path, "ioi", "integrated-gradients", baseline, label="joint", options=joint)
     assert found(tmp_path) == []
@@ -137,7 +137,7 @@ def test_without_attribution_patching_the_reasons_are_left_out_and_of_two_step_c
     tmp_path: Path,
 ) -> None:
     grid(tmp_path, ("ioi",), NAMES[:2])
-    for baseline in REPLACEMENTS:
+    for baseline in BASELINES:
         add(
             tmp_path,
             "ioi",
@@ -156,7 +156,7 @@ def test_without_attribution_patching_the_reasons_are_left_out_and_of_two_step_c
 
 def test_only_components_that_activation_patching_measured_count(tmp_path: Path) -> None:
     grid(tmp_path, ("ioi",), NAMES[1:])
-    for baseline in REPLACEMENTS:
+    for baseline in BASELINES:
         values = scores("ioi", "activation-patching", baseline, PAIRS)
         values[:, 1:] = np.nan
         add(tmp_path, "ioi", "activation-patching", baseline, values=values)
@@ -200,10 +200,10 @@ def test_the_verdict_follows_the_interval(
 def test_the_statement_says_where_integrals_had_not_converged(tmp_path: Path) -> None:
     folder = grid(tmp_path, names=("activation-patching", "attribution-patching"))
     for task in ("ioi", "sva2"):
-        for baseline, missing in zip(REPLACEMENTS, (0.1, 0.3 if task == "ioi" else 0.1, 4.0), strict=True):
+        for baseline, missing in zip(BASELINES, (0.1, 0.3 if task == "ioi" else 0.1, 4.0), strict=True):
             add(folder, task, "integrated-gradients", baseline, missing=missing)  # of a gap of 4
     words = together_words(found(folder))
-    assert f"had not converged ({REPLACEMENTS[1]} on 1, {REPLACEMENTS[2]} on 2 of 2 tasks)" in words
+    assert f"had not converged ({BASELINES[1]} on 1, {BASELINES[2]} on 2 of 2 tasks)" in words
 
 
 def test_the_statement_is_silent_where_all_integrals_had_converged(parts: list[Comparisons]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from benchmark.analysis.comparisons import Comparisons, compared, primary
 from benchmark.analysis.frontier import frontier_data
 from benchmark.analysis.matched_baselines import experiments
-from benchmark.components import REPLACEMENTS
+from benchmark.components import BASELINES
 from benchmark.statistics.sampling import draw, stratify
 from benchmark.store.cell import PairFacts, Rows
 from benchmark.store.folder import Results, read_cell, record_run, write_cell
@@ -109,7 +109,7 @@ def test_the_baselines_experiment_names_the_tasks_where_one_pair_decides_and_lea
     baselines.grid(tmp_path, ("ioi", "sva2"))
     whole = together_words(experiments(compared(Results(tmp_path), tested=False)))
     assert "decides" not in whole
-    for baseline in REPLACEMENTS:
+    for baseline in BASELINES:
         values = baselines.scores("sva2", "activation-patching", baseline, PAIRS)
         values[3] = 300 * np.random.default_rng(2).normal(size=values.shape[1:])
         baselines.add(tmp_path, "sva2", "activation-patching", baseline, values=values)

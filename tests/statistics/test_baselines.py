@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from benchmark.cli import main
-from benchmark.components import REPLACEMENTS
+from benchmark.components import BASELINES
 from benchmark.running.plugins import load_method
 from benchmark.statistics.agreement import statistic
 from benchmark.statistics.inference import compare, halves
@@ -44,9 +44,7 @@ def by_hand(grid: np.ndarray) -> dict[str, float]:
     unmatched = np.mean([r(0, a, 1, b) for a, b in product(range(3), repeat=2) if a != b])
     within = [np.mean([r(m, 0, m, 1), r(m, 0, m, 2), r(m, 1, m, 2)]) for m in (0, 1)]
     pairs = {
-        f"matching, {REPLACEMENTS[a]} and {REPLACEMENTS[b]}": (
-            r(0, a, 1, a) + r(0, b, 1, b) - r(0, a, 1, b) - r(0, b, 1, a)
-        )
+        f"matching, {BASELINES[a]} and {BASELINES[b]}": (r(0, a, 1, a) + r(0, b, 1, b) - r(0, a, 1, b) - r(0, b, 1, a))
         / 2
         for a, b in ((0, 1), (0, 2), (1, 2))
     }
@@ -212,7 +210,7 @@ def test_scores_that_part_by_nothing_have_sizes_of_zero_and_no_shares() -> None:
     assert parting(exact[:6], exact[:6] * 2, exact[:6], halves(6)).curvature.value == pytest.approx(1)
 
 
-@pytest.mark.parametrize("replacement", REPLACEMENTS)
+@pytest.mark.parametrize("replacement", BASELINES)
 def test_a_layer_that_acts_linearly_on_the_metric_has_neither_curvature_nor_interactions(replacement: str) -> None:
     """The heads of the linear model's last layer; below them attention and ReLU bend the way, and C isn't 0."""
     model = linear_model()
@@ -255,7 +253,7 @@ def test_the_command_runs_the_grid_and_says_what_it_found(
     assert {cell.identity for cell in cells} == {
         (name, "noising", baseline)
         for name in ("activation-patching:neurons=0", "integrated-gradients:steps=3", "attribution-patching")
-        for baseline in REPLACEMENTS
+        for baseline in BASELINES
     }
     assert all(np.isfinite(cell.values(kind)).all() for cell in cells for kind in ("head", "neuron"))
     assert (out / "report" / "tables" / "baselines-neuron-parting.csv").is_file()

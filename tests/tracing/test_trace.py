@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,18 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmark import BenchmarkError, PromptPair, Trace, load_model, load_task, logit_diff, prob_diff, trace
+from benchmark import (
+    BenchmarkError,
+    PromptPair,
+    Task,
+    Trace,
+    load_method,
+    load_model,
+    load_task,
+    logit_diff,
+    prob_diff,
+    trace,
+)
 from benchmark.cli import main
 from benchmark.engine.model import Model
 from benchmark.engine.weights import ov_circuit, unembedding_bias
@@ -217,6 +229,16 @@ def test_the_published_ablation_keeps_the_values_biases_and_takes_the_bos() -> N
     assert found.frame("value").share.isna().all()
 
 
+def test_a_pair_of_a_task_draws_from_its_rows(gpt2: tuple[Model, Any]) -> None:
+    rows = [replace(PAIR, clean=text, corrupted=None) for text in (SHORT, "the fish and a cat", "a bird near the cat")]
+    task = Task(name="rows", title="Rows", metric=logit_diff, summary="s", prompt_pairs=rows)
+    pair = task.pairs_named(gpt2[0], ["rows-0000"])
+    found = trace(gpt2[0], pair, ("mlp",), by_position=(), replacement="resample")
+    [want] = load_method("activation-patching").scores(gpt2[0], pair, ("mlp",), "resample").values()
+    assert want.values.abs().max() > 0.01
+    np.testing.assert_allclose(found.map("mlp").values[..., 0], want.values[0], atol=1e-6)
+
+
 def test_a_token_that_comes_again_gets_its_number(gpt2: tuple[Model, Any]) -> None:
     ids = gpt2[0].tokens.encode("the cat near the dog")
     assert labels(gpt2[0].tokens, ids) == ("the (1)", "cat", "near", "the (2)", "dog")
@@ -240,6 +262,9 @@ REFUSED = {
     "needs a prompt of at least 2 tokens": {"pair": "cat", "metric": "log_likelihood"},
     "A mean is taken over a task's discovery rows": {
         "pair": SHORT, "what": ("mlp",), "replacement": "mean", "metric": "kl",
+    },
+    "Prompts are drawn from a task's other rows": {
+        "pair": SHORT, "what": ("mlp",), "replacement": "resample", "metric": "kl",
     },
     "of different lengths can't replace each other": {"pair": PAIR, "align": "end", "what": ("pattern",)},
     "only values are ablated that way": {
