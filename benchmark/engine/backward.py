@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -99,13 +99,16 @@ def acting(model: Model, rules: str) -> tuple[str, ...]:
         lacking = {part for part in ("norm", "mlp") if not any(part == of for of, _, _ in parts)}
         chosen = tuple(rule for rule in chosen if RULES[rule].part not in lacking)
         if "norm" in lacking:
-            warnings.warn(
-                f"Backward rules {rules!r} leave out 'frozen-norm' on a model that has no norm.", stacklevel=2
-            )
+            _say_no_norm(rules)
     if chosen not in _ACTING.setdefault(model, set()):
         _try(model, chosen)
         _ACTING[model].add(chosen)
     return chosen
+
+
+@cache  # said once, not for every planted model of a litmus run
+def _say_no_norm(preset: str) -> None:
+    warnings.warn(f"Backward rules {preset!r} leave out 'frozen-norm' on a model that has no norm.", stacklevel=4)
 
 
 @contextmanager
@@ -172,8 +175,8 @@ class Running(TorchFunctionMode):
             if name in _ROOTS or (name == "pow" and arguments[1] in (0.5, -0.5)):
                 return self._frozen(run, "frozen-norm", actual)
             if name in ("layer_norm", "rms_norm"):
-                surrogate = {"layer_norm": _layer_norm, "rms_norm": _rms_norm}[name](*arguments, **options)
-                return self._instead(run, "frozen-norm", actual, surrogate)
+                norm: Callable[..., Tensor] = _layer_norm if name == "layer_norm" else _rms_norm
+                return self._instead(run, "frozen-norm", actual, norm(*arguments, **options))
         elif run.part == "attention" and name == "softmax":
             if "frozen-attention" in self.rules:
                 return self._frozen(run, "frozen-attention", actual)
@@ -212,7 +215,8 @@ class Running(TorchFunctionMode):
         """What the operation gave, with the gradient of the surrogate; it acts where a gradient comes through."""
         if not surrogate.requires_grad:
             return actual.detach()
-        value: Tensor = _Instead.apply(actual.detach(), surrogate, partial(run.acted.update, (rule,)))
+        acted = partial(run.acted.update, (rule,))
+        value: Tensor = _Instead.apply(actual.detach(), surrogate, acted)  # type: ignore[no-untyped-call]
         return value
 
 
@@ -223,7 +227,7 @@ class _Instead(torch.autograd.Function):
         return actual.view_as(actual)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, Tensor, None]:
         ctx.acted()
         return None, gradient, None
 

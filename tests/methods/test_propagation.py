@@ -1,4 +1,4 @@
-"""Claims about backward rules: the forward stays as it is to the bit, and gradients are those that papers write down."""
+"""Claims about backward rules: the forward is the same to the bit, and gradients are as papers write them down."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.models.llama import modeling_llama
 
 from benchmark.components import DEFAULT_KINDS
-from benchmark.engine.backward import PRESETS, RULES, acting, backward_rules
+from benchmark.engine.backward import PRESETS, RULES, _say_no_norm, acting, backward_rules
 from benchmark.engine.model import Model, Site
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.metrics import logit_diff, prob_diff
@@ -85,7 +85,7 @@ def test_relevance_is_conserved_where_all_but_constants_is_linear(architecture: 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "neox"])
 def test_what_writes_straight_to_the_logits_gets_its_direct_effect_by_a_frozen_norm(architecture: str) -> None:
-    """The last neurons, and the last heads where the MLP stands beside attention: ((a - r) W - mean) w / s . (u - u')."""
+    """((a - r) W - mean) w / s . (u - u'), for the last neurons, and for the last heads if the MLP stands beside them."""
     model = tiny_model(architecture)
     pair = tiny_pairs(model, PAIRS[:1]).pairs[0]
     sites = [Site("neuron", 2), Site("head", 2)]
@@ -107,7 +107,9 @@ def test_what_writes_straight_to_the_logits_gets_its_direct_effect_by_a_frozen_n
         torch.testing.assert_close(found["neuron"][0, 2], wanted["neuron"].float(), atol=1e-5, rtol=1e-4)
         head = torch.allclose(found["head"][0, 2], wanted["head"].float(), atol=1e-5, rtol=1e-4)
         assert head == (architecture == "neox")
-    assert not torch.allclose(scores(model, "attribution-patching")["neuron"][0, 2], wanted["neuron"].float(), atol=1e-3)
+    assert not torch.allclose(
+        scores(model, "attribution-patching")["neuron"][0, 2], wanted["neuron"].float(), atol=1e-3
+    )
 
 
 def test_where_attention_is_uniform_the_temperature_changes_nothing() -> None:
@@ -141,7 +143,9 @@ def test_a_rule_that_finds_nothing_is_an_error_and_a_preset_leaves_out_what_the_
     linear, gpt2 = linear_model(), tiny_model("gpt2")
     nothing = [("frozen-norm", linear), ("half", linear), ("frozen-gate", gpt2), ("identity+half", gpt2)]
     for rules, model in nothing:
-        with pytest.raises(BenchmarkError, match=rf"{rules.split('+')[-1]}' finds nothing to act on in .*{model.name!r}"):
+        with pytest.raises(
+            BenchmarkError, match=rf"{rules.split('+')[-1]}' finds nothing to act on in .*{model.name!r}"
+        ):
             scores(model, rules=rules)
     assert acting(linear, "relp") == ("identity",)
     assert acting(gpt2, "relp") == ("frozen-norm", "identity")
@@ -150,6 +154,7 @@ def test_a_rule_that_finds_nothing_is_an_error_and_a_preset_leaves_out_what_the_
 
 
 def test_a_preset_says_that_it_leaves_out_the_norms() -> None:
+    _say_no_norm.cache_clear()
     with pytest.warns(UserWarning, match="leave out 'frozen-norm' on a model that has no norm"):
         acting(linear_model(), "gim")
 
@@ -230,7 +235,9 @@ def test_presets_equal_a_llama_that_is_written_anew(
     reference.set_attn_implementation("eager")
     batch = next(tiny_pairs(llama, PAIRS[:1], metric).batches())
     places = {"head": "self_attn.o_proj", "neuron": "mlp.down_proj"}
-    sites = {(kind, i): reference.model.layers[i].get_submodule(path) for kind, path in places.items() for i in range(3)}
+    sites = {
+        (kind, i): reference.model.layers[i].get_submodule(path) for kind, path in places.items() for i in range(3)
+    }
 
     def run(tokens: Tensor) -> tuple[Tensor, dict[Any, Tensor]]:
         seen: dict[Any, Tensor] = {}
