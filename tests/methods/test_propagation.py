@@ -85,7 +85,7 @@ def test_relevance_is_conserved_where_all_but_constants_is_linear(architecture: 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "neox"])
 def test_what_writes_straight_to_the_logits_gets_its_direct_effect_by_a_frozen_norm(architecture: str) -> None:
-    """((a - r) W - mean) w / s . (u - u'), for the last neurons, and for the last heads if the MLP stands beside them."""
+    """((a - r) W - mean) w / s . (u - u'): the last neurons', and the last heads' if the MLP stands beside them."""
     model = tiny_model(architecture)
     pair = tiny_pairs(model, PAIRS[:1]).pairs[0]
     sites = [Site("neuron", 2), Site("head", 2)]
