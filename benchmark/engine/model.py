@@ -80,6 +80,19 @@ class Block:
         """From `mlp.hook_post` to the residual stream."""
         return self.module.mlp.out  # type: ignore[union-attr, return-value]
 
+    @property
+    def has_mlp(self) -> bool:
+        return hasattr(self.module, "mlp")
+
+    @property
+    def gated(self) -> bool:
+        """Whether the MLP is act(gate) x up."""
+        return self.has_mlp and hasattr(self.mlp, "gate")
+
+    @property
+    def has_attention(self) -> bool:
+        return hasattr(self.module, "attn")
+
 
 class Model:
     """A frozen language model in eval mode, with its tokenizer, ready to be patched and differentiated."""
@@ -285,6 +298,11 @@ class Model:
     def unembedding(self) -> tuple[Float[Tensor, "vocab d_model"], Float[Tensor, " vocab"]]:
         """Weight and bias of the unembedding."""
         return self.bridge.unembed.W_U.T, self.bridge.unembed.b_U
+
+    @property
+    def final_norm(self) -> nn.Module | None:
+        """Between the last block and the unembedding; something that does nothing, where the model has no norm."""
+        return getattr(self.bridge, "ln_final", None)
 
     def has_place(self, name: str) -> bool:
         """Whether transformer_lens has a hook of this name here."""

@@ -5,8 +5,8 @@ The model's own modules are replayed, whatever its architecture. Each shortcut i
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -107,9 +107,7 @@ def resume(
     with ExitStack() as swaps:
 
         def swap(module: nn.Module, forward: Callable[..., Any]) -> None:
-            kept = vars(module).get("forward")
-            vars(module)["forward"] = forward  # not setattr: the bridge passes it on to the module that it wraps
-            swaps.callback(_put_back, module, kept)
+            swaps.enter_context(swapped(module, forward))
 
         if joining:
             for below in model.blocks[:lowest]:
@@ -193,11 +191,18 @@ def _exact(model: Model, recorded: Recording, kind: str, vocabulary: Tensor, tak
     return True
 
 
-def _put_back(module: nn.Module, forward: Callable[..., Any] | None) -> None:
-    if forward is None:
-        del vars(module)["forward"]
-    else:
-        vars(module)["forward"] = forward
+@contextmanager
+def swapped(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """The module runs another forward while this holds."""
+    kept = vars(module).get("forward")
+    vars(module)["forward"] = forward  # not setattr: the bridge passes it on to the module that it wraps
+    try:
+        yield
+    finally:
+        if kept is None:
+            del vars(module)["forward"]
+        else:
+            vars(module)["forward"] = kept
 
 
 def _with_rows(block: nn.Module, joined: Tensor, before: int) -> Callable[..., Any]:
