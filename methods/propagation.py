@@ -6,7 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from benchmark.engine.backward import acting, backward_rules, named
-from benchmark.engine.intervention import AT_ONE, Intervention
+from benchmark.engine.integrals import AT_ONE
+from benchmark.engine.intervention import Intervention
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
 from benchmark.engine.request import Cost, Request
