@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from benchmark.components import FEATURE_KINDS
 from benchmark.engine.kinds import PATTERN
-from benchmark.engine.model import Edit, Leaf, Model, Site
+from benchmark.engine.model import Edit, Hook, Leaf, Model, Site
 from benchmark.engine.parts import Features, SideBySide
 from benchmark.engine.replay import record, resume, shortcuts
 from benchmark.engine.request import Request
@@ -354,26 +354,115 @@ class Intervention:
 
     def integrate_inputs(self, rule: Quadrature) -> dict[Site, Float[Tensor, "pair component *pos"]]:
         """`(live - replacement) . mean gradient` at the sites while the embeddings move from corrupted to clean."""
-        clean, corrupted = (self.model.embeddings(tokens) for tokens in self.batch.both())
+        ends = self._ends_of_inputs()
         totals = self._zeros(self.sites)
         for pairs, nodes, weights in self._split(self._grid(rule)):
-            moved = torch.lerp(corrupted[pairs], clean[pairs], nodes[:, None, None])
-            leaves: dict[Site, Tensor] = {}
-
-            def watch(live: Tensor, site: Site, leaves: dict[Site, Tensor] = leaves) -> Tensor:
-                leaves[site] = torch.zeros_like(live, requires_grad=True)
-                return live + leaves[site]
-
-            edits = {site: partial(watch, site=site) for site in self.sites}
-
-            def move(live: Tensor, moved: Tensor = moved) -> Tensor:
-                return moved[:, -live.shape[1] :]
-
-            _, gradients = self._metric(pairs, [0] * len(pairs), edits, move, leaves)
-            for site, gradient in gradients.items():
+            for site, (_, gradient) in self._between(ends, pairs, nodes).items():
                 slope = self._slope(site, self.live[site][pairs, -gradient.shape[1] :], pairs, gradient)
                 totals[site].index_add_(0, pairs, self.sign * _times(weights, slope))
         return totals
+
+    def conductances(self, steps: int) -> dict[Site, Float[Tensor, "pair component *pos"]]:
+        """Integral of `gradient . d activation` at the sites while the embeddings move from corrupted to clean.
+
+        By the trapezoid rule over so many equal steps: `sum (g + g') / 2 . (x' - x)`, with `x` and `g` the activation
+        and the gradient at one end of a step, `x'` and `g'` at the other.
+        """
+        ends = self._ends_of_inputs()
+        totals = self._zeros(self.sites)
+        for (pairs,) in self._split([self._every()]):
+            last: dict[Site, tuple[Tensor, Tensor]] = {}
+            for nodes in torch.linspace(0, 1, steps + 1).to(self.full).split(max(1, self._room() // len(pairs))):
+                rows = pairs.repeat(len(nodes)), nodes.repeat_interleave(len(pairs))
+                for site, seen in self._between(ends, *rows).items():
+                    x, g = (part.unflatten(0, (len(nodes), len(pairs))) for part in seen)
+                    if site in last:
+                        x, g = torch.cat([last[site][0][None], x]), torch.cat([last[site][1][None], g])
+                    last[site] = x[-1], g[-1]
+                    found = ((g[1:] + g[:-1]) / 2 * (x[1:] - x[:-1])).sum((0, -1))  # [pair, pos, component]
+                    totals[site][pairs] += found.transpose(1, 2) if self.request.by_position else found.sum(1)
+        return totals
+
+    def _ends_of_inputs(self) -> tuple[Tensor, Tensor]:
+        """The embeddings of the corrupted and of the clean prompts."""
+        if self.batch.partners is not None:
+            raise BenchmarkError("Embeddings can't move from one prompt to another of a different length.")
+        clean, corrupted = (self.model.embeddings(tokens) for tokens in self.batch.both())
+        return corrupted, clean
+
+    def _between(
+        self, ends: tuple[Tensor, Tensor], pairs: Int[Tensor, " row"], nodes: Float[Tensor, " row"]
+    ) -> dict[Site, tuple[Tensor, Tensor]]:
+        """Activations of rows with embeddings between the ends, and the gradients of F with respect to them."""
+        corrupted, clean = ends
+        moved = torch.lerp(corrupted[pairs], clean[pairs], nodes[:, None, None])
+        leaves: dict[Site, Tensor] = {}
+        lives: dict[Site, Tensor] = {}
+
+        def move(live: Tensor) -> Tensor:
+            return moved[:, -live.shape[1] :]
+
+        _, gradients = self._metric(pairs, [0] * len(pairs), self._watching(leaves, lives), move, leaves)
+        return {site: (lives[site], gradient) for site, gradient in gradients.items()}
+
+    def _watching(
+        self, leaves: dict[Site, Tensor], lives: dict[Site, Tensor], cut: Collection[Site] = ()
+    ) -> dict[Site, Edit]:
+        """Edits that add a leaf of zeros at every site, and leave no gradient to what lies before those to be cut."""
+
+        def watch(live: Tensor, site: Site) -> Tensor:
+            live = live.detach() if site in cut else live
+            if site in self.sites:
+                lives[site], leaves[site] = live.detach(), torch.zeros_like(live, requires_grad=True)
+                live = live + leaves[site]
+            return live
+
+        return {site: partial(watch, site=site) for site in dict.fromkeys([*cut, *self.sites])}
+
+    def sizes_past(self, walls: Sequence[Sequence[Site]]) -> dict[Site, Float[Tensor, "pair component *pos"]]:
+        """`sum |dF/dm|` at m = 1 over walls: each time with no gradient through what the sites of one wall give.
+
+        One forward serves them all, and what it computes is what it always does.
+        """
+        totals = self._zeros(self.sites)
+        for (pairs,) in self._split([self._every()]):
+            leaves: dict[Site, Tensor] = {}
+            closed: set[Site] = set()
+
+            def gate(live: Tensor, site: Site, closed: set[Site] = closed) -> Tensor:
+                if live.requires_grad:
+                    live.register_hook(lambda gradient: torch.zeros_like(gradient) if site in closed else gradient)
+                return live
+
+            edits = self._watching(leaves, {}) | {site: partial(gate, site=site) for wall in walls for site in wall}
+            metric, work = self._forward(pairs, [0] * len(pairs), edits, None, True, self.prefix)
+            for wall in walls:
+                closed.clear()
+                closed.update(wall)
+                gradients = self.model.gradients(metric, leaves, again=True)
+                self.request.progress(work)
+                for site, slope in self._base_slopes(pairs, gradients).items():
+                    totals[site][pairs] += slope.abs()
+        return totals
+
+    def direct_slopes(self) -> dict[Site, Float[Tensor, "pair component *pos"]]:
+        """dF/dm at m = 1 through the residual stream alone: no layer reads what moves, and norms keep their scale."""
+        totals = self._zeros(self.sites)
+        cut, hooks = self.model.sites(self.model.passages), self.model.frozen_norms(("attention", "mlp"))
+        for (pairs,) in self._split([self._every()]):
+            leaves: dict[Site, Tensor] = {}
+            edits = self._watching(leaves, {}, cut)
+            _, gradients = self._metric(pairs, [0] * len(pairs), edits, None, leaves, self.prefix, hooks)
+            for site, slope in self._base_slopes(pairs, gradients).items():
+                totals[site][pairs] = self.sign * slope
+        return totals
+
+    def _base_slopes(self, pairs: Int[Tensor, " row"], gradients: Mapping[Site, Tensor]) -> dict[Site, Tensor]:
+        """dF/dm of these pairs, from gradients at the activations of the base run."""
+        return {
+            site: self._slope(site, self.live[site][pairs, -gradient.shape[1] :], pairs, gradient)
+            for site, gradient in gradients.items()
+        }
 
     def _carried_out(
         self, moves: Iterable[Move], slopes: bool = False
@@ -447,22 +536,38 @@ class Intervention:
         embedding: Edit | None,
         leaves: Mapping[Leaf, Tensor] | None,
         prefix: int = 0,
+        hooks: Sequence[Hook] = (),
     ) -> tuple[Float[Tensor, " row"], dict[Leaf, Tensor]]:
         """The metric of edited rows, a row a pair in `pairs`; and its gradients at the leaves that the edits leave."""
-        before = self.model.passes.whole_forward
-        with torch.set_grad_enabled(leaves is not None):
-            reads = self.batch.metric_function.reads
-            logits = resume(
-                self.model, self.recording, pairs, starts, prefix, edits, embedding, self.vocabulary, reads=reads
-            )
-            metric = self._read(logits, pairs, self.vocabulary)
-        work = self.model.passes.whole_forward - before
-        self.request.progress(work)
+        metric, work = self._forward(pairs, starts, edits, embedding, leaves is not None, prefix, hooks)
         if leaves is None:
             return metric, {}
         gradients = self.model.gradients(metric, leaves)
         self.request.progress(work)
         return metric.detach(), gradients
+
+    def _forward(
+        self,
+        pairs: Tensor,
+        starts: Sequence[int],
+        edits: Mapping[Site, Edit],
+        embedding: Edit | None,
+        gradients: bool,
+        prefix: int = 0,
+        hooks: Sequence[Hook] = (),
+    ) -> tuple[Float[Tensor, " row"], float]:
+        """The metric of edited rows, and to how many whole rows they came."""
+        before = self.model.passes.whole_forward
+        with torch.set_grad_enabled(gradients):
+            reads = self.batch.metric_function.reads
+            logits = resume(
+                self.model, self.recording, pairs, starts, prefix, edits, embedding, self.vocabulary, reads=reads,
+                hooks=hooks,
+            )  # fmt: skip
+            metric = self._read(logits, pairs, self.vocabulary)
+        work = self.model.passes.whole_forward - before
+        self.request.progress(work)
+        return metric, work
 
     def _read(self, logits: Tensor, pairs: Tensor, vocabulary: Tensor | None) -> Float[Tensor, " row"]:
         """The metric of rows of logits."""
@@ -507,8 +612,14 @@ class Intervention:
             yield chunk
 
     def _split(self, columns: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-        size = max(1, min(self.request.tokens_per_forward // self.tokens.shape[1], self.request.rows_per_forward))
-        yield from zip(*(torch.split(column, size) for column in columns), strict=True)
+        yield from zip(*(torch.split(column, self._room()) for column in columns), strict=True)
+
+    def _room(self) -> int:
+        """How many rows that start at the first layer and position share a forward."""
+        return max(1, min(self.request.tokens_per_forward // self.tokens.shape[1], self.request.rows_per_forward))
+
+    def _every(self) -> Int[Tensor, " pair"]:
+        return torch.arange(len(self.batch), device=self.model.device)
 
     def stacked(self, scores: Mapping[Site, Tensor]) -> dict[str, Float[Tensor, "pair layer *index"]]:
         """Scores of every site of a kind, layer by layer; 0 in layers that no dictionary reads."""

@@ -53,6 +53,7 @@ class Method:
     signed: ClassVar[bool] = True
     metric_units: ClassVar[bool] = True  # whether a score is an amount of the metric
     needs_replacement: ClassVar[bool] = True  # False: the same scores whatever replaces an activation
+    indirect: ClassVar[bool] = True  # whether it counts what a component does through later ones
     reference: ClassVar[bool] = False  # what the other methods are held against
     quadrature: ClassVar[str | None] = None  # of integrals, where there are any
     by_default: ClassVar[bool] = True  # whether a run takes it whose `--methods` aren't said
