@@ -370,15 +370,16 @@ class Intervention:
         """
         ends = self._ends_of_inputs()
         totals = self._zeros(self.sites)
+        at = torch.linspace(0, 1, steps + 1).to(self.full)
         for (pairs,) in self._split([self._every()]):
-            last: dict[Site, tuple[Tensor, Tensor]] = {}
-            for nodes in torch.linspace(0, 1, steps + 1).to(self.full).split(max(1, self._room() // len(pairs))):
+            last: dict[Site, list[Tensor]] = {}
+            for nodes in torch.split(at, max(1, self._room() // len(pairs))):
                 rows = pairs.repeat(len(nodes)), nodes.repeat_interleave(len(pairs))
                 for site, seen in self._between(ends, *rows).items():
-                    x, g = (part.unflatten(0, (len(nodes), len(pairs))) for part in seen)
+                    x, g = (part.reshape(len(nodes), len(pairs), *part.shape[1:]) for part in seen)
                     if site in last:
-                        x, g = torch.cat([last[site][0][None], x]), torch.cat([last[site][1][None], g])
-                    last[site] = x[-1], g[-1]
+                        x, g = (torch.cat([one, part]) for one, part in zip(last[site], (x, g), strict=True))
+                    last[site] = [x[-1:], g[-1:]]
                     found = ((g[1:] + g[:-1]) / 2 * (x[1:] - x[:-1])).sum((0, -1))  # [pair, pos, component]
                     totals[site][pairs] += found.transpose(1, 2) if self.request.by_position else found.sum(1)
         return totals
@@ -431,7 +432,8 @@ class Intervention:
 
             def gate(live: Tensor, site: Site, closed: set[Site] = closed) -> Tensor:
                 if live.requires_grad:
-                    live.register_hook(lambda gradient: torch.zeros_like(gradient) if site in closed else gradient)
+                    shut = partial(_unless, closed, site)
+                    live.register_hook(shut)  # type: ignore[no-untyped-call]
                 return live
 
             edits = self._watching(leaves, {}) | {site: partial(gate, site=site) for wall in walls for site in wall}
@@ -632,6 +634,11 @@ class Intervention:
                 [scores[site] if site in scores else torch.zeros_like(some) for site in layers], 1
             )
         return found
+
+
+def _unless(closed: Collection[Site], site: Site, gradient: Tensor) -> Tensor:
+    """The gradient; zeros where the site is closed."""
+    return torch.zeros_like(gradient) if site in closed else gradient
 
 
 def _times(weight: Float[Tensor, " row"], values: Tensor) -> Tensor:

@@ -315,7 +315,8 @@ class Model:
         computes stays as it is. Raises BenchmarkError where a norm isn't of this form, or where a kind wasn't found.
         """
         self.refuse(kinds)
-        places = [hook.removesuffix(".hook_out") for site in self.sites(kinds) if "_post." in (hook := self._hooks[site])]
+        written = [self._hooks[site] for site in self.sites(kinds)]
+        places = [hook.removesuffix(".hook_out") for hook in written if "_post." in hook]
         like = torch.empty(self.d_model, device=self.device, dtype=self.dtype)
         hooks = self._end_at_the_norm()
         for place in [_FINAL_NORM, *places]:

@@ -20,8 +20,8 @@ def frozen(norm: nn.Module, like: Float[Tensor, " d_model"], name: str) -> tuple
     """Hooks for what enters and what leaves a norm, under which its gradient is `M^T / s`. Values stay as they are.
 
     A change across x leaves the scale alone, so there the norm's own gradient is right; along x, `M x / s` is what
-    leaves less the shift. `like` has the width, device and dtype of what it norms. Raises BenchmarkError for a norm that
-    isn't of this form.
+    leaves less the shift. `like` has the width, device and dtype of what is normed. Raises BenchmarkError for a norm
+    that isn't of this form.
     """
     shift, centred = _measured(norm, like, name)
     seen: dict[str, Tensor] = {}
@@ -35,7 +35,7 @@ def frozen(norm: nn.Module, like: Float[Tensor, " d_model"], name: str) -> tuple
         def corrected(gradient: Tensor) -> Tensor:
             return _corrected(gradient, along, seen["left"] - shift, seen["behind"])
 
-        entered.register_hook(corrected)
+        entered.register_hook(corrected)  # type: ignore[no-untyped-call]
         return entered
 
     def leaving(value: Tensor, hook: Any) -> Tensor | None:
@@ -43,7 +43,7 @@ def frozen(norm: nn.Module, like: Float[Tensor, " d_model"], name: str) -> tuple
             return None
         left = value.view_as(value)  # where nothing is normed, what leaves is what entered
         seen["left"] = left.detach()
-        left.register_hook(lambda gradient: seen.update(behind=gradient))
+        left.register_hook(lambda gradient: seen.update(behind=gradient))  # type: ignore[no-untyped-call]
         return left
 
     return entering, leaving
