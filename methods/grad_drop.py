@@ -7,7 +7,7 @@ from torch import Tensor
 
 from benchmark.engine.intervention import Intervention
 from benchmark.engine.method import Method
-from benchmark.engine.model import Model, Site
+from benchmark.engine.model import Model
 from benchmark.engine.request import Cost, Request
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch, Pairs
@@ -37,12 +37,10 @@ class GradDrop(Method):
                 f"{self.name}: {model.name!r} has one layer. The mean is over all layers but a component's own, and "
                 "there is none. Use attribution-patching."
             )
-        model.refuse(("attention", "mlp"))
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         run = Intervention(model, batch, request)
-        written = [(Site("attention", layer), Site("mlp", layer)) for layer in range(model.n_layers)]
-        return run.stacked({site: total / (model.n_layers - 1) for site, total in run.sizes_past(written).items()})
+        return run.stacked({site: total / (model.n_layers - 1) for site, total in run.sizes_past_layers().items()})
 
     def cost(self, model: Model, request: Request) -> Cost:
         return Cost(forward=3, backward=model.n_layers)

@@ -43,6 +43,7 @@ class Quadrature(NamedTuple):
         return cls(tuple(1 - step / steps for step in range(steps)), (1 / steps,) * steps)
 
 
+_STREAM = ("residual", "attention", "mlp")  # the residual stream, and what blocks add to it
 AT_ONE = Quadrature((1.0,), (1.0,))  # the derivative at m = 1: attribution patching
 
 
@@ -407,57 +408,79 @@ class Intervention:
         return {site: (lives[site], gradient) for site, gradient in gradients.items()}
 
     def _watching(
-        self, leaves: dict[Site, Tensor], lives: dict[Site, Tensor], cut: Collection[Site] = ()
+        self,
+        leaves: dict[Site, Tensor],
+        lives: dict[Site, Tensor],
+        cut: Collection[Site] = (),
+        beside: Collection[Site] = (),
     ) -> dict[Site, Edit]:
-        """Edits that add a leaf of zeros at every site, and leave no gradient to what lies before those to be cut."""
+        """Edits that add a leaf of zeros at every site and those beside, and at those to be cut stop all gradients."""
+        watched = {*self.sites, *beside}
 
         def watch(live: Tensor, site: Site) -> Tensor:
             live = live.detach() if site in cut else live
-            if site in self.sites:
+            if site in watched:
                 lives[site], leaves[site] = live.detach(), torch.zeros_like(live, requires_grad=True)
                 live = live + leaves[site]
             return live
 
-        return {site: partial(watch, site=site) for site in dict.fromkeys([*cut, *self.sites])}
+        return {site: partial(watch, site=site) for site in dict.fromkeys([*cut, *self.sites, *beside])}
 
-    def sizes_past(self, walls: Sequence[Sequence[Site]]) -> dict[Site, Float[Tensor, "pair component *pos"]]:
-        """`sum |dF/dm|` at m = 1 over walls: each time with no gradient through what the sites of one wall give.
+    def sizes_past_layers(self) -> dict[Site, Float[Tensor, "pair component *pos"]]:
+        """`sum |dF/dm|` at m = 1 over layers: each time with no gradient through what one layer writes.
 
-        One forward serves them all, and what it computes is what it always does.
+        One forward serves them all, and what it computes is what it always does. Raises BenchmarkError where it isn't
+        known what a layer writes.
         """
-        totals = self._zeros(self.sites)
+        self.model.refuse(_STREAM)
+        written = {site: site.layer for site in self.model.sites(("attention", "mlp"))}
+        totals, stream = self._zeros(self.sites), self.model.sites(("residual",))
         for (pairs,) in self._split([self._every()]):
             leaves: dict[Site, Tensor] = {}
-            closed: set[Site] = set()
+            dropped: list[int] = []
 
-            def gate(live: Tensor, site: Site, closed: set[Site] = closed) -> Tensor:
+            def gate(live: Tensor, site: Site, dropped: list[int] = dropped) -> Tensor:
                 if live.requires_grad:
-                    shut = partial(_unless, closed, site)
-                    live.register_hook(shut)  # type: ignore[no-untyped-call]
+                    unless = partial(_unless, dropped, site.layer)
+                    live.register_hook(unless)  # type: ignore[no-untyped-call]
                 return live
 
-            edits = self._watching(leaves, {}) | {site: partial(gate, site=site) for wall in walls for site in wall}
+            edits = self._watching(leaves, {}, beside=stream) | {site: partial(gate, site=site) for site in written}
             metric, work = self._forward(pairs, [0] * len(pairs), edits, None, True, self.prefix)
-            for wall in walls:
-                closed.clear()
-                closed.update(wall)
+            for layer in range(self.model.n_layers):
+                dropped[:] = [layer]
                 gradients = self.model.gradients(metric, leaves, again=True)
                 self.request.progress(work)
+                passing = [gradients.pop(site) for site in stream][layer : layer + 2]
+                self._refuse_other_writers(*passing)
                 for site, slope in self._base_slopes(pairs, gradients).items():
                     totals[site][pairs] += slope.abs()
         return totals
 
     def direct_slopes(self) -> dict[Site, Float[Tensor, "pair component *pos"]]:
-        """dF/dm at m = 1 through the residual stream alone: no layer reads what moves, and norms keep their scale."""
-        totals = self._zeros(self.sites)
-        cut, hooks = self.model.sites(self.model.passages), self.model.frozen_norms(("attention", "mlp"))
+        """dF/dm at m = 1 through the residual stream alone: no layer reads what moves, and norms keep their scale.
+
+        Raises BenchmarkError where it isn't known what layers write, or what comes behind them.
+        """
+        self.model.refuse(_STREAM)
+        totals, ends = self._zeros(self.sites), self.model.sites(("residual",))[:: self.model.n_layers]
+        cut, hooks = self.model.sites(self.model.passages), self.model.frozen_norms()
         for (pairs,) in self._split([self._every()]):
             leaves: dict[Site, Tensor] = {}
-            edits = self._watching(leaves, {}, cut)
+            edits = self._watching(leaves, {}, cut, set(ends) - set(self.sites))
             _, gradients = self._metric(pairs, [0] * len(pairs), edits, None, leaves, self.prefix, hooks)
-            for site, slope in self._base_slopes(pairs, gradients).items():
+            self._refuse_other_writers(*(gradients[end] for end in ends))
+            for site, slope in self._base_slopes(pairs, {site: gradients[site] for site in self.sites}).items():
                 totals[site][pairs] = self.sign * slope
         return totals
+
+    def _refuse_other_writers(self, below: Tensor, above: Tensor) -> None:
+        """Raise BenchmarkError where gradients change on their way down the stream, all known writers being closed."""
+        if not torch.allclose(below, above, rtol=1e-3, atol=1e-3 * float(above.abs().max())):
+            raise BenchmarkError(
+                f"In {self.model.name!r} something writes to the residual stream beside attention and MLPs, so which "
+                "way an effect takes isn't known. Use attribution-patching."
+            )
 
     def _base_slopes(self, pairs: Int[Tensor, " row"], gradients: Mapping[Site, Tensor]) -> dict[Site, Tensor]:
         """dF/dm of these pairs, from gradients at the activations of the base run."""
@@ -636,9 +659,9 @@ class Intervention:
         return found
 
 
-def _unless(closed: Collection[Site], site: Site, gradient: Tensor) -> Tensor:
-    """The gradient; zeros where the site is closed."""
-    return torch.zeros_like(gradient) if site in closed else gradient
+def _unless(dropped: Collection[int], layer: int, gradient: Tensor) -> Tensor:
+    """The gradient; zeros where the layer is dropped."""
+    return torch.zeros_like(gradient) if layer in dropped else gradient
 
 
 def _times(weight: Float[Tensor, " row"], values: Tensor) -> Tensor:

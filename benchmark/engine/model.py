@@ -307,15 +307,14 @@ class Model:
         [gradient] = torch.autograd.grad(written[:, 0].diagonal().sum(), inputs)  # row i: that of output i
         return gradient[:, 0].T.reshape(self.size(site.kind), -1, self.d_model)
 
-    def frozen_norms(self, kinds: Iterable[str] = ()) -> list[Hook]:
+    def frozen_norms(self) -> list[Hook]:
         """Hooks under which gradients take the norms that stand between writes and the unembedding for linear maps.
 
-        These are the final norm, and where there is one the norm behind the writes of `attention` and `mlp`, if these
-        are among `kinds`. Each keeps the scale that the run gives it, as direct logit attribution wants; what a run
-        computes stays as it is. Raises BenchmarkError where a norm isn't of this form, or where a kind wasn't found.
+        These are the final norm and, where there is one, the norm behind what attention or an MLP writes. Each keeps
+        the scale that the run gives it; what a run computes stays as it is. Raises BenchmarkError where a norm isn't of
+        this form, or where more stands between the last block and the final norm.
         """
-        self.refuse(kinds)
-        written = [self._hooks[site] for site in self.sites(kinds)]
+        written = [self._hooks[site] for site in self.sites(("attention", "mlp"))]
         places = [hook.removesuffix(".hook_out") for hook in written if "_post." in hook]
         like = torch.empty(self.d_model, device=self.device, dtype=self.dtype)
         hooks = self._end_at_the_norm()

@@ -28,8 +28,8 @@ from benchmark.prompts.dataset import PromptPair
 from benchmark.prompts.metrics import Metric, logit_diff
 from benchmark.prompts.pairs import PairBatch, Pairs, make_pairs
 from benchmark.running.plugins import load_method
-from tests.engine import plain
-from tests.tiny import PAIRS, hf_model, tiny_model, tiny_pairs
+from tests.engine import plain, zoo
+from tests.tiny import PAIRS, hf_model, tiny_model, tiny_pairs, tokenizer
 
 LAYERS, SIZES = 3, {"head": 4, "neuron": 20}
 PLACES = [(kind, layer) for kind in SIZES for layer in range(LAYERS)]
@@ -427,3 +427,12 @@ def test_write_norm_doesnt_depend_on_how_a_neuron_is_scaled_against_its_output(l
             scored(name, model, tiny_pairs(model, PAIRS[:1]))["neuron"].values[0, 1, 3] for model in (llama, scaled)
         )
         torch.testing.assert_close(after, factor * before, atol=0, rtol=1e-4)
+
+
+def test_a_model_in_which_something_else_writes_to_the_stream_is_refused() -> None:
+    hybrid = zoo.ZOO["attention and a state space side by side"]
+    model = Model.from_hf(zoo.hf_model(hybrid), tokenizer(), "hybrid", prepend_bos=False)
+    pairs = make_pairs(model, [zoo.PAIR], logit_diff)
+    for name in ("grad-drop", "direct-logit-attribution"):
+        with pytest.raises(BenchmarkError, match="something writes to the residual stream beside attention and MLPs"):
+            load_method(name).scores(model, pairs, ("head",))
