@@ -246,13 +246,6 @@ def test_conductance_is_input_path_ig_where_activations_move_in_a_line() -> None
         torch.testing.assert_close(scores.values, along[kind].values, atol=1e-5, rtol=0)
 
 
-def test_embeddings_of_prompts_of_different_lengths_cant_move_into_each_other(llama: Model) -> None:
-    pairs = make_pairs(llama, [PromptPair("the cat near a dog", "the dog", " is", " are")], logit_diff, align="edges")
-    for name, options in (("conductance", {}), ("integrated-gradients", {"path": "input"})):
-        with pytest.raises(BenchmarkError, match="of a different length"):
-            scored(name, llama, pairs, **options)
-
-
 # HISP
 
 
