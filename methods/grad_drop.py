@@ -18,9 +18,10 @@ class GradDrop(Method):
     """`1/(L-1) sum_l |S_l|`: S_l is attribution patching with no gradient through what layer l writes.
 
     That is what its attention and its MLP add to the residual stream, behind a norm if it has one there. Where a direct
-    and an indirect path cancel, attribution patching gives 0 and this their mean size. Unsigned: sizes are taken of
-    each pair, before any mean over pairs (Kramár et al. 2024, eq. 11; their QK fix is about queries and keys, and
-    changes no score of a head's output or a neuron).
+    and an indirect path cancel, attribution patching gives 0 and this does not. A path through k later layers is left
+    out k times of L-1: one through all of them counts for nothing. Unsigned: sizes are taken of each pair, before any
+    mean over pairs (Kramár et al. 2024, eq. 11; their QK fix is about queries and keys, and changes no score of a
+    head's output or a neuron).
     """
 
     name: ClassVar[str] = "grad-drop"
