@@ -149,6 +149,12 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     )
     a.add_argument("--threshold", type=float, default=0.0, metavar="X", help="only those of |mean score| X or more")
     a.add_argument("--top", type=int, metavar="N", help="at most so many of a method [30, or all beyond --threshold]")
+    a.add_argument(
+        "--mean-of",
+        choices=("scores", "magnitudes"),
+        default="scores",
+        help="mean over the pairs of signed scores, or of each pair's |score| [scores]",
+    )
     task_options(a)
     a.add_argument(
         "--methods",

@@ -233,7 +233,8 @@ def top(asked: argparse.Namespace) -> int:
     count = asked.top if asked.top is not None or asked.threshold else SHOWN
     out = Path(asked.out or Path(asked.results) / "top")
     refuse_unwritable(out)
-    found = top_components(Results(asked.results), asked.component, asked.threshold, count, asked.tasks, asked.methods)
+    results = Results(asked.results)
+    found = top_components(results, asked.component, asked.threshold, count, asked.tasks, asked.methods, asked.mean_of)
     print(lines(found, asked.component))
     print(f"\nThe page: {write_top(found, asked.component, out)}")
     return 0

@@ -30,7 +30,9 @@ HOW_TO_READ = (
     "A **score** is an amount of the metric. Positive: the component's clean activation pushes the metric towards the "
     "clean answer. All statistics are over the components' mean scores over the pairs.",
     "**By size** means by |mean score|; without these words scores are taken with their sign. An unsigned method has "
-    "sizes only.",
+    "sizes only. A signed method's mean is taken first and its size then, |E score|: a component that helps on some "
+    "pairs and hurts on others is small. E|score|, the mean of each pair's size, is what `attribution-bench top "
+    "--mean-of magnitudes` ranks by.",
     "**Pearson**, the primary statistic, is led by the strongest components. **Spearman and Kendall** (tau-b) weigh "
     "all components alike, and most of those have scores near zero: over all components they mostly measure the order "
     "of noise. Read the panel, never one of them.",

@@ -155,7 +155,8 @@ def strongest_table(section: Section, methods: list[Scored], stem: str) -> Table
         f"Strongest {plural(methods[0].kind)} of {section.title}: mean score over {counted(section.n_pairs, 'pair')}, "
         f"and its share of the mean gap f(clean) - f(corrupted)."
     )
-    return Table(stem, caption, sampled(methods) + captions.made_by([section]), pd.DataFrame(rows).fillna("-"), data)
+    facts = f"{captions.MEAN_OF['scores']} {sampled(methods)}{captions.made_by([section])}"
+    return Table(stem, caption, facts, pd.DataFrame(rows).fillna("-"), data)
 
 
 def sampled(methods: list[Scored]) -> str:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from typing import Literal
 from urllib.parse import quote
 
 import numpy as np
@@ -16,10 +17,11 @@ from benchmark.store.cell import Cell
 from benchmark.store.folder import Results
 
 COLUMNS = (
-    "model", "task", "method", "direction", "replacement", "component", "layer", "index", "score", "low", "high",
-    "in_pairs", "pairs", "page",
+    "model", "task", "method", "direction", "replacement", "mean_of", "component", "layer", "index", "score", "low",
+    "high", "in_pairs", "pairs", "page",
 )  # fmt: skip
 SHOWN = 30
+MeanOf = Literal["scores", "magnitudes"]  # |mean of the scores|, or the mean of |score|
 _SITE = "https://www.neuronpedia.org"
 
 
@@ -30,13 +32,15 @@ def top_components(
     count: int | None = None,
     tasks: Iterable[str] = ("all",),
     methods: Iterable[str] = ("all",),
+    mean_of: MeanOf = "scores",
 ) -> pd.DataFrame:
     """Of every method on every task, the components of a kind with |mean score| >= `threshold`, at most `count`.
 
-    The largest first. `score` is the mean over the pairs, `low` and `high` the ends of its 95% interval, `in_pairs` in
-    how many of `pairs` it isn't 0, `page` the feature's page on Neuronpedia where one is known. `tasks` and `methods`
-    are names; a method's is its label, or its name whatever its options. `all` methods are those whose scores are in
-    the metric's units. Raises BenchmarkError where there are none.
+    The largest first. `score` is the mean over the pairs, of scores or of their magnitudes as `mean_of` says; `low` and
+    `high` are the ends of its 95% interval, `in_pairs` says in how many of `pairs` it isn't 0, `page` is the feature's
+    page on Neuronpedia where one is known. `tasks` and `methods` are names; a method's is its label, or its name
+    whatever its options. `all` methods are those whose scores are in the metric's units. Raises BenchmarkError where
+    there are none.
     """
     chosen, wanted = tuple(tasks), {*methods}
     frames = []
@@ -44,7 +48,7 @@ def top_components(
         if chosen != ("all",) and section.key.task.name not in chosen:
             continue
         frames += [
-            _of_one(section, one.cell, kind, threshold, count)
+            _of_one(section, one.cell, kind, threshold, count, mean_of)
             for one in section.scored(kind)
             if {one.cell.key.method.label, one.cell.key.method.name, "all" if one.metric_units else ""} & wanted
         ]
@@ -62,12 +66,14 @@ def top_components(
     return found
 
 
-def _of_one(section: Section, cell: Cell, kind: str, threshold: float, count: int | None) -> pd.DataFrame:
+def _of_one(
+    section: Section, cell: Cell, kind: str, threshold: float, count: int | None, mean_of: MeanOf
+) -> pd.DataFrame:
     values = cell.values(kind)
     size = values.shape[2]
     flat = values.reshape(len(values), -1)
     measured = np.flatnonzero(~np.isnan(flat).any(axis=0))
-    kept = flat[:, measured]
+    kept = np.abs(flat[:, measured]) if mean_of == "magnitudes" else flat[:, measured]
     mean, low, high = mean_scores(kept, halves(section.n_pairs, section.clusters, section.templates))
     order = np.argsort(-np.abs(mean), kind="stable")
     order = order[np.abs(mean[order]) >= threshold][:count]
@@ -82,6 +88,7 @@ def _of_one(section: Section, cell: Cell, kind: str, threshold: float, count: in
             "method": cell.key.method.label,
             "direction": cell.key.method.direction,
             "replacement": cell.key.method.replacement,
+            "mean_of": mean_of,
             "component": [component_name(kind, *place, size) for place in places],
             "layer": layers,
             "index": indices,

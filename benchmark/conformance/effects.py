@@ -135,6 +135,8 @@ def denoising_is_noising_exchanged(trial: Trial) -> None:
 def paths_through_later_heads(trial: Trial) -> None:
     """What a head does through the attention of later ones counts, from every position."""
     trial.needs_a_replacement()
+    if not trial.method.indirect:
+        raise NotApplicable("it counts no more than a component's own output (indirect = False)")
     trial.needs_amounts()
     trial.needs("head")
     # head 0.0 takes 1 from the answer, and gives it 3 by what it writes at the position before the last one

@@ -7,7 +7,6 @@ integral of dF/dm_i, times the sign of the direction.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from benchmark.engine.model import Site
 from benchmark.engine.moves import Move
+from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
     from benchmark.engine.intervention import Intervention
@@ -237,42 +237,45 @@ class Inputs(Together):
 
     def __init__(self, run: "Intervention") -> None:
         super().__init__(run, [run.sites])
+        if run.batch.partners is not None:
+            raise BenchmarkError("Embeddings can't move from one prompt to another of a different length.")
         self.clean, self.corrupted = (run.model.embeddings(tokens) for tokens in run.batch.both())
+
+    def between(
+        self, pairs: Int[Tensor, " row"], m: Float[Tensor, " row"], slopes: bool = True
+    ) -> tuple[Float[Tensor, " row"], dict[Site, tuple[Tensor, Tensor]]]:
+        """F with the embeddings so far on their way; the activations there, and the gradients with respect to them."""
+        moved = torch.lerp(self.corrupted[pairs], self.clean[pairs], m[:, None, None])
+        leaves = {_INPUT: torch.zeros_like(moved, requires_grad=True)}
+        lives = {_INPUT: moved}
+
+        def put(live: Tensor) -> Tensor:
+            return (moved + leaves[_INPUT])[:, -live.shape[1] :]
+
+        starts = [0] * len(pairs)
+        if not slopes:
+            return self.run.metric(pairs, starts, {}, put, None)[0], {}
+        metric, gradients = self.run.metric(pairs, starts, self.run.watching(leaves, lives), put, leaves)
+        return metric, {site: (lives[site], gradient) for site, gradient in gradients.items()}
 
     def _of_one_site(self, group: int) -> bool:
         return False
 
     def _summed(self, site: Site, group: int, move: Move, live: Tensor, gradient: Tensor) -> Tensor:
         if site == _INPUT:
-            return (live * gradient).sum((1, 2))[:, None]
-        return super()._summed(site, group, move, live, gradient)
+            return ((self.clean - self.corrupted)[move.pairs] * gradient).sum((1, 2))[:, None]
+        base = self.run.live[site][move.pairs, -gradient.shape[1] :]
+        return super()._summed(site, group, move, base, gradient)
 
     def _rows(
         self, points: Sequence[Points], slopes: bool
     ) -> Iterator[tuple[int, Move, Float[Tensor, " row"], dict[Site, tuple[Tensor, Tensor]]]]:
-        run, [at] = self.run, points
-        if not len(at.path):
-            return
-        column = torch.arange(len(at.path), device=run.model.device)
-        for pairs, m, numbers in run.split((at.path, at.m.to(run.full), column)):
-            moved = torch.lerp(self.corrupted[pairs], self.clean[pairs], m[:, None, None])
-            leaves: dict[Site, Tensor] = {}
-
-            def watch(live: Tensor, site: Site, leaves: dict[Site, Tensor] = leaves) -> Tensor:
-                leaves[site] = torch.zeros_like(live, requires_grad=True)
-                return live + leaves[site]
-
-            def put(live: Tensor, moved: Tensor = moved, leaves: dict[Site, Tensor] = leaves) -> Tensor:
-                value = moved[:, -live.shape[1] :]
-                return watch(value, _INPUT, leaves) if slopes else value
-
-            edits = {site: partial(watch, site=site) for site in run.sites} if slopes else {}
-            metric, gradients = run.metric(pairs, [0] * len(pairs), edits, put, leaves if slopes else None)
-            found = {
-                site: ((self.clean - self.corrupted if site == _INPUT else run.live[site])[pairs, -g.shape[1] :], g)
-                for site, g in gradients.items()
-            }
-            yield 0, Move(self.groups[0], 0, pairs, m, numbers), metric, found
+        [at] = points
+        column = torch.arange(len(at.path), device=self.run.model.device)
+        if len(column):
+            for pairs, m, numbers in self.run.split((at.path, at.m.to(self.run.full), column)):
+                metric, found = self.between(pairs, m, slopes)
+                yield 0, Move(self.groups[0], 0, pairs, m, numbers), metric, found
 
 
 def by_rule(paths: Together, rule: Quadrature) -> dict[Site, Float[Tensor, "pair component *pos"]]:

@@ -18,7 +18,7 @@ from torch.nn import functional
 from benchmark.components import FEATURE_KINDS
 from benchmark.engine.integrals import Alone, Inputs, Quadrature, Together, by_rule
 from benchmark.engine.kinds import PATTERN
-from benchmark.engine.model import Edit, Leaf, Model, Site
+from benchmark.engine.model import Edit, Hook, Leaf, Model, Site
 from benchmark.engine.moves import Move
 from benchmark.engine.parts import Features, SideBySide
 from benchmark.engine.replay import record, resume, shortcuts
@@ -159,7 +159,7 @@ class Intervention:
     def slopes(self, masks: Mapping[str, Tensor]) -> dict[str, Float[Tensor, "mask pair layer *place"]]:
         """dF/dm of every place of every kind, at each mask; summed over positions unless the request is by position."""
         moves = self._masked(masks, self.sites)
-        totals = [self._zeros(self.sites) for _ in moves]
+        totals = [self.zeros(self.sites) for _ in moves]
         for move, _, slopes in self.carried_out(moves, True):
             for site, (live, gradient) in slopes.items():
                 totals[int(move.column[0])][site][move.pairs] = self.slope(site, live, move.pairs, gradient)
@@ -261,6 +261,25 @@ class Intervention:
         """`(live - replacement) . mean gradient` at the sites while the embeddings move from corrupted to clean."""
         return by_rule(Inputs(self), rule)
 
+    def watching(
+        self,
+        leaves: dict[Site, Tensor],
+        lives: dict[Site, Tensor],
+        cut: Collection[Site] = (),
+        beside: Collection[Site] = (),
+    ) -> dict[Site, Edit]:
+        """Edits that add a leaf of zeros at every site and those beside, and at those to be cut stop all gradients."""
+        watched = {*self.sites, *beside}
+
+        def watch(live: Tensor, site: Site) -> Tensor:
+            live = live.detach() if site in cut else live
+            if site in watched:
+                lives[site], leaves[site] = live.detach(), torch.zeros_like(live, requires_grad=True)
+                live = live + leaves[site]
+            return live
+
+        return {site: partial(watch, site=site) for site in dict.fromkeys([*cut, *self.sites, *beside])}
+
     def carried_out(
         self, moves: Iterable[Move], slopes: bool = False
     ) -> Iterator[tuple[Move, Float[Tensor, " row"], dict[Site, tuple[Tensor, Tensor]]]]:
@@ -333,22 +352,38 @@ class Intervention:
         embedding: Edit | None,
         leaves: Mapping[Leaf, Tensor] | None,
         prefix: int = 0,
+        hooks: Sequence[Hook] = (),
     ) -> tuple[Float[Tensor, " row"], dict[Leaf, Tensor]]:
         """The metric of edited rows, a row a pair in `pairs`; and its gradients at the leaves that the edits leave."""
-        before = self.model.passes.whole_forward
-        with torch.set_grad_enabled(leaves is not None):
-            reads = self.batch.metric_function.reads
-            logits = resume(
-                self.model, self.recording, pairs, starts, prefix, edits, embedding, self.vocabulary, reads=reads
-            )
-            metric = self._read(logits, pairs, self.vocabulary)
-        work = self.model.passes.whole_forward - before
-        self.request.progress(work)
+        metric, work = self.forward(pairs, starts, edits, embedding, leaves is not None, prefix, hooks)
         if leaves is None:
             return metric, {}
         gradients = self.model.gradients(metric, leaves)
         self.request.progress(work)
         return metric.detach(), gradients
+
+    def forward(
+        self,
+        pairs: Tensor,
+        starts: Sequence[int],
+        edits: Mapping[Site, Edit],
+        embedding: Edit | None,
+        gradients: bool,
+        prefix: int = 0,
+        hooks: Sequence[Hook] = (),
+    ) -> tuple[Float[Tensor, " row"], float]:
+        """The metric of edited rows, and to how many whole rows they came."""
+        before = self.model.passes.whole_forward
+        with torch.set_grad_enabled(gradients):
+            reads = self.batch.metric_function.reads
+            logits = resume(
+                self.model, self.recording, pairs, starts, prefix, edits, embedding, self.vocabulary, reads=reads,
+                hooks=hooks,
+            )  # fmt: skip
+            metric = self._read(logits, pairs, self.vocabulary)
+        work = self.model.passes.whole_forward - before
+        self.request.progress(work)
+        return metric, work
 
     def _read(self, logits: Tensor, pairs: Tensor, vocabulary: Tensor | None) -> Float[Tensor, " row"]:
         """The metric of rows of logits."""
@@ -356,7 +391,7 @@ class Intervention:
         unpatched = None if self.unpatched is None else self.unpatched[pairs]
         return self.batch.metric(logits, pairs, vocabulary, tokens, unpatched)
 
-    def _zeros(self, sites: Iterable[Site]) -> dict[Site, Float[Tensor, "pair component *pos"]]:
+    def zeros(self, sites: Iterable[Site]) -> dict[Site, Float[Tensor, "pair component *pos"]]:
         last = 2 if self.request.by_position else 1
         shapes = {
             site: (len(self.batch), self.model.size(site.kind), self.tokens.shape[1])[: last + 1] for site in sites
@@ -386,8 +421,11 @@ class Intervention:
             yield chunk
 
     def split(self, columns: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
-        size = max(1, min(self.request.tokens_per_forward // self.tokens.shape[1], self.request.rows_per_forward))
-        yield from zip(*(torch.split(column, size) for column in columns), strict=True)
+        yield from zip(*(torch.split(column, self.room()) for column in columns), strict=True)
+
+    def room(self) -> int:
+        """How many rows that start at the first layer and position share a forward."""
+        return max(1, min(self.request.tokens_per_forward // self.tokens.shape[1], self.request.rows_per_forward))
 
     def stacked(self, scores: Mapping[Site, Tensor]) -> dict[str, Float[Tensor, "pair layer *index"]]:
         """Scores of every site of a kind, layer by layer; 0 in layers that no dictionary reads."""

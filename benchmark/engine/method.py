@@ -56,6 +56,7 @@ class Method:
     signed: ClassVar[bool] = True
     metric_units: ClassVar[bool] = True  # whether a score is an amount of the metric
     needs_replacement: ClassVar[bool] = True  # False: the same scores whatever replaces an activation
+    indirect: ClassVar[bool] = True  # whether it counts what a component does through later ones
     reference: ClassVar[bool] = False  # what the other methods are held against
     by_default: ClassVar[bool] = True  # whether a run takes it whose `--methods` aren't said
     on_request: ClassVar[bool] = False  # left out of `--methods all` too: a second implementation, or it needs a file

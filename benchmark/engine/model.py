@@ -21,10 +21,12 @@ from benchmark.components import DEFAULT_KINDS, FEATURE_KINDS, KINDS, plural
 from benchmark.engine.dictionary import Dictionary
 from benchmark.engine.kinds import KIND, RESIDUAL, Kind
 from benchmark.engine.measure import measure
+from benchmark.engine.norms import frozen
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.tokens import Tokens
 
-_EMBEDDING = "embed.hook_out"
+_PASSAGES = (("head", "attention"), ("neuron", "mlp"))
+_EMBEDDING, _FINAL_NORM = "embed.hook_out", "ln_final"
 
 Activation = Float[Tensor, "row pos component dim"]
 Edit = Callable[[Tensor], Tensor | None]
@@ -273,6 +275,11 @@ class Model:
         every = (Site(kind, layer) for kind in self.kinds if kind in kinds for layer in range(self.layers(kind)))
         return [site for site in every if site in self._hooks]
 
+    @property
+    def passages(self) -> tuple[str, ...]:
+        """A kind that all passes through which attention adds to the residual stream, and one for MLPs."""
+        return tuple(narrow if narrow in self.kinds else wide for narrow, wide in _PASSAGES)
+
     def start(self, site: Site) -> int:
         """The block in which a site's activation is read and written."""
         return min(site.layer, self.n_layers - 1)
@@ -303,6 +310,51 @@ class Model:
     def final_norm(self) -> nn.Module | None:
         """Between the last block and the unembedding; something that does nothing, where the model has no norm."""
         return getattr(self.bridge, "ln_final", None)
+
+    def output_weights(self, site: Site) -> Float[Tensor, "component dim d_model"]:
+        """What the activations of a site of heads or neurons are multiplied by on their way out, before any norm there.
+
+        Taken from the output projection's own gradient, whatever the layout of its weights.
+        """
+        _, _, part, name, _ = self._hooks[site].split(".")
+        projection = getattr(getattr(self.blocks[site.layer].module, part), name)
+        width = self.n_heads * self.d_head if site.kind == "head" else self.d_mlp
+        inputs = torch.zeros(self.d_model, 1, width, device=self.device, dtype=self.dtype, requires_grad=True)
+        with torch.enable_grad():
+            written = projection(inputs)
+        [gradient] = torch.autograd.grad(written[:, 0].diagonal().sum(), inputs)  # row i: that of output i
+        return gradient[:, 0].T.reshape(self.size(site.kind), -1, self.d_model)
+
+    def frozen_norms(self) -> list[Hook]:
+        """Hooks under which gradients take the norms that stand between writes and the unembedding for linear maps.
+
+        These are the final norm and, where there is one, the norm behind what attention or an MLP writes. Each keeps
+        the scale that the run gives it; what a run computes stays as it is. Raises BenchmarkError where a norm isn't of
+        this form, or where more stands between the last block and the final norm.
+        """
+        written = [self._hooks[site] for site in self.sites(("attention", "mlp"))]
+        places = [hook.removesuffix(".hook_out") for hook in written if "_post." in hook]
+        like = torch.empty(self.d_model, device=self.device, dtype=self.dtype)
+        hooks = self._end_at_the_norm()
+        for place in [_FINAL_NORM, *places]:
+            *way, last = place.split(".")
+            norm = getattr(self.blocks[int(way[1])].module if way else self.bridge, last)
+            entering, leaving = frozen(norm, like, f"{place} of {self.name!r}")
+            hooks += [(f"{place}.hook_in", entering), (f"{place}.hook_out", leaving)]
+        return hooks
+
+    def _end_at_the_norm(self) -> list[Hook]:
+        """Hooks that raise BenchmarkError where what leaves the last block isn't what the final norm reads."""
+        end, entrance = f"blocks.{self.n_layers - 1}.hook_out", f"{_FINAL_NORM}.hook_in"
+        if lacking := [name for name in (end, entrance) if not self.has_place(name)]:
+            raise BenchmarkError(f"Model {self.name!r} has no {lacking[0]}: what its logits are made of isn't known.")
+        left: list[Tensor] = []
+
+        def enters(value: Tensor, hook: Any) -> None:
+            if not torch.equal(value, left.pop()):
+                raise BenchmarkError(f"In {self.name!r} something stands between the last block and the final norm.")
+
+        return [(end, lambda value, hook: left.append(value)), (entrance, enters)]
 
     def has_place(self, name: str) -> bool:
         """Whether transformer_lens has a hook of this name here."""
@@ -369,10 +421,16 @@ class Model:
         _refuse_not_finite(logits, self.name)
         return logits
 
-    def gradients(self, objective: Float[Tensor, " row"], leaves: Mapping[Leaf, Tensor]) -> dict[Leaf, Tensor]:
-        """d objective / d leaf, row by row: each row's objective depends on its own row of a leaf only."""
+    def gradients(
+        self, objective: Float[Tensor, " row"], leaves: Mapping[Leaf, Tensor], again: bool = False
+    ) -> dict[Leaf, Tensor]:
+        """d objective / d leaf, row by row: each row's objective depends on its own row of a leaf only.
+
+        `again`: the objective's gradients will be asked for once more.
+        """
         self.passes.backward += len(objective)
-        return dict(zip(leaves, torch.autograd.grad(objective.sum(), list(leaves.values())), strict=True))
+        gradients = torch.autograd.grad(objective.sum(), list(leaves.values()), retain_graph=again)
+        return dict(zip(leaves, gradients, strict=True))
 
     @torch.no_grad()
     def activations(

@@ -19,7 +19,7 @@ from transformers import DynamicCache
 
 from benchmark.components import DEFAULT_KINDS
 from benchmark.engine.measure_stream import close
-from benchmark.engine.model import Edit, Model, Site, keeping
+from benchmark.engine.model import Edit, Hook, Model, Site, keeping
 
 SHORTCUTS = {
     "layers": "each patched row starts from the recorded residual stream, at the layer of its edit",
@@ -79,13 +79,15 @@ def resume(
     vocabulary: Int[Tensor, " token"] | None = None,
     taking: Collection[str] | None = None,
     reads: str = "last",
+    hooks: Sequence[Hook] = (),
 ) -> Float[Tensor, "row *pos token"]:
     """Logits of rows of a recorded run, edited, at the last position or at all; of the tokens in `vocabulary` only,
     where it is given.
 
     Row i enters at layer `starts[i]` (ascending). An edit at layer l receives only rows with start <= l, and only
     positions from `prefix` on. The result is exact where no edit of a row lies below its start or before `prefix`.
-    `taking` are the shortcuts that work on the model, unless others are given.
+    `taking` are the shortcuts that work on the model, unless others are given. `hooks` that change no value may come
+    along.
     """
     asked = {site.kind for site in edits}
     ways = set(shortcuts(model, asked) if taking is None else taking)
@@ -134,7 +136,8 @@ def resume(
             swap(model.unembedding_module, lambda hidden, **_: functional.linear(hidden, weight, bias))
         cache = _prefilled(recording, rows, counts, lowest, prefix) if prefix else None
         fed = recording.tokens[rows[:1] if joining else rows, prefix:]  # a single row shows the model the positions
-        logits = model.logits(fed, model.hooks(edits, embedding), cache, counts, (length - prefix) / length, reads)
+        under = [*model.hooks(edits, embedding), *hooks]
+        logits = model.logits(fed, under, cache, counts, (length - prefix) / length, reads)
     model.passes.shortcuts.update(dict.fromkeys(taken, len(rows)))
     model.passes.shortcuts["layers"] += sum(start > 0 for start in starts) if joining else 0
     if reads == "all" and prefix:

@@ -45,16 +45,20 @@ class Scores:
     def by_position(self) -> bool:
         return self.values.ndim == 4
 
-    def mean(self) -> Float[Tensor, "layer index *pos"]:
-        """Mean score over the pairs; of a place, over the pairs that have this position."""
-        return self.values.nanmean(0) if self.by_position else self.values.mean(0)
+    def mean(self, magnitudes: bool = False) -> Float[Tensor, "layer index *pos"]:
+        """Mean score over the pairs; of a place, over the pairs that have this position.
 
-    def top(self, k: int = 10) -> pd.DataFrame:
+        With `magnitudes`, the mean of |score|: effects of opposite signs on different pairs don't cancel then.
+        """
+        values = self.values.abs() if magnitudes else self.values
+        return values.nanmean(0) if self.by_position else values.mean(0)
+
+    def top(self, k: int = 10, magnitudes: bool = False) -> pd.DataFrame:
         """The k components with the largest |mean score|, a row each: component (`L23H3`), layer, index, score.
 
-        By position: the k places, with a column position.
+        By position: the k places, with a column position. With `magnitudes`, those with the largest mean |score|.
         """
-        mean = self.mean()
+        mean = self.mean(magnitudes)
         order = mean.abs().nan_to_num(nan=-1.0).flatten().argsort(descending=True, stable=True)
         order = order[: min(k, int((~mean.isnan()).sum()))]
         layer, index, *position = (axis.tolist() for axis in torch.unravel_index(order, mean.shape))

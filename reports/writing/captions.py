@@ -10,6 +10,11 @@ from benchmark.statistics.agreement import STATISTICS
 from benchmark.store.cell import ModelKey
 from benchmark.words import counted
 
+MEAN_OF = {  # which of |mean of the scores| and the mean of |score| is shown
+    "scores": "Means over the pairs are of scores with their signs, which may cancel.",
+    "magnitudes": "Means over the pairs are of magnitudes: of each pair's |score|, where no signs cancel.",
+}
+
 
 def distinct(values: Iterable[Any], separator: str = ", ") -> str:
     """All different values in the order in which they come, without those that say nothing."""
@@ -17,9 +22,10 @@ def distinct(values: Iterable[Any], separator: str = ", ") -> str:
 
 
 def about(parts: Iterable[Comparisons], *more: str) -> str:
-    """The facts of a table or figure of these comparisons: pairs, what is added, models and version."""
+    """The facts of a table or figure of these comparisons: pairs, what means are of, what is added, models, version."""
     parts = list(parts)
-    said = [sample(parts), *more, chosen(parts), not_resampled(parts), made_by(part.section for part in parts)]
+    made = made_by(part.section for part in parts)
+    said = [sample(parts), MEAN_OF["scores"], *more, chosen(parts), not_resampled(parts), made]
     return " ".join(filter(None, said))
 
 

@@ -50,6 +50,16 @@ def test_the_top_is_by_size_and_ties_stand_in_the_order_of_the_components() -> N
     assert ties.top(40)["index"].tolist() == list(range(40))
 
 
+def test_magnitudes_are_taken_before_the_mean_so_that_no_effects_cancel() -> None:
+    """Head 1.1 has 1 on one pair and -1 on the other: a mean of 0, and a mean magnitude of 1."""
+    one = scores()
+    torch.testing.assert_close(one.mean(), torch.tensor([[1, -3, NAN], [3, 0, -0.5]]), equal_nan=True)
+    torch.testing.assert_close(one.mean(magnitudes=True), torch.tensor([[1, 3, NAN], [3, 1, 0.5]]), equal_nan=True)
+    top = one.top(magnitudes=True)
+    assert top.component.tolist() == ["L0H1", "L1H0", "L0H0", "L1H1", "L1H2"]
+    assert top.score.tolist() == [3.0, 3.0, 1.0, 1.0, 0.5]
+
+
 def test_what_was_not_measured_is_in_no_top_and_in_no_frame() -> None:
     assert "L0H2" not in scores().top(100).component.tolist()
     nothing = scores(values=[[[NAN, NAN]]])

@@ -8,7 +8,7 @@ from benchmark.running.plugins import discover
 from reports.writing.references import known, references
 
 REGISTRY = discover()
-NO_SOURCE = ("random", "activation-difference", "external")  # floors, and scores from elsewhere
+NO_SOURCE = ("random", "activation-difference", "write-norm", "external")  # floors, and scores from elsewhere
 
 
 @pytest.mark.parametrize("task", REGISTRY.tasks.values(), ids=lambda task: task.name)

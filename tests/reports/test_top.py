@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -18,6 +19,7 @@ from benchmark.store.cell import Cell, CellKey, DictionaryFacts, MethodKey, Mode
 from benchmark.store.folder import Results, record_run, write_cell
 from reports.agreement.features import features_section
 from reports.top import lines, write_top
+from reports.writing import captions
 from reports.writing.blocks import Table
 
 PAIRS = 16
@@ -72,6 +74,34 @@ def test_a_threshold_is_on_the_means_size_and_a_count_is_of_each_method(results:
     assert set(top_components(results, "mlp-feature").method) == {"attribution-patching"}  # in units of the metric
     with pytest.raises(BenchmarkError, match="--threshold 5: no mean score of MLP features there is of that size"):
         top_components(results, "mlp-feature", 5.0)
+
+
+def test_a_mean_of_magnitudes_lists_what_helps_on_some_pairs_and_hurts_on_others(
+    results: Results, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Feature 0.1 becomes 4 on half of the pairs and -3 on the others: 0.5 on the mean, 3.5 in size."""
+    for cell in results.cells:
+        values = cell.arrays["mlp-feature.values"].copy()
+        values[:, 0, 1] = [4, -3] * (PAIRS // 2)
+        write_cell(results.folder, replace(cell, arrays={**cell.arrays, "mlp-feature.values": values}))
+    changed = Results(results.folder)
+    signed = top_components(changed, "mlp-feature", methods=("attribution-patching",)).set_index("component")
+    sizes = top_components(changed, "mlp-feature", methods=("attribution-patching",), mean_of="magnitudes").set_index(
+        "component"
+    )
+    assert (signed.score["L0MF1"], sizes.score["L0MF1"]) == (0.5, 3.5)
+    assert sizes.index[0] == "L0MF1" != signed.index[0]
+    assert sizes.score["L1MF3"] == pytest.approx(-signed.score["L1MF3"])
+    assert (sizes.low["L0MF1"], sizes.high["L0MF1"]) == pytest.approx(
+        (3.5 - 0.275, 3.5 + 0.275), abs=0.001
+    )  # t of 15 degrees of freedom, 2.131, times the root of (15 + 1)/15 x 16 x 0.25, over 16
+    wanted = ["top", str(results.folder), "--component", "mlp-feature", "--out", str(tmp_path / "o")]
+    for words, said in (([], "mean score"), (["--mean-of", "magnitudes"], "mean |score|")):
+        assert main([*wanted, *words]) == 0
+        assert said in capsys.readouterr().out
+        assert captions.MEAN_OF["magnitudes" if words else "scores"] in unescape(
+            (tmp_path / "o" / "top.html").read_text()
+        )
 
 
 def test_scores_that_lie_in_two_cells_are_listed_once(results: Results) -> None:

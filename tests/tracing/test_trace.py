@@ -20,6 +20,7 @@ from benchmark import (
     load_model,
     load_task,
     logit_diff,
+    make_pairs,
     prob_diff,
     trace,
 )
@@ -326,6 +327,14 @@ def test_places_that_are_all_the_same_are_said_to_be(gpt2: tuple[Model, Any]) ->
     pair = PromptPair("Mary and John gave", "Mary and John gave milk to", " is", " are")
     found = trace(gpt2[0], pair, ("residual",), align="start")
     assert any("all scores are rounding" in words for words in found.cautions)
+
+
+def test_embeddings_of_prompts_of_different_lengths_cant_move_into_each_other(gpt2: tuple[Model, Any]) -> None:
+    pair = PromptPair("the cat near a dog", "the dog", " is", " are")
+    pairs = make_pairs(gpt2[0], [pair], logit_diff, align="edges")
+    for method in (load_method("conductance"), load_method("integrated-gradients", path="input")):
+        with pytest.raises(BenchmarkError, match="can't move from one prompt to another of a different length"):
+            method.scores(gpt2[0], pairs, ("head",))
 
 
 def test_one_prompt_alone_shows_patterns_and_the_next_tokens(gpt2: tuple[Model, Any]) -> None:
