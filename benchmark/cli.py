@@ -343,6 +343,7 @@ def _describe(plan: Any) -> str:
         f"  {name}: left out, since this model's tokenizer carries none of its rows ({reasons})"
         for name, reasons in plan.left_out.items()
     ]
+    lines += [f"  {label}: left out. {reason}" for label, reason in plan.unable.items()]
     lines.append(_estimate(plan))
     return "\n".join(lines)
 

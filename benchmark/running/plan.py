@@ -20,7 +20,7 @@ from benchmark.prompts.pairs import Pairs
 from benchmark.prompts.task import Task
 from benchmark.running.behaviour import Behaviour, behaviour
 from benchmark.running.dictionaries import bad, worth
-from benchmark.running.plugins import Registry, plugin_digest
+from benchmark.running.plugins import GROUPS, Registry, plugin_digest
 from benchmark.running.work import Bench, ModelSource, TaskSource, Work
 from benchmark.store.cell import CellKey, MethodKey, ModelKey, TaskKey, Truth, sha256
 
@@ -101,7 +101,8 @@ class Plan:
     """A run as it will be carried out. `bench` holds the model and the pairs that planning has loaded.
 
     `left_out` are the project's tasks, of all that it has, of which this model's tokenizer can carry no row, with the
-    reasons: nobody asked for them by name, so they are no failure.
+    reasons; `unable` are methods, of a group that was asked for, that can't do what was asked, with the reasons. Nobody
+    asked for either by name, so they are no failure.
     """
 
     asked: Asked
@@ -110,6 +111,7 @@ class Plan:
     chunk: Chunk
     behaviours: tuple[Behaviour, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
+    unable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model(self) -> Model:
@@ -130,8 +132,11 @@ class Plan:
         }
 
 
-def chosen_methods(asked: Asked, registry: Registry) -> list[Method]:
-    """The methods by name, each checked against what was asked of it; refuses what no run can be asked."""
+def chosen_methods(asked: Asked, registry: Registry) -> tuple[list[Method], dict[str, str]]:
+    """The methods by name, each checked against what was asked of it; refuses what no run can be asked.
+
+    Of `default` and `all`, those that can't do it are left out: they come second, with the reason.
+    """
     able = [kind for kind in KINDS if kind not in PLACES_ONLY]
     for kind in set(asked.components) & set(PLACES_ONLY):
         raise BenchmarkError(f"--components {kind}: {PLACES_ONLY[kind]}. Look at its places with `trace`.")
@@ -144,15 +149,23 @@ def chosen_methods(asked: Asked, registry: Registry) -> list[Method]:
     asked.refuse_mixed()
     draws_of(asked.replacement, asked.draws)
     registry.chosen_tasks(asked.tasks)  # an unknown task is refused before any model is loaded
-    methods = registry.chosen_methods(asked.methods)
-    for method in methods:
-        method.check(asked.components, asked.replacement, asked.direction)
+    methods: list[Method] = []
+    unable: dict[str, str] = {}
+    for name in asked.methods:
+        for method in registry.chosen_methods([name]):
+            try:
+                method.check(asked.components, asked.replacement, asked.direction)
+                methods.append(method)
+            except BenchmarkError as reason:
+                if name not in GROUPS:
+                    raise
+                unable[method.label] = str(reason)
     twice = {method.label for method in methods if methods.count(method) > 1}
     if twice:
         raise BenchmarkError(f"--methods names {', '.join(sorted(twice))} twice.")
     if not methods:
-        raise BenchmarkError("--methods names no method.")
-    return methods
+        raise BenchmarkError(next(iter(unable.values()), "--methods names no method."))
+    return methods, unable
 
 
 def make_plan(

@@ -22,6 +22,7 @@ from benchmark.packaged import ROOT
 from benchmark.prompts.task import Task
 from benchmark.running.siblings import siblings_of
 
+GROUPS = ("default", "all")  # what `--methods` may name beside methods
 _SIBLINGS = "__siblings__"  # in a plugin's module: the files beside it that it imported
 
 
@@ -45,10 +46,8 @@ class Registry:
 
     def chosen_methods(self, names: Sequence[str]) -> list[Method]:
         """The methods of these names, in place of `default` those that a run takes unasked, of `all` all but a few."""
-        groups = {
-            "default": [name for name, method in self.methods.items() if method.by_default and not method.on_request],
-            "all": [name for name, method in self.methods.items() if not method.on_request],
-        }
+        every = [name for name, method in self.methods.items() if not method.on_request]
+        groups = dict(zip(GROUPS, ([name for name in every if self.methods[name].by_default], every), strict=True))
         return [self.method(spec) for name in names for spec in groups.get(name, [name])]
 
     def variants(self) -> list[str]:

@@ -91,10 +91,12 @@ def prepare(asked: Asked, out: Path, bench: Bench | None = None) -> Plan:
     """
     refuse_unwritable(out)
     bench = bench or Bench()
-    methods = chosen_methods(asked, bench.registry(asked.plugins))
+    methods, unable = chosen_methods(asked, bench.registry(asked.plugins))
     model = bench.model(asked.source)
     tasks = bench.tasks(asked.tasks, asked.rows_of(""), asked.plugins, model.tokens)
-    return make_plan(asked, bench, tasks, methods, _earlier_chunk(asked, out, model.device.type))
+    return replace(
+        make_plan(asked, bench, tasks, methods, _earlier_chunk(asked, out, model.device.type)), unable=unable
+    )
 
 
 def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = False, brief: bool = False) -> Results:

@@ -195,7 +195,7 @@ def test_the_name_is_the_files_stem_and_the_key_follows_its_content_wherever_it_
 
 
 def test_all_methods_leave_it_out() -> None:
-    methods = chosen_methods(Asked(model="pocket"), discover())
+    methods, _ = chosen_methods(Asked(model="pocket"), discover())
     assert "external" not in {method.name for method in methods}
 
 
