@@ -55,9 +55,7 @@ def read_request(asked: argparse.Namespace) -> Question:
         able = ", ".join(kind for kind in KINDS if kind not in PLACES_ONLY)
         raise BenchmarkError(f"--components {','.join(run.components)}: choose from {able}.")
     if asked.top < 2 or run.pairs < 1:
-        raise BenchmarkError(
-            f"--top {asked.top}, --pairs {run.pairs}: a couple has 2 components, and 1 pair is needed."
-        )
+        raise BenchmarkError(f"--top {asked.top}, --pairs {run.pairs}: give at least 2 components and 1 pair.")
     run.refuse_mixed()
     return Question(run, asked.by, asked.top, tuple(map(component_named, asked.given)), asked.results)
 

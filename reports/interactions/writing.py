@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from benchmark.statistics.interaction import WORDS
 from benchmark.words import counted
 from reports.interactions.picture import matrix
 from reports.writing.blocks import Block, Heading, Paragraph, Picture, Table, number, with_interval
@@ -25,7 +26,7 @@ _FORM = "z.3f"
 def corner(found: "Interactions") -> str:
     """At what corner of F these numbers are, and what they can't say."""
     taken, rest = ("out", "live") if found.noising else ("restored", "corrupted")
-    more, less = ("backup", "AND partner") if found.noising else ("AND partner", "backup")
+    more, less = WORDS[found.noising]
     return (
         f"Interaction of a couple: the effect of one, plus that of the other, less that of both {taken}, while all "
         f"else is {rest}. With others {taken} too it may be another one. Reading: with one {taken}, the other does "

@@ -181,6 +181,20 @@ def test_slopes_are_what_small_steps_of_the_value_give(metric: Any, by_position:
     assert slopes["head"].abs().max() > 1e-3
 
 
+def test_slopes_of_every_pair_at_every_mask_are_those_of_each_alone(llama: Model) -> None:
+    pairs = tiny_pairs(llama, (PAIRS[0], PAIRS[2]))
+    [batch] = pairs.batches()
+    masks = torch.rand(3, 3, 4, generator=torch.Generator().manual_seed(0)).double()
+    together = Intervention(llama, batch, Request(("head", "mlp"), tokens_per_forward=30)).slopes({"head": masks})
+    for place, one in enumerate(pairs.take([place]) for place in range(2)):
+        alone = Intervention(llama, next(one.batches()), Request(("head", "mlp")))
+        for number in range(3):
+            found = alone.slopes({"head": masks[number : number + 1]})
+            for kind, slopes in found.items():
+                torch.testing.assert_close(together[kind][number, place], slopes[0, 0], atol=1e-6, rtol=1e-6)
+    assert (together["head"][0] - together["head"][1]).abs().max() > 1e-3
+
+
 def test_a_patch_is_a_mask_and_so_are_a_site_and_a_place(llama: Model) -> None:
     run = run_on(llama, ("head", "value"), by_position=True)
     effects = run.patch({site: torch.arange(llama.size(site.kind)) for site in run.sites})
