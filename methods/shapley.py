@@ -41,7 +41,7 @@ class Shapley(Method):
     summary: ClassVar[str] = "effect of a component, meant over random sets of the others replaced beside it"
     citation: ClassVar[str] = "shapley1953; castro2009; mitchell2022; owen1977"
     by_default: ClassVar[bool] = False
-    variants: ClassVar[tuple[str, ...]] = ("permutations=1", "permutations=1:of=sites", "permutations=1:of=joint")
+    variants: ClassVar[tuple[str, ...]] = ("permutations=1", "permutations=1:of=joint")
     permutations: int = 2
     of: Literal["components", "sites", "joint"] = "components"
 

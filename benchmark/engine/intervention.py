@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -561,7 +561,7 @@ class Intervention:
         size = max(1, min(self.request.tokens_per_forward // self.tokens.shape[1], self.request.rows_per_forward))
         yield from zip(*(torch.split(column, size) for column in columns), strict=True)
 
-    def stacked(self, scores: Mapping[Site, Tensor]) -> dict[str, Float[Tensor, "pair layer *index"]]:
+    def stacked(self, scores: Mapping[Site, Tensor]) -> dict[str, Shaped[Tensor, "pair layer *index"]]:
         """Scores of every site of a kind, layer by layer; 0 in layers that no dictionary reads."""
         kinds = dict.fromkeys(site.kind for site in scores)
         found = {}
