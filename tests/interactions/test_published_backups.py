@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -59,3 +60,10 @@ def test_the_planted_backup_is_found_by_growth_and_by_nothing_that_looks_at_one_
     assert recovered["growth (CoAx)"] == recovered["amplification ratio"] == recovered[backups.OURS] == 1
     assert found["growth (CoAx)"][1, 0] > 100 * found["single ablation"][1, 0]
     assert abs(found["attribution patching"][1, 0]) < 0.01 * found[backups.OURS][1, 0]
+
+
+def test_primaries_are_no_candidates() -> None:
+    """The backup outranks both heads that are neither; the primary above it doesn't count."""
+    one = np.array([[3.0, 1.0], [2.0, 0.0]])
+    assert backups.found_backups(one, [("head", 0, 0)], [("head", 1, 0)]) == 1
+    assert backups.found_backups(one, [], [("head", 1, 0)]) == pytest.approx(2 / 3)
