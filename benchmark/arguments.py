@@ -11,6 +11,7 @@ from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
 
 USER_ERROR = 2
 BASELINE_PAIRS, LITMUS_PAIRS = 64, 16
+INTERACTION_PAIRS, INTERACTION_TOP = 16, 20
 _SEVERAL = "with commas, or by giving the option several times"
 Command = Callable[[argparse.Namespace], int]
 
@@ -75,7 +76,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         text = "how many components are a top [a twentieth, at least 5]"
         added.add_argument("--top-k", type=int, metavar="K", help=text)
 
-    def run_options(added: argparse.ArgumentParser, kinds: tuple[str, ...], pairs: int, out: str) -> None:
+    def sample_options(added: argparse.ArgumentParser, kinds: tuple[str, ...], pairs: int) -> None:
         put = added.add_argument
         text = f"{', '.join(kind for kind in KINDS if kind not in PLACES_ONLY)}, or several [{','.join(kinds)}]"
         put("--components", type=_names, action=_AddUp, default=kinds, help=text)
@@ -86,12 +87,21 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         put("--split", default="evaluation", help="evaluation or discovery [%(default)s]")
         put("--seed", type=int, default=0, help="draws the pairs, and all that is random [%(default)s]")
         put("--min-metric", type=float, metavar="X", help="leave out pairs with a clean metric below X")
-        put("--out", help=f"results folder; a second run continues it [{out}]")
         put("--device", default="auto", help="auto, cpu, cuda, ... [%(default)s]")
         put("--memory", help="how much may be used, such as 4GiB [half of what is free on the device]")
+
+    def run_options(added: argparse.ArgumentParser, kinds: tuple[str, ...], pairs: int, out: str) -> None:
+        sample_options(added, kinds, pairs)
+        put = added.add_argument
+        put("--out", help=f"results folder; a second run continues it [{out}]")
         put("--dry-run", action="store_true", help="show the plan and its cost, compute nothing")
         put("--force", action="store_true", help="compute stored cells again")
         report_options(added)
+
+    def way_options(added: argparse.ArgumentParser) -> None:
+        replacements, directions = (", ".join(words) for words in (REPLACEMENTS, DIRECTIONS))
+        added.add_argument("--replacement", default=COUNTERFACTUAL.replacement, help=f"{replacements} [%(default)s]")
+        added.add_argument("--direction", default=COUNTERFACTUAL.direction, help=f"{directions} [%(default)s]")
 
     def pairs_options(added: argparse.ArgumentParser) -> None:
         text = "a CSV of pairs of your own; with --task, the metric and rules of that task hold for them"
@@ -107,13 +117,26 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     task_options(a)
     a.add_argument("--methods", type=_names, action=_AddUp, default=("default",),
                    help="such as integrated-gradients:path=joint, or all (`list methods`) [default]")  # fmt: skip
-    replacements, directions = (", ".join(words) for words in (REPLACEMENTS, DIRECTIONS))
-    a.add_argument("--replacement", default=COUNTERFACTUAL.replacement, help=f"{replacements} [%(default)s]")
+    way_options(a)
     text = f"prompts that a pair draws for --replacement resample [{DRAWS}]"
     a.add_argument("--draws", type=int, metavar="K", help=text)
-    a.add_argument("--direction", default=COUNTERFACTUAL.direction, help=f"{directions} [%(default)s]")
     pairs_options(a)
     run_options(a, DEFAULT_KINDS, DEFAULT_PAIRS, "results/MODEL")
+
+    a = command("interactions", "who is a backup of whom, and who does nothing without whom?")
+    model_options(a)
+    task_options(a)
+    a.add_argument("--top", type=int, default=INTERACTION_TOP, metavar="N",
+                   help="couples among the N strongest components [%(default)s]")  # fmt: skip
+    text = "the method that says which are the strongest [shapley, or attribution-patching among thousands]"
+    a.add_argument("--by", metavar="METHOD", help=text)
+    a.add_argument("--results", metavar="FOLDER", help="rank by the scores that `run` stored there")
+    text = "effects given that these are out, such as L9H9,L10H0 [the 3 strongest]"
+    a.add_argument("--given", type=_names, action=_AddUp, default=(), metavar="COMPONENTS", help=text)
+    way_options(a)
+    pairs_options(a)
+    sample_options(a, ("head",), INTERACTION_PAIRS)
+    a.add_argument("--out", help="where to write tables, pictures and page [interactions/MODEL]")
 
     a = command("baselines", "do activation patching and integrated gradients agree when their baselines match?")
     model_options(a)

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "trace": trace,
         "baselines": baselines,
         "litmus": litmus,
+        "interactions": interactions,
         "check": check,
         "report": report,
         "top": top,
@@ -114,6 +115,27 @@ def litmus(asked: argparse.Namespace) -> int:
     if not plans:
         raise BenchmarkError(f"--methods {','.join(asked.methods)}: none of these can be tried on a planted model.")
     return _carry_out(asked, plans, Path(asked.out or Path("results") / "litmus"), Bench(), brief=True)
+
+
+def interactions(asked: argparse.Namespace) -> int:
+    """Couples of the strongest components, and effects while some are out; the work is in `benchmark.interactions`."""
+    from benchmark.interactions.command import answered, folder_of, read_request
+    from benchmark.running.plugins import refuse_shadow
+    from benchmark.running.runner import refuse_unwritable
+    from benchmark.running.work import Bench
+
+    refuse_shadow("reports")
+    from reports.interactions.writing import lines, write
+
+    question = read_request(asked)
+    out = Path(asked.out or folder_of(question))
+    refuse_unwritable(out)
+    found = []
+    for title, one in answered(question, Bench()):
+        found.append((title, one))
+        print(lines(title, one) + "\n")
+    print(f"The page: {write(found, out)}")
+    return 0
 
 
 def _all_neurons(asked: argparse.Namespace, bench: Any) -> str:

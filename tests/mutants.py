@@ -200,4 +200,19 @@ MUTANTS = (
     Mutant("at chance", "benchmark/running/caveats.py", "if low > CHANCE:", "if high > CHANCE:",
            ("tests/running/test_caveats.py::test_a_model_at_chance_or_below_is_said_to_be",),
            "A model at chance passes for one that can do the task."),
+    Mutant("antithetic", "methods/shapley.py", "found += [order, order[::-1]]", "found += [order, order]",
+           ("tests/methods/test_shapley.py::test_one_order_and_its_reverse_are_exact_where_components_interact_in_pairs",),
+           "An order is followed by itself, not by its reverse."),
+    Mutant("null player", "methods/shapley.py", "(values.diff(dim=-1) * changed)", "values.diff(dim=-1)",
+           (f"{PROMISES}::test_every_method_passes_the_conformance_checks"
+            "[zero-where-nothing-changes-shapley:permutations=1]",),
+           "A component that never changes has a Shapley value of rounding size."),
+    Mutant("start of a mask", ENGINE, "rows = starts == layer", "rows = starts >= layer",
+           ("tests/engine/test_kinds.py::test_a_row_starts_where_its_mask_first_says_anything",),
+           "Masks are run again from every layer below their own."),
+    Mutant("interaction", "benchmark/interactions/effects.py", "self.of(a) + self.of(b) - self.of(a, b)",
+           "self.of(a) - self.of(a, b)",
+           ("tests/interactions/test_interactions.py::test_planted_gates_are_named_and_nothing_else"
+            "[and-gate-noising-L0H0 L1H1-1-AND partner]",),
+           "An interaction leaves out the effect of one of the two."),
 )  # fmt: skip

@@ -77,7 +77,8 @@ def completeness(trial: Trial) -> None:
                 scores = trial.method.attribute(model, batch, request)
                 for sites, total, summed in _claims(model, scores, totals):
                     wanted = obvious_total(model, pairs, batch, way, sites)
-                    moved = "all" if len(sites) > 1 else f"{plural(sites[0].kind)} of one layer"
+                    one_kind = plural(sites[0].kind) if len({site.kind for site in sites}) == 1 else "components"
+                    moved = f"all {one_kind}" if len(sites) > 1 else f"{one_kind} of one layer"
                     what = f"{way} on {architecture}, {moved}"
                     most = COMPLETE * max(largest(wanted), 1.0)
                     for said, value, cause in (
@@ -96,6 +97,9 @@ def _claims(
         yield model.sites(scores), totals["all"], torch.stack([one.sum((1, 2)) for one in scores.values()]).sum(0)
         return
     for kind, total in totals.items():
+        if total.ndim == 1:
+            yield model.sites([kind]), total, scores[kind].sum((1, 2))
+            continue
         for layer in range(model.n_layers):
             yield [Site(kind, layer)], total[:, layer], scores[kind][:, layer].sum(1)
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
@@ -120,7 +120,8 @@ class Intervention:
 
     def changed(self, site: Site) -> Bool[Tensor, "pair pos component"]:
         """Which places m = 0 changes."""
-        return self._parts(site).changed(self.live[site])
+        live = self.live[site]
+        return self._parts(site).changed(live, torch.arange(len(live), device=live.device))
 
     def _align(self, partners: Sequence[tuple[int, int]]) -> None:
         """Put what replaces each position of the base prompts at its place; where a position has none, leave it alone.
@@ -150,24 +151,78 @@ class Intervention:
         Masks are by kind, `[mask, layer, index]` for all positions alike or `[mask, layer, index, pos]`; the residual
         stream has one layer more than the model. Raises BenchmarkError where they fit neither.
         """
-        moves = self._masked(masks, [site for site in self.sites if site.kind in masks])
-        values = torch.empty(len(moves), len(self.batch)).to(self.full)
-        for move, metric, _ in self.carried_out(moves):
+        count = self._refuse_misshapen(masks)
+        columns, pairs = self._every_pair(count)
+        values = self.full.repeat(count, 1)
+        for move, metric, _ in self.carried_out(self._masked(masks, pairs, columns)):
             values[move.column, move.pairs] = metric
         return values
 
+    @torch.no_grad()
+    def value_of(
+        self, masks: Mapping[str, Tensor], pairs: Int[Tensor, " mask"]
+    ) -> tuple[Float[Tensor, " mask"], dict[str, Bool[Tensor, "mask layer index"]]]:
+        """F of one pair under each mask, as `pairs` says; and which components are another thing there than m = 0 puts.
+
+        Where one isn't, its m makes no difference, while F with and without it may differ by rounding.
+        """
+        count = self._refuse_misshapen(masks)
+        pairs = pairs.to(self.model.device)
+        sites = [site for site in self.sites if site.kind in masks]
+        changed = {site: self.changed(site).any(1)[pairs] for site in sites}
+        values = self.full[pairs]
+        moves = self._masked(masks, pairs, torch.arange(count, device=self.model.device))
+        for move, metric, _ in self.carried_out(move._replace(changed=changed) for move in moves):
+            values[move.column] = metric
+        return values, self.stacked(changed)
+
     def slopes(self, masks: Mapping[str, Tensor]) -> dict[str, Float[Tensor, "mask pair layer *place"]]:
         """dF/dm of every place of every kind, at each mask; summed over positions unless the request is by position."""
-        moves = self._masked(masks, self.sites)
-        totals = [self.zeros(self.sites) for _ in moves]
-        for move, _, slopes in self.carried_out(moves, True):
+        count, size = self._refuse_misshapen(masks), len(self.batch)
+        columns, pairs = self._every_pair(count)
+        chosen, ones = {site: self._mask(masks, site, count) for site in self.sites}, self.full.new_ones(len(pairs))
+        totals = {site: zeros.repeat(count, *[1] * (zeros.ndim - 1)) for site, zeros in self.zeros(self.sites).items()}
+        move = Move(tuple(self.sites), self.prefix, pairs, ones, columns, masks=chosen)
+        for part, _, slopes in self.carried_out([move], True):
             for site, (live, gradient) in slopes.items():
-                totals[int(move.column[0])][site][move.pairs] = self.slope(site, live, move.pairs, gradient)
-        stacked = [self.stacked(total) for total in totals]
-        return {kind: torch.stack([one[kind] for one in stacked]) for kind in self.kinds}
+                totals[site][part.column * size + part.pairs] = self.slope(site, live, part.pairs, gradient)
+        return {kind: one.reshape(count, size, *one.shape[1:]) for kind, one in self.stacked(totals).items()}
 
-    def _masked(self, masks: Mapping[str, Tensor], sites: Sequence[Site]) -> list[Move]:
-        """A move for each mask."""
+    def _every_pair(self, count: int) -> tuple[Int[Tensor, " row"], Int[Tensor, " row"]]:
+        """Mask and pair of every row, where there are so many masks and each is for all pairs."""
+        rows = torch.arange(count * len(self.batch), device=self.model.device)
+        return rows // len(self.batch), rows % len(self.batch)
+
+    def _mask(self, masks: Mapping[str, Tensor], site: Site, count: int) -> Float[Tensor, "mask pos component"]:
+        """What the masks say of a site, for each position or for all; 1 where they leave its kind out."""
+        if site.kind not in masks:
+            return torch.ones(count, 1, self.model.size(site.kind), device=self.model.device)
+        mask = masks[site.kind][:, site.layer].to(self.model.device)
+        return mask[:, None] if mask.ndim == 2 else mask.mT
+
+    def _masked(
+        self, masks: Mapping[str, Tensor], pairs: Int[Tensor, " row"], columns: Int[Tensor, " row"]
+    ) -> list[Move]:
+        """Rows of these pairs under the masks numbered in `columns`, one move for all that start in the same layer.
+
+        A row starts where its mask says anything but 1; under one that doesn't there is nothing to run.
+        """
+        sites = [site for site in self.sites if site.kind in masks]
+        chosen = {site: self._mask(masks, site, 0) for site in sites}
+        starts = torch.full_like(columns, self.model.n_layers)
+        for site, mask in chosen.items():
+            moves = (mask != 1).flatten(1).any(1)[columns]
+            starts = torch.where(moves, starts.clamp(max=self.model.start(site)), starts)
+        found = []
+        for layer in sorted({*starts.tolist()} - {self.model.n_layers}):
+            rows = starts == layer
+            above = tuple(site for site in sites if self.model.start(site) >= layer)
+            ones = self.full.new_ones(int(rows.sum()))
+            found.append(Move(above, self.prefix, pairs[rows], ones, columns[rows], masks=chosen))
+        return found
+
+    def _refuse_misshapen(self, masks: Mapping[str, Tensor]) -> int:
+        """How many masks there are. Raises where they fit neither components nor places."""
         if bad := [kind for kind, mask in masks.items() if not isinstance(mask, Tensor) or mask.ndim < 3]:
             raise BenchmarkError(f"A mask of kind {bad[0]!r} is no tensor of [mask, layer, index].")
         counts = {len(mask) for mask in masks.values()}
@@ -184,20 +239,7 @@ class Intervention:
                     f"[layer, index] {wanted} or [layer, index, position] {(*wanted, length)} each, for kinds among "
                     f"{', '.join(self.kinds)}."
                 )
-        pairs = torch.arange(len(self.batch), device=self.model.device)
-        moves = []
-        for number in range(counts.pop() if counts else 0):
-            chosen = {}
-            for site in sites:
-                one = (
-                    masks[site.kind][number, site.layer]
-                    if site.kind in masks
-                    else torch.ones(self.model.size(site.kind))
-                )
-                chosen[site] = one[None] if one.ndim == 1 else one.T  # [pos or 1, component]
-            column, ones = torch.full_like(pairs, number), torch.ones_like(self.full)
-            moves.append(Move(tuple(sites), self.prefix, pairs, ones, column, mask=chosen))
-        return moves
+        return counts.pop()
 
     @torch.no_grad()
     def patch(self, chosen: Mapping[Site, Int[Tensor, " chosen"]]) -> dict[Site, Float[Tensor, "pair chosen *pos"]]:
@@ -312,6 +354,11 @@ class Intervention:
             return slopes.sum(1)
         return functional.pad(slopes.transpose(1, 2), (self.tokens.shape[1] - slopes.shape[1], 0))
 
+    @property
+    def _fixed(self) -> int:
+        """At how many positions nothing changes, whatever the masks; but for rounding, where they are run again."""
+        return max(self.batch.bos, self.prefix if "prefix" in shortcuts(self.model, self.kinds) else 0)
+
     def _lowest(self, sites: Iterable[Site]) -> int:
         return min(self.model.start(site) for site in sites)
 
@@ -331,6 +378,9 @@ class Intervention:
             done += len(rows)
             if site in move.sites:
                 parts = self._parts(site)
+                if move.changed is not None:
+                    fixed = max(0, self._fixed - (self.tokens.shape[1] - rows.shape[1]))
+                    move.changed[site][move.column] = parts.changed(rows, move.pairs)[:, fixed:].any(1)
                 if isinstance(parts, Features) and move.components is not None:
                     value = parts.one_moved(rows, move.pairs, move.one(rows), move.components)
                 else:
@@ -427,7 +477,7 @@ class Intervention:
         """How many rows that start at the first layer and position share a forward."""
         return max(1, min(self.request.tokens_per_forward // self.tokens.shape[1], self.request.rows_per_forward))
 
-    def stacked(self, scores: Mapping[Site, Tensor]) -> dict[str, Float[Tensor, "pair layer *index"]]:
+    def stacked(self, scores: Mapping[Site, Tensor]) -> dict[str, Shaped[Tensor, "pair layer *index"]]:
         """Scores of every site of a kind, layer by layer; 0 in layers that no dictionary reads."""
         kinds = dict.fromkeys(site.kind for site in scores)
         found = {}

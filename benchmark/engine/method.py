@@ -106,9 +106,9 @@ class Method:
     def totals(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
         """What the scores must sum to, where the method claims completeness.
 
-        By kind `[pair, layer]` for a claim about each site, or under `"all"` `[pair]` for one about all components
-        that `attribute` returns. Empty: no claim. `request` is the one that `attribute` got, so that `Intervention.of`
-        gives the run that was made there.
+        By kind `[pair, layer]` for a claim about each site or `[pair]` for one about all of a kind, or under `"all"`
+        `[pair]` for one about all components that `attribute` returns. Empty: no claim. `request` is the one that
+        `attribute` got, so that `Intervention.of` gives the run that was made there.
         """
         return {}
 
@@ -381,6 +381,6 @@ def _padded(scores: Tensor, longest: int) -> Tensor:
 def _completeness_error(scores: Mapping[str, Tensor], totals: Mapping[str, Tensor]) -> Float[Tensor, " pair"]:
     if "all" in totals:
         return (sum(values.flatten(1).sum(1) for values in scores.values()) - totals["all"]).abs()
-    return torch.stack([(scores[kind].flatten(2).sum(2) - total).abs().amax(1) for kind, total in totals.items()]).amax(
-        0
-    )
+    summed = {kind: scores[kind].flatten(total.ndim).sum(-1) for kind, total in totals.items()}
+    errors = [(summed[kind] - total).abs().reshape(len(total), -1).amax(1) for kind, total in totals.items()]
+    return torch.stack(errors).amax(0)

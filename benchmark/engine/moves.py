@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from benchmark.engine.model import Site
@@ -14,9 +14,10 @@ class Move(NamedTuple):
     """Rows at which the same sites move: the pair of each, and one m for every place of these sites.
 
     That is `at` for one component a row at one position, or for all of them where `components` or `positions` is None,
-    and 1 elsewhere; or, where there is a `mask`, what it says in all rows, by site `[pos or 1, component]`. Positions
-    are counted from the end: 1 is the last one. Before `prefix`, nothing moves. `column` says where the caller puts a
-    row's result.
+    and 1 elsewhere; or, where there are `masks`, by site `[mask, pos or 1, component]`, what that of the row's `column`
+    says. Positions are counted from the end: 1 is the last one. Before `prefix`, nothing moves. `column` says where the
+    caller puts a row's result. `changed`, by site `[mask, component]`, is filled with
+    which components come in as something else than what replaces them, where there is one.
     """
 
     sites: tuple[Site, ...]
@@ -26,7 +27,8 @@ class Move(NamedTuple):
     column: Int[Tensor, " row"]
     components: Int[Tensor, " row"] | None = None
     positions: Int[Tensor, " row"] | None = None
-    mask: Mapping[Site, Float[Tensor, "pos component"]] | None = None
+    masks: Mapping[Site, Float[Tensor, "mask pos component"]] | None = None
+    changed: Mapping[Site, Bool[Tensor, "mask component"]] | None = None
 
     def take(self, rows: slice) -> "Move":
         """Some of its rows."""
@@ -36,9 +38,8 @@ class Move(NamedTuple):
     def m(self, site: Site, live: Tensor, size: int) -> Float[Tensor, "row pos component"]:
         """One m a place of a site with so many components, and these activations of all or of the last positions."""
         rows, length = live.shape[:2]
-        if self.mask is not None:
-            mask = self.mask[site].to(live)
-            return mask[None] if len(mask) == 1 else mask[None, -length:]
+        if self.masks is not None:
+            return self.masks[site][self.column, -length:].to(live)
         if self.components is None and self.positions is None:
             return self.at[:, None, None].to(live)
         everywhere = torch.zeros(rows, dtype=torch.long, device=live.device)

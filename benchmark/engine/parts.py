@@ -42,9 +42,11 @@ class SideBySide:
         size: Tensor = torch.linalg.vector_norm(live - self.replacement, dim=-1)
         return size
 
-    def changed(self, live: Float[Tensor, "pair pos component dim"]) -> Bool[Tensor, "pair pos component"]:
-        """Where m = 0 changes anything."""
-        return (live != self.replacement).any(-1)
+    def changed(
+        self, live: Float[Tensor, "row pos component dim"], pairs: Int[Tensor, " row"]
+    ) -> Bool[Tensor, "row pos component"]:
+        """Where m = 0 changes anything, of rows of some pairs."""
+        return (live != self.replacement[pairs, -live.shape[1] :]).any(-1)
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,13 @@ class Features:
         found[..., -1] = error.norm(dim=-1)
         return found
 
-    def changed(self, live: Float[Tensor, "pair pos 1 d_in"]) -> Bool[Tensor, "pair pos {self.size}"]:
-        """Where m = 0 changes anything."""
+    def changed(
+        self, live: Float[Tensor, "row pos 1 d_in"], pairs: Int[Tensor, " row"]
+    ) -> Bool[Tensor, "row pos {self.size}"]:
+        """Where m = 0 changes anything, of rows of some pairs."""
         found = torch.zeros(*live.shape[:2], self.size, dtype=torch.bool, device=live.device)
-        found[..., : self.dictionary.size] = self._change(live, torch.arange(len(live))) != 0
-        found[..., -1] = (live != self.replacement).any(-1)[..., 0]
+        found[..., : self.dictionary.size] = self._change(live, pairs) != 0
+        found[..., -1] = (live != self.replacement[pairs, -live.shape[1] :]).any(-1)[..., 0]
         return found
 
     def _change(

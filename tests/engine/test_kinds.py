@@ -181,6 +181,20 @@ def test_slopes_are_what_small_steps_of_the_value_give(metric: Any, by_position:
     assert slopes["head"].abs().max() > 1e-3
 
 
+def test_slopes_of_every_pair_at_every_mask_are_those_of_each_alone(llama: Model) -> None:
+    pairs = tiny_pairs(llama, (PAIRS[0], PAIRS[2]))
+    [batch] = pairs.batches()
+    masks = torch.rand(3, 3, 4, generator=torch.Generator().manual_seed(0)).double()
+    together = Intervention(llama, batch, Request(("head", "mlp"), tokens_per_forward=30)).slopes({"head": masks})
+    for place, one in enumerate(pairs.take([place]) for place in range(2)):
+        alone = Intervention(llama, next(one.batches()), Request(("head", "mlp")))
+        for number in range(3):
+            found = alone.slopes({"head": masks[number : number + 1]})
+            for kind, slopes in found.items():
+                torch.testing.assert_close(together[kind][number, place], slopes[0, 0], atol=1e-6, rtol=1e-6)
+    assert (together["head"][0] - together["head"][1]).abs().max() > 1e-3
+
+
 def test_a_patch_is_a_mask_and_so_are_a_site_and_a_place(llama: Model) -> None:
     run = run_on(llama, ("head", "value"), by_position=True)
     effects = run.patch({site: torch.arange(llama.size(site.kind)) for site in run.sites})
@@ -190,6 +204,49 @@ def test_a_patch_is_a_mask_and_so_are_a_site_and_a_place(llama: Model) -> None:
     values = run.value(masks)
     torch.testing.assert_close(run.full - values[0], effects[Site("head", 1)][:, 3, 4])
     torch.testing.assert_close(run.full - values[1], run.patch_sites([[Site("head", 2)]])[0])
+
+
+def test_the_values_of_pairs_of_their_own_are_those_of_all_pairs() -> None:
+    """And with them comes which heads are something else, in that run, than what would replace them."""
+    model = tiny_model("llama", prepend_bos=True)
+    with torch.no_grad():
+        model.bridge.blocks[1].attn.v.weight[:6] = 0  # of heads 1.0 and 1.1
+    [batch] = tiny_pairs(model, (PAIRS[0], PAIRS[2])).batches()
+    run = Intervention(model, batch, Request(("head", "mlp")))
+    run.replacement[Site("head", 0)][0, :, 3] = run.live[Site("head", 0)][0, :, 3]
+    mask = (torch.rand(5, 3, 4, generator=torch.Generator().manual_seed(0)) < 0.6).double()
+    mask[0] = 0
+    mask[3], mask[4, :2] = 1, 1  # one that runs nothing, and one that starts in the last layer
+    chosen = torch.tensor([1, 0, 1, 0, 1])
+    found, changed = run.value_of({"head": mask}, chosen)
+    torch.testing.assert_close(found, run.value({"head": mask})[torch.arange(5), chosen])
+    for number, pair in enumerate(chosen.tolist()):
+
+        def moved(live: Tensor, site: Site, number: int = number, pair: int = pair) -> Tensor:
+            put = run.replacement[site]
+            seen = ((live - put).abs() > 1e-12)[pair, 1:].any(2).any(0)  # at the BOS nothing is replaced
+            assert torch.equal(changed["head"][number, site.layer], seen), (number, site)
+            return put + mask[number, site.layer][:, None] * (live - put)
+
+        model.run(batch.clean, {site: partial(moved, site=site) for site in model.sites(("head",))})
+    assert changed["head"].sum(0).tolist() == [[5, 5, 5, 3], [0, 0, 5, 5], [5, 5, 5, 5]]
+
+
+def test_a_row_starts_where_its_mask_first_says_anything(llama: Model) -> None:
+    run = run_on(llama, ("head",))
+
+    def taken(masks: Tensor) -> float:
+        before = llama.passes.whole_forward
+        run.value({"head": masks})
+        return llama.passes.whole_forward - before
+
+    masks = torch.ones(3, 3, 1, 4).repeat(1, 1, 3, 1)  # [layer, mask, layer, head]
+    for layer in range(3):
+        masks[layer, :, layer, 2] = 0
+    low, middle, high = (taken(masks[layer]) for layer in range(3))
+    assert low > middle > high > 0
+    assert taken(torch.cat([masks[0], masks[2]])) == pytest.approx(low + high)
+    assert taken(torch.ones(2, 3, 4)) == 0
 
 
 def test_a_mask_of_another_shape_is_refused(llama: Model) -> None:

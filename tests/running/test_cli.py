@@ -19,7 +19,9 @@ from tests.tiny import PAIRS
 
 pytestmark = pytest.mark.usefixtures("without_pdf")
 
-COMMANDS = ("run", "trace", "baselines", "litmus", "check", "report", "top", "list", "audit", "generate")
+COMMANDS = (
+    "run", "trace", "baselines", "litmus", "interactions", "check", "report", "top", "list", "audit", "generate",
+)  # fmt: skip
 NOTHING = dict.fromkeys(COMMANDS, lambda asked: 0)
 HOUSE = "from benchmark import PromptPair, Task, logit_diff\n"
 

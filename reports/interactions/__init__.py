@@ -1,0 +1,1 @@
+"""The page of interactions: tables, and a matrix of each task."""
