@@ -359,12 +359,7 @@ class Intervention:
         for pairs, nodes, weights in self._split(self._grid(rule)):
             moved = torch.lerp(corrupted[pairs], clean[pairs], nodes[:, None, None])
             leaves: dict[Site, Tensor] = {}
-
-            def watch(live: Tensor, site: Site, leaves: dict[Site, Tensor] = leaves) -> Tensor:
-                leaves[site] = torch.zeros_like(live, requires_grad=True)
-                return live + leaves[site]
-
-            edits = {site: partial(watch, site=site) for site in self.sites}
+            edits = {site: partial(_watched, site=site, leaves=leaves) for site in self.sites}
 
             def move(live: Tensor, moved: Tensor = moved) -> Tensor:
                 return moved[:, -live.shape[1] :]
@@ -374,6 +369,16 @@ class Intervention:
                 slope = self._slope(site, self.live[site][pairs, -gradient.shape[1] :], pairs, gradient)
                 totals[site].index_add_(0, pairs, self.sign * _times(weights, slope))
         return totals
+
+    def gradients(
+        self, sites: Sequence[Site], pairs: Int[Tensor, " row"]
+    ) -> dict[Site, Float[Tensor, "row pos component dim"]]:
+        """dF/dx of the activations x at any sites of the unpatched run, a row a pair; 0 at positions without a say."""
+        leaves: dict[Site, Tensor] = {}
+        edits = {site: partial(_watched, site=site, leaves=leaves) for site in sites}
+        _, found = self._metric(pairs, [self._lowest(sites)] * len(pairs), edits, None, leaves)
+        length = self.tokens.shape[1]
+        return {site: functional.pad(one, (0, 0, 0, 0, length - one.shape[1], 0)) for site, one in found.items()}
 
     def _carried_out(
         self, moves: Iterable[Move], slopes: bool = False
@@ -521,6 +526,12 @@ class Intervention:
                 [scores[site] if site in scores else torch.zeros_like(some) for site in layers], 1
             )
         return found
+
+
+def _watched(live: Tensor, site: Site, leaves: dict[Site, Tensor]) -> Tensor:
+    """The activation as it is, with a leaf that takes its gradient."""
+    leaves[site] = torch.zeros_like(live, requires_grad=True)
+    return live + leaves[site]
 
 
 def _times(weight: Float[Tensor, " row"], values: Tensor) -> Tensor:
