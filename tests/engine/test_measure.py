@@ -37,7 +37,7 @@ REFUSED: dict[str, dict[str, str]] = {  # by kind, or the whole model; everythin
     "local attention": UNUSED_PATTERN,
     "distances in the attention": STREAM_IN_IT,
     "distances in the attention, mpt": STREAM_IN_IT,
-    "a norm before the projection": UNUSED_PATTERN | {"value": "changes other heads than its own"},
+    "a norm before the projection": dict.fromkeys(("pattern", "value"), "changes other heads than its own"),
     "falcon, new": {"model": "can't take over the architecture FalconForCausalLM"},
     "linear attention in some layers": {"model": "it has no attn there"},
     "a state space in some layers": {"model": "it has no attn there"},
