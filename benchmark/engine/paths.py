@@ -83,13 +83,13 @@ class Paths(Intervention):
     def estimates(self, senders: Sequence[Node], receivers: Sequence[Node]) -> Float[Tensor, "pair sender receiver"]:
         """The same to first order: dF/d receiver . d receiver/d sender along the path . (activation - replacement)."""
         found = self._zeros_of(senders, receivers)
-        every = torch.arange(len(self.batch), device=found.device)
-        for place, receiver in enumerate(receivers):
-            below = [sender for sender in senders if sender.layer < receiver.layer]
-            for kind in dict.fromkeys(sender.kind for sender in below):
-                sites = list(dict.fromkeys(sender.site for sender in below if sender.kind == kind))
-                for (pairs,) in self._split((every,)):
-                    slopes = self._slopes_along(sites, receiver, pairs)
+        for (pairs,) in self._split((torch.arange(len(self.batch), device=found.device),)):
+            outward = self.gradients(list(dict.fromkeys(receiver.site for receiver in receivers)), pairs)
+            for place, receiver in enumerate(receivers):
+                below = [sender for sender in senders if sender.layer < receiver.layer]
+                for kind in dict.fromkeys(sender.kind for sender in below):
+                    sites = list(dict.fromkeys(sender.site for sender in below if sender.kind == kind))
+                    slopes = self._slopes_along(sites, receiver, pairs, outward[receiver.site][:, :, receiver.index])
                     for number, sender in enumerate(senders):
                         if sender.site in slopes:
                             found[pairs, number, place] = self.sign * slopes[sender.site][:, sender.index]
@@ -124,14 +124,13 @@ class Paths(Intervention):
         return self._metric(pairs, starts, {receiver.site: put}, None, None, self.prefix)[0]
 
     def _slopes_along(
-        self, sites: Sequence[Site], receiver: Node, pairs: Int[Tensor, " row"]
+        self, sites: Sequence[Site], receiver: Node, pairs: Int[Tensor, " row"], outward: Float[Tensor, "row pos dim"]
     ) -> dict[Site, Float[Tensor, "row component"]]:
-        """dF/dm of all components of these sites, which are of one kind, along the direct path to the receiver.
+        """dF/dm of all components of these sites, of one kind, along the direct path; `outward` is dF/d receiver.
 
         Gradients stop where an exact patch holds. What the senders themselves add up to, such as the attention output
         of heads, can't be where they stop: there they stop at all senders of the layer.
         """
-        outward = self.gradients([receiver.site], pairs)[receiver.site][:, :, receiver.index]
         leaves: dict[Site, Tensor] = {}
         arrived: list[Tensor] = []
         own = sites[0].kind
