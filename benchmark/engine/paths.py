@@ -18,7 +18,7 @@ from benchmark.components import component_name
 from benchmark.engine.intervention import Intervention, Move
 from benchmark.engine.kinds import ATTENTION, HEAD, KEY, MLP, NEURON, QUERY, RESIDUAL, VALUE
 from benchmark.engine.model import Edit, Model, Site, keeping
-from benchmark.engine.replay import resume, shortcuts
+from benchmark.engine.replay import resume
 from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch
@@ -151,11 +151,10 @@ class Paths(Intervention):
         }
 
     def _run(self, pairs: Int[Tensor, " row"], start: int, edits: Mapping[Site, Edit]) -> None:
-        """Rows of the base run, edited, for the sake of what the edits see: at every position behind the prefix."""
-        ways = [way for way in shortcuts(self.model, {site.kind for site in edits}) if way != "last position"]
+        """Rows of the base run, edited, for the sake of what the edits see."""
         before, reads = self.model.passes.whole_forward, self.batch.metric_function.reads
         starts = [start] * len(pairs)
-        resume(self.model, self.recording, pairs, starts, self.prefix, edits, None, self.vocabulary, ways, reads)
+        resume(self.model, self.recording, pairs, starts, self.prefix, edits, vocabulary=self.vocabulary, reads=reads)
         self.request.progress(self.model.passes.whole_forward - before)
 
 

@@ -19,7 +19,7 @@ from tests.tiny import PAIRS
 
 pytestmark = pytest.mark.usefixtures("without_pdf")
 
-COMMANDS = ("run", "trace", "baselines", "litmus", "check", "report", "top", "list", "audit", "generate")
+COMMANDS = ("run", "trace", "paths", "baselines", "litmus", "check", "report", "top", "list", "audit", "generate")
 NOTHING = dict.fromkeys(COMMANDS, lambda asked: 0)
 HOUSE = "from benchmark import PromptPair, Task, logit_diff\n"
 
