@@ -116,8 +116,8 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a = command("paths", "what a head does to another's query, key or value along the direct path between them")
     model_options(a)
     a.add_argument("--task", required=True, help="a task by its name")
-    a.add_argument("--senders", type=_names, action=_AddUp, default=("all",),
-                   help="heads such as L0H1,L1H3; neurons L0N7, outputs L0A,L0M [all heads below the receivers]")  # fmt: skip
+    text = "heads such as L0H1,L1H3; neurons L0N7, outputs L0A,L0M [all heads below the receivers]"
+    a.add_argument("--senders", type=_names, action=_AddUp, default=("all",), help=text)
     text = "such as L2H0:query,L2H0:key,L2H0:value (what that head reads), L2Q0,L2K0,L2V0, or logits"
     a.add_argument("--receivers", type=_names, action=_AddUp, default=(), required=True, help=text)
     a.add_argument("--gradient", action="store_true", help="to first order, for many paths at once")

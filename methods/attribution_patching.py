@@ -25,9 +25,9 @@ _READ = (QUERY.name, KEY.name)
 class AttributionPatching(Method):
     """The first-order estimate `(a - r) . grad f`, all components from one backward pass.
 
-    With `qk=softmax` queries and keys are scored as AtP* does (Kramar et al. 2024, section 3.1.1): the attention pattern
-    that the replaced ones make is computed, and the estimate is first-order in the pattern, `(A - A_r) . df/dA`. So a
-    softmax that is sure, whose gradient is 0, hides nothing. A key, which every later query sees, is replaced at all its
+    With `qk=softmax` queries and keys are scored as AtP* does (Kramar et al. 2024): the attention pattern that the
+    replaced ones make is computed, and the estimate is first-order in the pattern, `(A - A_r) . df/dA`. So a softmax
+    that is sure, whose gradient is 0, hides nothing. A key, which every later query sees, is replaced at all its
     positions at once; by position, at one.
     """
 
@@ -39,15 +39,15 @@ class AttributionPatching(Method):
 
     @property
     def options(self) -> dict[str, Any]:
-        """None where queries and keys are scored as all else is: cells from before there was a choice keep their keys."""
+        """None where all is scored by the gradient: cells from before there was a choice keep their keys."""
         return {} if self.qk == "gradient" else super().options
 
     def check(self, kinds: Sequence[str], replacement: str, direction: str) -> None:
         super().check(kinds, replacement, direction)
         if self.qk == "softmax" and (others := [kind for kind in kinds if kind not in _READ]):
             raise BenchmarkError(
-                f"{self.label}: AtP* scores queries and keys anew and leaves {plural(others[0])} as attribution patching "
-                f"has them. Ask for the kinds query and key, and run {self.name} for the others."
+                f"{self.label}: AtP* scores queries and keys anew and leaves {plural(others[0])} as attribution "
+                f"patching has them. Ask for the kinds query and key, and run {self.name} for the others."
             )
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
@@ -87,7 +87,7 @@ def _through_softmax(run: Intervention, pairs: Int[Tensor, " row"]) -> dict[Site
                 by_head = ((base[pattern] - patterns[pattern]) * slopes[pattern]).sum(-1)  # [row, query, head]
                 if kind == KEY.name or not run.request.by_position:
                     by_head = by_head.sum(1, keepdim=True)
-                shared = by_head.unflatten(2, (run.model.size(kind), -1)).sum(-1)  # heads may share a key
+                shared = by_head.reshape(*by_head.shape[:2], run.model.size(kind), -1).sum(-1)  # heads may share a key
                 there = changed[site][:, place]
                 there = there if shared.shape[1] == there.shape[1] else there.any(1, keepdim=True)
                 scores[site].append(run.sign * torch.where(there, shared, 0))
@@ -114,7 +114,11 @@ def _patterns(
     kept: dict[Site, Tensor] = {}
     edits: dict[Site, Edit] = {site: partial(put, value=value) for site, value in moved.items()}
     for layer, entering in enumerate(run.recording.residuals):
-        edits[Site(RESIDUAL.name, layer)] = lambda live, value=entering[pairs][:, :, None]: value
+        edits[Site(RESIDUAL.name, layer)] = partial(_entering, value=entering[pairs][:, :, None])
     run.model.run(run.recording.tokens[pairs], edits | keeping(kept, run.model.sites([PATTERN.name])))
     run.request.progress(len(pairs))
     return kept
+
+
+def _entering(live: Tensor, value: Tensor) -> Tensor:
+    return value

@@ -24,7 +24,7 @@ def lines(means: pd.DataFrame) -> str:
         effect=[with_interval(*row, "z.4f") for row in zip(top.effect, top.low, top.high, strict=True)]
     )
     rest = f"\n({SHOWN} of {len(means)} paths: the largest mean effects)" if len(means) > SHOWN else ""
-    return shown.to_string(index=False) + rest
+    return f"{shown.to_string(index=False)}{rest}"
 
 
 def write_paths(effects: pd.DataFrame, means: pd.DataFrame, title: str, unit: str, out: Path) -> Path:

@@ -154,7 +154,19 @@ def test_the_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: 
     lines = "".join(re.findall(r"```\n(.*?)```", text, re.DOTALL)).splitlines()
     commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("attribution-bench ")]
     assert len(commands) > 8
-    commands_known = ("run", "trace", "paths", "baselines", "litmus", "check", "report", "top", "list", "audit", "generate")
+    commands_known = (
+        "run",
+        "trace",
+        "paths",
+        "baselines",
+        "litmus",
+        "check",
+        "report",
+        "top",
+        "list",
+        "audit",
+        "generate",
+    )
     nothing = dict.fromkeys(commands_known, lambda asked: 0)
     for words in commands:
         asked = parser(nothing).parse_args(words)

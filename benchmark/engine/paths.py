@@ -7,8 +7,9 @@ The model's own modules make every step, whatever its norms and its layout.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -29,7 +30,8 @@ LOGITS = "logits"
 Through = Literal["mlps"]
 
 
-class Node(NamedTuple):
+@dataclass(frozen=True)
+class Node:
     """One end of a path."""
 
     kind: str
@@ -42,7 +44,7 @@ class Node(NamedTuple):
 
     @property
     def name(self) -> str:
-        return LOGITS if self.kind == RESIDUAL.name else component_name(*self)
+        return LOGITS if self.kind == RESIDUAL.name else component_name(self.kind, self.layer, self.index)
 
 
 class Paths(Intervention):

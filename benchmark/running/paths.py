@@ -11,7 +11,7 @@ from benchmark.engine.kinds import HEAD, KEY, QUERY, RESIDUAL, VALUE
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk, fitting_chunk
 from benchmark.engine.model import Model
-from benchmark.engine.paths import LOGITS, RECEIVERS, SENDERS, Node, Paths, Through
+from benchmark.engine.paths import LOGITS, SENDERS, Node, Paths, Through
 from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError
 from benchmark.progress import bar
@@ -60,7 +60,8 @@ def path_effects(
     pairs.refuse_other_tokens(model.tokens)
     pairs.refuse_replacement(replacement)
     ends = list(dict.fromkeys(receiver(name, model) for name in _listed(receivers)))
-    starts = _below(model, ends) if senders == ALL else list(dict.fromkeys(sender(name, model) for name in _listed(senders)))
+    named = _below(model, ends) if senders == ALL else [sender(name, model) for name in _listed(senders)]
+    starts = list(dict.fromkeys(named))
     if not starts or not ends:
         raise BenchmarkError("A path needs a sender and a receiver: name at least one of each.")
     kinds = tuple(dict.fromkeys(node.kind for node in starts))
@@ -84,7 +85,7 @@ def path_effects(
 
 
 def mean_effects(effects: pd.DataFrame, pairs: Pairs) -> pd.DataFrame:
-    """The mean of each path over the pairs that gave these effects, with its 95% interval where there are enough of them: a row a path."""
+    """A row a path: its mean over the pairs that gave these effects, with the 95% interval where they are enough."""
     prompts = [pair.prompt for pair in pairs.pairs]
     splits = halves(len(pairs), [one.cluster for one in prompts], [one.template for one in prompts])
     mean, low, high = mean_scores(effects.effect.to_numpy().reshape(len(pairs), -1), splits)

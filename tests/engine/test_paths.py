@@ -44,7 +44,9 @@ def paths_of(model: Model, way: Way = COUNTERFACTUAL, metric: Any = logit_diff, 
     return Paths(model, batch, Request(kinds, way.replacement, way.direction, means=means), through)
 
 
-@pytest.mark.parametrize(("architecture", "way", "metric", "through"), CASES, ids=lambda one: getattr(one, "name", None) or str(one))
+@pytest.mark.parametrize(
+    ("architecture", "way", "metric", "through"), CASES, ids=lambda one: getattr(one, "name", None) or str(one)
+)
 @torch.no_grad()
 def test_a_path_patch_is_what_two_runs_of_the_plain_model_give(
     architecture: str, way: Way, metric: Any, through: Any
@@ -65,6 +67,9 @@ def test_a_path_patch_is_what_two_runs_of_the_plain_model_give(
             return logits[:-1].log_softmax(-1).gather(1, base[0, 1:, None]).mean()
         return logits[-1, list(pair.correct)].logsumexp(0) - logits[-1, list(pair.incorrect)].logsumexp(0)
 
+    def put(live: Tensor, new: Tensor) -> Tensor:
+        return new
+
     def one(live: Tensor, new: Tensor, index: int) -> Tensor:
         live = live.clone()
         live[:, :, index] = new[:, :, index]
@@ -84,17 +89,15 @@ def test_a_path_patch_is_what_two_runs_of_the_plain_model_give(
                 assert found[row, column] == 0
                 continue
             behind = [("mlp", sender.layer)] if sender.kind in ("head", "attention") else []
-            behind += [(kind, layer) for layer in range(sender.layer + 1, receiver.layer) for kind in ("attention", "mlp")]
-            arrived: list[Tensor] = []
+            layers = range(sender.layer + 1, receiver.layer)
+            behind += [(kind, layer) for layer in layers for kind in ("attention", "mlp")]
             with ExitStack() as held:
                 for kind, layer in behind:
                     if kind == "attention" or not through:
-                        unmoved = seen(kind, layer, base)
-                        held.enter_context(at(kind, layer, lambda live, unmoved=unmoved: unmoved))
+                        held.enter_context(at(kind, layer, partial(put, new=seen(kind, layer, base))))
                 held.enter_context(at(sender.kind, sender.layer, partial(one, new=new, index=sender.index)))
-                held.enter_context(at(receiver.kind, receiver.layer, lambda live: (arrived.append(live.clone()), live)[1]))
-                value()
-            with at(receiver.kind, receiver.layer, partial(one, new=arrived[0], index=receiver.index)):
+                arrived = seen(receiver.kind, receiver.layer, base)
+            with at(receiver.kind, receiver.layer, partial(one, new=arrived, index=receiver.index)):
                 want = (unpatched - value()) * (1 if way.direction == "noising" else -1)
             tolerance = 1e-9 if architecture == "gpt2" else 1e-6  # the norms of the others compute in float32
             assert float(found[row, column]) == pytest.approx(float(want), abs=tolerance), (sender, receiver)

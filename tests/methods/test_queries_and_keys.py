@@ -149,7 +149,10 @@ def test_the_key_of_the_induction_litmus_gets_all_that_it_does_where_the_gradien
     pairs = litmus.task.pairs(model, limit=2)
     whole = litmus.effects["head"][0, 0]
     for direction in ("noising", "denoising"):
-        keys = {method: method.scores(model, pairs, ("key",), direction=direction)["key"].values for method in (SOFTMAX, GRADIENT)}
+        keys = {
+            method: method.scores(model, pairs, ("key",), direction=direction)["key"].values
+            for method in (SOFTMAX, GRADIENT)
+        }
         torch.testing.assert_close(keys[SOFTMAX][:, 1, 0], torch.full((2,), float(whole)), atol=1e-4, rtol=0)
         assert (keys[GRADIENT][:, 1, 0] < 0.3 * whole).all()
 

@@ -24,7 +24,8 @@ def test_ends_are_named_as_the_model_has_them_or_as_what_a_head_reads(llama: Mod
     assert receiver("L1H3:query", llama) == receiver("L1Q3", llama) == Node("query", 1, 3)
     assert receiver("logits", llama) == Node("residual", llama.n_layers)
     assert [sender(name, llama).name for name in ("L0H2", "L1M", "L0A", "L2N19")] == ["L0H2", "L1M", "L0A", "L2N19"]
-    for name, said in {"L1K2": "2 keys each", "L1H4:key": "4 heads each", "L3Q0": "layers 0-2", "H1": "is no receiver"}.items():
+    wrong = {"L1K2": "2 keys each", "L1H4:key": "4 heads each", "L3Q0": "layers 0-2", "H1": "is no receiver"}
+    for name, said in wrong.items():
         with pytest.raises(BenchmarkError, match=said):
             receiver(name, llama)
     for name in ("L0Q1", "L0X1", "head"):
@@ -54,7 +55,12 @@ def test_means_have_intervals_over_clusters_from_16_pairs_on() -> None:
     pairs = litmus.task.pairs(model, limit=16)
     rng = np.random.default_rng(0)
     effects = pd.DataFrame(
-        {"pair": np.repeat(pairs.ids, 2), "sender": ["L0H0", "L0H1"] * 16, "receiver": "L1K0", "effect": rng.normal(size=32)}
+        {
+            "pair": np.repeat(pairs.ids, 2),
+            "sender": ["L0H0", "L0H1"] * 16,
+            "receiver": "L1K0",
+            "effect": rng.normal(size=32),
+        }
     )
     means = mean_effects(effects, pairs)
     assert len({pair.prompt.cluster for pair in pairs.pairs}) == 16
@@ -78,7 +84,7 @@ def test_what_is_wrong_is_said_in_a_sentence(llama: Model) -> None:
             path_effects(llama, pairs, "all", "L1Q0", **options)
     with pytest.raises(BenchmarkError, match="a sender and a receiver"):
         path_effects(llama, pairs, "all", "L0Q0")
-    with pytest.raises(BenchmarkError, match="pairs from `task.pairs"):
+    with pytest.raises(BenchmarkError, match="needs a model from"):
         path_effects(llama, PAIRS, "all", "L1Q0")
 
 
