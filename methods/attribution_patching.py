@@ -75,12 +75,12 @@ def _through_softmax(run: Intervention, pairs: Int[Tensor, " row"]) -> dict[Site
     found: dict[Site, Tensor] = {}
     for kind in run.kinds:
         sites = [site for site in run.sites if site.kind == kind]
-        changed = {site: run.changed(site)[pairs] for site in sites}  # [row, pos, component]
+        changed = {site: run.changed(site)[pairs].any(2).any(0) for site in sites}  # [pos]
         one_by_one = kind == KEY.name and run.request.by_position
         places = [slice(at, at + 1) for at in range(run.tokens.shape[1])] if one_by_one else [slice(None)]
         scores: dict[Site, list[Tensor]] = {site: [] for site in sites}
         for place in places:
-            moving = {site: run.replacement[site][pairs] for site in sites if changed[site][:, place].any()}
+            moving = {site: run.replacement[site][pairs] for site in sites if changed[site][place].any()}
             patterns = _patterns(run, pairs, moving, place) if moving else base
             for site in sites:
                 pattern = Site(PATTERN.name, site.layer)
@@ -88,9 +88,7 @@ def _through_softmax(run: Intervention, pairs: Int[Tensor, " row"]) -> dict[Site
                 if kind == KEY.name or not run.request.by_position:
                     by_head = by_head.sum(1, keepdim=True)
                 shared = by_head.reshape(*by_head.shape[:2], run.model.size(kind), -1).sum(-1)  # heads may share a key
-                there = changed[site][:, place]
-                there = there if shared.shape[1] == there.shape[1] else there.any(1, keepdim=True)
-                scores[site].append(run.sign * torch.where(there, shared, 0))
+                scores[site].append(run.sign * shared)
         for site in sites:
             joined = torch.cat(scores[site], 1)  # [row, pos or 1, component]
             found[site] = joined.transpose(1, 2) if run.request.by_position else joined[:, 0]

@@ -9,7 +9,6 @@ The model's own modules make every step, whatever its norms and its layout.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from benchmark.components import component_name
 from benchmark.engine.intervention import Intervention, Move
-from benchmark.engine.kinds import ATTENTION, HEAD, KEY, MLP, NEURON, QUERY, RESIDUAL, VALUE
+from benchmark.engine.kinds import ATTENTION, HEAD, MLP, NEURON, RESIDUAL
 from benchmark.engine.model import Edit, Model, Site, keeping
 from benchmark.engine.replay import resume
 from benchmark.engine.request import Request
@@ -25,14 +24,12 @@ from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch
 
 SENDERS = (HEAD.name, NEURON.name, ATTENTION.name, MLP.name)
-RECEIVERS = (QUERY.name, KEY.name, VALUE.name, RESIDUAL.name)  # of residual streams the last one: the logits
 LOGITS = "logits"
-Through = Literal["mlps"]
 
 
 @dataclass(frozen=True)
 class Node:
-    """One end of a path."""
+    """One end of a path: a component. The residual stream behind the last layer stands for the logits."""
 
     kind: str
     layer: int
@@ -55,9 +52,11 @@ class Paths(Intervention):
     the model lacks a kind that is sent or held.
     """
 
-    def __init__(self, model: Model, batch: PairBatch, request: Request, through: Through | None = None) -> None:
+    def __init__(self, model: Model, batch: PairBatch, request: Request, through: str | None = None) -> None:
         if bad := [kind for kind in request.kinds if kind not in SENDERS]:
             raise BenchmarkError(f"{bad[0]!r} can't send along a path; choose {', '.join(SENDERS)}.")
+        if through not in (None, "mlps"):
+            raise BenchmarkError(f"through is {through!r}; give 'mlps', or nothing for the direct path.")
         held = [ATTENTION.name] if through else [ATTENTION.name, MLP.name]
         model.refuse([*request.kinds, *held])
         super().__init__(model, batch, request)

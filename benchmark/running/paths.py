@@ -7,11 +7,11 @@ import pandas as pd
 import torch
 
 from benchmark.components import COUNTERFACTUAL, KIND_WORDS, MEAN, WAYS, Way, plural
-from benchmark.engine.kinds import HEAD, KEY, QUERY, RESIDUAL, VALUE
+from benchmark.engine.kinds import HEAD, RESIDUAL
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk, fitting_chunk
 from benchmark.engine.model import Model
-from benchmark.engine.paths import LOGITS, SENDERS, Node, Paths, Through
+from benchmark.engine.paths import LOGITS, SENDERS, Node, Paths
 from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError
 from benchmark.progress import bar
@@ -21,7 +21,6 @@ from benchmark.statistics.mean_score import mean_scores
 
 ALL = "all"
 _LETTERS = {words.letter: kind for kind, words in KIND_WORDS.items()}
-_READ = (QUERY.name, KEY.name, VALUE.name)
 
 
 @torch.inference_mode(mode=False)
@@ -33,7 +32,7 @@ def path_effects(
     receivers: Sequence[str] | str,
     *,
     gradient: bool = False,
-    through: Through | None = None,
+    through: str | None = None,
     replacement: str = COUNTERFACTUAL.replacement,
     direction: str = COUNTERFACTUAL.direction,
     chunk: Chunk | None = None,
@@ -54,8 +53,6 @@ def path_effects(
         raise BenchmarkError("path_effects() needs a model from `load_model` and pairs from `task.pairs(model)`.")
     if Way(direction, replacement) not in WAYS:
         raise BenchmarkError(f"Paths can't do {direction} with {replacement}: choose {', '.join(map(str, WAYS))}.")
-    if through not in (None, "mlps"):
-        raise BenchmarkError(f"through is {through!r}; give 'mlps', or nothing for the direct path.")
     model.refuse_train_mode()
     pairs.refuse_other_tokens(model.tokens)
     pairs.refuse_replacement(replacement)
