@@ -1,8 +1,8 @@
 """Path patching: what one component does to another's query, key or value along the direct path between them.
 
-Three things happen to the base prompt. The sender's activation is replaced, and every attention output and MLP output
-between it and the receiver is held at what it is unpatched: what then stands at the receiver has changed by the direct
-path alone. That is put there in a run of its own, in which nothing is held. The effect is the change of the metric.
+It takes two runs of the base prompt. In the first, the sender's activation is replaced, and every attention output and
+MLP output between it and the receiver is held at what it is unpatched: what then stands at the receiver has changed by
+the direct path alone. In the second, that is put there, and nothing is held. The effect is the change of the metric.
 The model's own modules make every step, whatever its norms and its layout.
 """
 
