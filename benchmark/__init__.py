@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it togethe
     from benchmark.prompts.pairs import Pairs as Pairs
     from benchmark.prompts.pairs import make_pairs as make_pairs
     from benchmark.prompts.task import Task as Task
+    from benchmark.running.paths import path_effects as path_effects
     from benchmark.running.plugins import load_method as load_method
     from benchmark.running.plugins import load_task as load_task
     from benchmark.running.runner import run as run
@@ -66,6 +67,7 @@ _HOME = {
     "log_likelihood": "prompts.metrics",
     "logit_diff": "prompts.metrics",
     "make_pairs": "prompts.pairs",
+    "path_effects": "running.paths",
     "prob_diff": "prompts.metrics",
     "run": "running.runner",
     "trace": "tracing.trace",

@@ -10,7 +10,7 @@ from benchmark.errors import did_you_mean
 from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
 
 USER_ERROR = 2
-BASELINE_PAIRS, LITMUS_PAIRS = 64, 16
+BASELINE_PAIRS, LITMUS_PAIRS, PATH_PAIRS = 64, 16, 16
 INTERACTION_PAIRS, INTERACTION_TOP = 16, 20
 _SEVERAL = "with commas, or by giving the option several times"
 Command = Callable[[argparse.Namespace], int]
@@ -137,6 +137,23 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     pairs_options(a)
     sample_options(a, ("head",), INTERACTION_PAIRS)
     a.add_argument("--out", help="where to write tables, pictures and page [interactions/MODEL]")
+
+    a = command("paths", "what a head does to another's query, key or value along the direct path between them")
+    model_options(a)
+    a.add_argument("--task", required=True, help="a task by its name")
+    text = "heads such as L0H1,L1H3; neurons L0N7, outputs L0A,L0M [all heads below the receivers]"
+    a.add_argument("--senders", type=_names, action=_AddUp, default=("all",), help=text)
+    text = "such as L2H0:query,L2H0:key,L2H0:value (what that head reads), L2Q0,L2K0,L2V0, or logits"
+    a.add_argument("--receivers", type=_names, action=_AddUp, default=(), required=True, help=text)
+    a.add_argument("--gradient", action="store_true", help="to first order, for many paths at once")
+    a.add_argument("--through", choices=("mlps",), help="compute the MLPs in between again [the direct path]")
+    a.add_argument("--pairs", type=int, default=PATH_PAIRS, help="pairs of the task [%(default)s]")
+    a.add_argument("--metric", help="logit_diff, prob_diff, log_likelihood or kl [the task's own]")
+    a.add_argument("--replacement", choices=REPLACEMENTS, default=COUNTERFACTUAL.replacement, help="[%(default)s]")
+    a.add_argument("--direction", choices=DIRECTIONS, default=COUNTERFACTUAL.direction, help="[%(default)s]")
+    a.add_argument("--seed", type=int, default=0, help="draws the pairs [%(default)s]")
+    a.add_argument("--out", help="folder of CSV and picture [paths/TASK-MODEL]")
+    a.add_argument("--device", default="auto", help="auto, cpu, cuda, ... [%(default)s]")
 
     a = command("baselines", "do activation patching and integrated gradients agree when their baselines match?")
     model_options(a)

@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = {
         "run": run,
         "trace": trace,
+        "paths": paths,
         "baselines": baselines,
         "litmus": litmus,
         "interactions": interactions,
@@ -88,6 +89,40 @@ def trace(asked: argparse.Namespace) -> int:
     found = traced(request)
     print(said(found))
     print(f"The page: {found.save(out)}")
+    return 0
+
+
+def paths(asked: argparse.Namespace) -> int:
+    """What heads do to the queries, keys and values of others, as text, CSV and picture."""
+    from benchmark.components import DENOISING
+    from benchmark.engine.method import metrics
+    from benchmark.models.loading import load_model
+    from benchmark.prompts.metrics import metric_named
+    from benchmark.running.paths import mean_effects, path_effects
+    from benchmark.running.plugins import discover, refuse_shadow
+    from benchmark.running.runner import refuse_unwritable
+
+    refuse_shadow("reports")
+    from reports.paths import lines, write_paths
+
+    task = discover(asked.plugins).task(asked.task)
+    metric = metric_named(asked.metric) if asked.metric else task.metric
+    out = Path(asked.out or Path("paths") / f"{task.name}-{Path(asked.model).name}".replace("/", "-"))
+    refuse_unwritable(out)
+    model = load_model(asked.model, device=asked.device, prepend_bos=asked.prepend_bos, revision=asked.revision)
+    pairs = task.pairs(model, asked.pairs, seed=asked.seed, metric=metric, paired=asked.replacement == "counterfactual")
+    senders = "all" if asked.senders == ("all",) else asked.senders
+    options = {"gradient": asked.gradient, "through": asked.through, "replacement": asked.replacement}
+    effects = path_effects(model, pairs, senders, asked.receivers, direction=asked.direction, **options)
+    means = mean_effects(effects, pairs)
+    way = asked.direction if asked.direction == DENOISING.direction else f"noising with {asked.replacement}"
+    how = ("first order, " if asked.gradient else "") + way + (", through MLPs" if asked.through else "")
+    found = {name: float(values.mean()) for name, values in metrics(model, pairs).items()}
+    said = ", ".join(f"{value:.4f} {name}" for name, value in found.items() if value == value)
+    print(f"{task.title}, {model.name}, {counted(len(pairs), 'pair')}: {metric.name} {said}")
+    print(f"Mean effects on {metric.name} ({how}):\n{lines(means)}")
+    title = f"{task.title}, {model.name}: {how}"
+    print(f"Numbers and picture: {write_paths(effects, means, title, metric.name, out)}")
     return 0
 
 

@@ -255,7 +255,9 @@ class Inputs(Together):
         starts = [0] * len(pairs)
         if not slopes:
             return self.run.metric(pairs, starts, {}, put, None)[0], {}
-        metric, gradients = self.run.metric(pairs, starts, self.run.watching(leaves, lives), put, leaves)
+        metric, gradients = self.run.metric(
+            pairs, starts, self.run.watching(self.run.sites, leaves, lives), put, leaves
+        )
         return metric, {site: (lives[site], gradient) for site, gradient in gradients.items()}
 
     def _of_one_site(self, group: int) -> bool:

@@ -305,13 +305,13 @@ class Intervention:
 
     def watching(
         self,
+        sites: Iterable[Site],
         leaves: dict[Site, Tensor],
         lives: dict[Site, Tensor],
         cut: Collection[Site] = (),
-        beside: Collection[Site] = (),
     ) -> dict[Site, Edit]:
-        """Edits that add a leaf of zeros at every site and those beside, and at those to be cut stop all gradients."""
-        watched = {*self.sites, *beside}
+        """Edits that add a leaf of zeros at these sites and keep what stands there; those `cut` stop all gradients."""
+        watched = dict.fromkeys(sites)
 
         def watch(live: Tensor, site: Site) -> Tensor:
             live = live.detach() if site in cut else live
@@ -320,7 +320,18 @@ class Intervention:
                 live = live + leaves[site]
             return live
 
-        return {site: partial(watch, site=site) for site in dict.fromkeys([*cut, *self.sites, *beside])}
+        return {site: partial(watch, site=site) for site in dict.fromkeys([*cut, *watched])}
+
+    def gradients(
+        self, sites: Sequence[Site], pairs: Int[Tensor, " row"]
+    ) -> dict[Site, Float[Tensor, "row pos component dim"]]:
+        """dF/dx of the activations x at any sites of the unpatched run, a row a pair; 0 at positions without a say."""
+        leaves: dict[Site, Tensor] = {}
+        _, found = self.metric(
+            pairs, [self._lowest(sites)] * len(pairs), self.watching(sites, leaves, {}), None, leaves
+        )
+        length = self.tokens.shape[1]
+        return {site: functional.pad(one, (0, 0, 0, 0, length - one.shape[1], 0)) for site, one in found.items()}
 
     def carried_out(
         self, moves: Iterable[Move], slopes: bool = False

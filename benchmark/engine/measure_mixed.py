@@ -69,7 +69,8 @@ def _wrong(bridge: Any, n_layers: int, heads: int, sizes: Mapping[str, int], has
     """Why a kind is none: each component of each kind is changed in a row of its own, in all layers at once.
 
     Every block gets the same input in all rows. Queries and keys must change their heads' patterns and no others,
-    values and patterns their heads' slices of what the output projection takes in.
+    values and patterns their heads' slices of what the output projection takes in. A head with weights of zero shows
+    nothing, so that it is enough if one in each layer does.
     """
     generator = torch.Generator().manual_seed(3)
     components = [(name, index) for name, size in sizes.items() for index in range(size)]
@@ -102,22 +103,26 @@ def _wrong(bridge: Any, n_layers: int, heads: int, sizes: Mapping[str, int], has
     tokens = torch.zeros(len(components) + 1, _POSITIONS, dtype=torch.long, device=next(bridge.parameters()).device)
     bridge.run_with_hooks(tokens, fwd_hooks=hooks, use_cache=False)
 
-    def is_wrong(name: str, index: int, row: int, layer: int) -> bool:
+    def changed(name: str, row: int, layer: int) -> set[int]:
         looked_at = seen.get((PATTERN.name if name in (QUERY.name, KEY.name) else HEAD.name, layer))
         if looked_at is None:
-            return True
+            return set()
         moved = (looked_at[row] - looked_at[0]).flatten(1).abs().amax(1)  # by head
         step = float(torch.finfo(looked_at.dtype).eps)
-        changed = set((moved > 4 * step * looked_at.abs().max()).nonzero().flatten().tolist())
-        group = heads // sizes[name]
-        return changed != set(range(index * group, (index + 1) * group))
+        return set((moved > 4 * step * looked_at.abs().max()).nonzero().flatten().tolist())
 
     wrong: dict[str, str] = {}
+    used: set[tuple[str, int]] = set()  # kinds and layers in which a change is seen at all: a dead head shows none
     for row, (name, index) in enumerate(components, 1):
+        group = heads // sizes[name]
+        own = set(range(index * group, (index + 1) * group))
         for layer in layers:
-            if name not in wrong and is_wrong(name, index, row, layer):
-                wrong[name] = (
-                    f"a change of number {index} at blocks.{layer}.{KIND[name].hooks[0]} changes other heads than its "
-                    "own, or none"
-                )
+            found = changed(name, row, layer)
+            if found - own and name not in wrong:
+                place = f"blocks.{layer}.{KIND[name].hooks[0]}"
+                wrong[name] = f"a change of number {index} at {place} changes other heads than its own"
+            used |= {(name, layer)} if found == own else set()
+    for name in sizes:
+        if unused := [layer for layer in layers if (name, layer) not in used]:
+            wrong.setdefault(name, f"no change at blocks.{unused[0]}.{KIND[name].hooks[0]} changes its own heads")
     return wrong

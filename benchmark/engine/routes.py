@@ -59,7 +59,7 @@ def sizes_past_layers(run: Intervention) -> dict[Site, Float[Tensor, "pair compo
                 live.register_hook(unless)  # type: ignore[no-untyped-call]
             return live
 
-        edits = run.watching(leaves, {}, beside=stream) | {site: partial(gate, site=site) for site in written}
+        edits = run.watching([*run.sites, *stream], leaves, {}) | {site: partial(gate, site=site) for site in written}
         metric, work = run.forward(pairs, [0] * len(pairs), edits, None, True, run.prefix)
         for layer in range(run.model.n_layers):
             dropped[:] = [layer]
@@ -82,7 +82,7 @@ def direct_slopes(run: Intervention) -> dict[Site, Float[Tensor, "pair component
     cut, hooks = run.model.sites(run.model.passages), run.model.frozen_norms()
     for (pairs,) in run.split([torch.arange(len(run.batch), device=run.model.device)]):
         leaves: dict[Site, Tensor] = {}
-        edits = run.watching(leaves, {}, cut, set(ends) - set(run.sites))
+        edits = run.watching([*run.sites, *ends], leaves, {}, cut)
         _, gradients = run.metric(pairs, [0] * len(pairs), edits, None, leaves, run.prefix, hooks)
         _refuse_other_writers(run, *(gradients[end] for end in ends))
         for site, slope in _base_slopes(run, pairs, {site: gradients[site] for site in run.sites}).items():

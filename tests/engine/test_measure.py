@@ -17,9 +17,9 @@ from tests.tiny import PAIRS, tokenizer
 
 NO_NEURONS = {"neuron": "layer [01] has no single output projection"}
 LATENT = {kind: f"layer 0 has no attn.{kind[0]}" for kind in ("query", "key", "value")}
-WHOLE_NORM = dict.fromkeys(("query", "key"), "changes other heads than its own, or none")
+WHOLE_NORM = dict.fromkeys(("query", "key"), "changes other heads than its own")
 STREAM_IN_IT = dict.fromkeys(("attention", "mlp"), "isn't what joins the residual stream there")
-UNUSED_PATTERN = {"pattern": "changes other heads than its own, or none"}
+UNUSED_PATTERN = {"pattern": "no change at .* changes its own heads"}
 REFUSED: dict[str, dict[str, str]] = {  # by kind, or the whole model; everything else must be right
     "latent attention": LATENT,
     "latent attention, v2": LATENT,
@@ -37,7 +37,7 @@ REFUSED: dict[str, dict[str, str]] = {  # by kind, or the whole model; everythin
     "local attention": UNUSED_PATTERN,
     "distances in the attention": STREAM_IN_IT,
     "distances in the attention, mpt": STREAM_IN_IT,
-    "a norm before the projection": UNUSED_PATTERN | {"value": "changes other heads than its own, or none"},
+    "a norm before the projection": dict.fromkeys(("pattern", "value"), "changes other heads than its own"),
     "falcon, new": {"model": "can't take over the architecture FalconForCausalLM"},
     "linear attention in some layers": {"model": "it has no attn there"},
     "a state space in some layers": {"model": "it has no attn there"},
