@@ -15,9 +15,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from benchmark.components import component_name
-from benchmark.engine.intervention import Intervention, Move
+from benchmark.engine.intervention import Intervention
 from benchmark.engine.kinds import ATTENTION, HEAD, MLP, NEURON, RESIDUAL
 from benchmark.engine.model import Edit, Model, Site, keeping
+from benchmark.engine.moves import Move
 from benchmark.engine.replay import resume
 from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError
@@ -104,7 +105,7 @@ class Paths(Intervention):
     ) -> dict[Site, Float[Tensor, "row pos component dim"]]:
         """What stands at the receivers while one component a row is replaced, and all in between is held."""
         zeros = torch.zeros(len(pairs)).to(self.full)
-        move = Move((site,), self.prefix, pairs, zeros, components, zeros, components)
+        move = Move((site,), self.prefix, pairs, zeros, components, components)
         kept: dict[Site, Tensor] = {}
         edits = {held: partial(_put, value=value[pairs]) for held, value in self.held.items() if _behind(held, site)}
         moved = {site: partial(self._moved, site=site, chunk=[move], keep=None)}
