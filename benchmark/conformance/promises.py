@@ -133,14 +133,19 @@ class _Materials:
     @cached_property
     def pairs(self) -> Pairs:
         rows = (replace(row, id=f"{self.name} {number}") for number, row in enumerate(PAIRS[:1]))
-        return tiny_pairs(self.model, tuple(rows))
+        return tiny_pairs(self._either, tuple(rows))
 
     @cached_property
     def others(self) -> Pairs:
         rows = (pair.prompt for pair in self.pairs.pairs)
         return tiny_pairs(
-            self.model, tuple(replace(row, clean=str(row.corrupted), corrupted=row.clean) for row in rows)
+            self._either, tuple(replace(row, clean=str(row.corrupted), corrupted=row.clean) for row in rows)
         )
+
+    @property
+    def _either(self) -> Model:
+        """Whichever was built: they have the same tokenizer, and a model takes longer to build than to score."""
+        return vars(self).get("other_model") or self.model
 
     def _named(self, model: Model) -> Model:
         model.name = model.digest = self.name

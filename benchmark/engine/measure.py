@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.components import plural
+from benchmark.engine.hooked import run_hooked
 from benchmark.engine.kinds import HEAD, KEY, KIND, PATTERN, QUERY, VALUE, Kind, Seen
 from benchmark.engine.measure_mixed import mixed as measure_mixed
 from benchmark.engine.measure_stream import stream
@@ -144,7 +145,7 @@ def _edited_run(bridge: Any, projections: Iterable[_Projection]) -> tuple[int, i
 
     hooks = [("blocks.0.hook_in", keep), *((one.hook, edit(one)) for one in projections)]
     tokens = torch.tensor([[0, 1, 1, 0], [1, 0, 1, 1]], device=next(bridge.parameters()).device)
-    logits = bridge.run_with_hooks(tokens, fwd_hooks=hooks, use_cache=False)
+    logits = run_hooked(bridge, tokens, hooks, use_cache=False)
     return int(residuals[0].shape[-1]), int(logits.shape[-1])
 
 
@@ -206,5 +207,5 @@ def _mixed(
         if (name := f"blocks.{layer}.{kind.hooks[0]}") in names
     ]
     tokens = torch.zeros(_ROWS, 2, dtype=torch.long, device=next(bridge.parameters()).device)
-    bridge.run_with_hooks(tokens, fwd_hooks=hooks, use_cache=False)
+    run_hooked(bridge, tokens, hooks, use_cache=False)
     return mixed, patterns, shapes

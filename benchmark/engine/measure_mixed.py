@@ -1,15 +1,15 @@
 """The check of queries, keys, values and attention patterns: each must be what its heads use, and no others."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from benchmark.engine.hooked import Hook, run_hooked
 from benchmark.engine.kinds import HEAD, KEY, KIND, PATTERN, QUERY, RESIDUAL, VALUE
 from benchmark.engine.measure_stream import same_input
 
-_Hook = tuple[str, Callable[[Tensor, Any], Tensor | None]]
 _POSITIONS = 3
 
 
@@ -76,7 +76,7 @@ def _wrong(bridge: Any, n_layers: int, heads: int, sizes: Mapping[str, int], has
     components = [(name, index) for name, size in sizes.items() for index in range(size)]
     seen: dict[tuple[str, int], Tensor] = {}  # patterns and heads, by layer
 
-    def change(name: str, layer: int) -> _Hook:
+    def change(name: str, layer: int) -> Hook:
         kind = KIND[name]
 
         def hooked(value: Tensor, hook: Any) -> Tensor:
@@ -91,17 +91,17 @@ def _wrong(bridge: Any, n_layers: int, heads: int, sizes: Mapping[str, int], has
 
         return f"blocks.{layer}.{kind.hooks[0]}", hooked
 
-    def keep(layer: int) -> _Hook:
+    def keep(layer: int) -> Hook:
         return f"blocks.{layer}.{HEAD.hooks[0]}", lambda value, hook: seen.__setitem__(
             (HEAD.name, layer), value.detach().reshape(*value.shape[:2], heads, -1).transpose(1, 2)
         )
 
     layers, enter = range(n_layers), same_input(generator)
-    hooks: list[_Hook] = [(f"blocks.{layer}.{RESIDUAL.hooks[0]}", enter) for layer in layers]
+    hooks: list[Hook] = [(f"blocks.{layer}.{RESIDUAL.hooks[0]}", enter) for layer in layers]
     hooks += [change(name, layer) for name in sizes for layer in layers]
     hooks += [keep(layer) for layer in layers if has_heads]
     tokens = torch.zeros(len(components) + 1, _POSITIONS, dtype=torch.long, device=next(bridge.parameters()).device)
-    bridge.run_with_hooks(tokens, fwd_hooks=hooks, use_cache=False)
+    run_hooked(bridge, tokens, hooks, use_cache=False)
 
     def changed(name: str, row: int, layer: int) -> set[int]:
         looked_at = seen.get((PATTERN.name if name in (QUERY.name, KEY.name) else HEAD.name, layer))

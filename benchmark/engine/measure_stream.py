@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmark.engine.hooked import Hook, run_hooked
 from benchmark.engine.kinds import ATTENTION, MLP, RESIDUAL
 
 Hooks = dict[int, str]  # by layer
 ROUNDING = 16  # steps of the number format, at the values' own scale, that two orders of the same sums may be apart
-_Hook = tuple[str, Callable[[Tensor, Any], Tensor | None]]
 
 
 def close(got: Tensor, want: Tensor, effect: Tensor) -> bool:
@@ -49,10 +49,10 @@ def _residual(bridge: Any, n_layers: int) -> Hooks | str:
     kept: dict[int, Tensor] = {}
     tokens = torch.tensor([[0, 1, 1, 0], [1, 0, 1, 1]], device=next(bridge.parameters()).device)
 
-    def keep(layer: int) -> _Hook:
+    def keep(layer: int) -> Hook:
         return hooks[layer], lambda value, hook: kept.__setitem__(layer, value.detach().clone())
 
-    def put(layer: int) -> _Hook:
+    def put(layer: int) -> Hook:
         def hooked(value: Tensor, hook: Any) -> Tensor:
             value = value.clone()
             value[layer] = kept[layer][1]
@@ -60,11 +60,11 @@ def _residual(bridge: Any, n_layers: int) -> Hooks | str:
 
         return hooks[layer], hooked
 
-    base, other = bridge.run_with_hooks(tokens, fwd_hooks=[keep(layer) for layer in hooks], use_cache=False)
+    base, other = run_hooked(bridge, tokens, [keep(layer) for layer in hooks], use_cache=False)
     if lacking := [layer for layer in hooks if layer not in kept or kept[layer].ndim != 3]:
         return f"nothing of shape [row, position, dim] stands at {hooks[lacking[0]]}"
     rows = tokens[:1].expand(len(hooks), -1)
-    got = bridge.run_with_hooks(rows, fwd_hooks=[put(layer) for layer in hooks], use_cache=False)
+    got = run_hooked(bridge, rows, [put(layer) for layer in hooks], use_cache=False)
     for layer in hooks:
         if not close(got[layer], other, other - base):
             return f"what stands at {hooks[layer]} doesn't carry all that the layers above it read"
@@ -106,7 +106,7 @@ def _tried(bridge: Any, n_layers: int, places: Mapping[str, str]) -> dict[str, i
     given: dict[tuple[str, int], Tensor] = {}
     left: dict[int, Tensor] = {}
 
-    def change(name: str, layer: int) -> _Hook:
+    def change(name: str, layer: int) -> Hook:
         def hooked(value: Tensor, hook: Any) -> Tensor:
             noise = torch.rand(value.shape[1:], generator=generator).to(value)
             edited = value[:1].expand_as(value).clone()
@@ -116,15 +116,15 @@ def _tried(bridge: Any, n_layers: int, places: Mapping[str, str]) -> dict[str, i
 
         return f"blocks.{layer}.{places[name]}", hooked
 
-    def leave(layer: int) -> _Hook:
+    def leave(layer: int) -> Hook:
         return f"blocks.{layer}.hook_out", lambda value, hook: left.__setitem__(layer, value.detach())
 
     enter = same_input(generator, last_is_other=True)
-    hooks: list[_Hook] = [(f"blocks.{layer}.{RESIDUAL.hooks[0]}", enter) for layer in range(n_layers)]
+    hooks: list[Hook] = [(f"blocks.{layer}.{RESIDUAL.hooks[0]}", enter) for layer in range(n_layers)]
     hooks += [change(name, layer) for name in places for layer in range(n_layers)]
     hooks += [leave(layer) for layer in range(n_layers)]
     tokens = torch.zeros(len(places) + 2, 3, dtype=torch.long, device=next(bridge.parameters()).device)
-    bridge.run_with_hooks(tokens, fwd_hooks=hooks, use_cache=False)
+    run_hooked(bridge, tokens, hooks, use_cache=False)
 
     def wrong(name: str, layer: int) -> bool:
         edited, output = given.get((name, layer)), left.get(layer)

@@ -19,6 +19,7 @@ from transformers import DynamicCache
 
 from benchmark.components import DEFAULT_KINDS, FEATURE_KINDS, KINDS, plural
 from benchmark.engine.dictionary import Dictionary
+from benchmark.engine.hooked import Hook, run_hooked
 from benchmark.engine.kinds import KIND, RESIDUAL, Kind
 from benchmark.engine.measure import measure
 from benchmark.engine.norms import frozen
@@ -31,7 +32,6 @@ _EMBEDDING, _FINAL_NORM = "embed.hook_out", "ln_final"
 Activation = Float[Tensor, "row pos component dim"]
 Edit = Callable[[Tensor], Tensor | None]
 Leaf = TypeVar("Leaf")
-Hook = tuple[str, Callable[[Tensor, Any], Tensor | None]]
 
 
 class Site(NamedTuple):
@@ -410,9 +410,11 @@ class Model:
         rows = rows or [len(tokens)] * self.n_layers
         self.passes.forward += rows[-1]
         self.passes.whole_forward += sum(rows) / self.n_layers * share
-        logits: Tensor = self.bridge.run_with_hooks(
+        logits: Tensor = run_hooked(
+            self.bridge,
             tokens.to(self.device),
-            fwd_hooks=hooks,
+            hooks,
+            self._modules,
             logits_to_keep=int(reads == "last"),
             use_cache=cache is not None,
             past_key_values=cache,

@@ -5,7 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -481,10 +481,9 @@ def _texts(prompts: list[str], row: PromptPair, tokens: Tokens) -> list[str] | D
 
 def _unusable(encoded: Sequence[tuple[int, ...]], tokens: Tokens, align: Align | None) -> Dropped | None:
     """Why a model can't take these prompts as they are, or side by side."""
-    own = [token for ids in encoded for token in ids[len(tokens.prefix) :]]
-    if not all(map(tokens.knows, own)):
+    if not all(tokens.knows_all(ids[len(tokens.prefix) :]) for ids in encoded):
         return Dropped("a prompt has words unknown to the tokenizer")
-    if missing := [token for ids in encoded for token in ids if not tokens.has_room_for(token)]:
+    if missing := [token for ids in encoded for token in tokens.beyond(ids)]:
         return Dropped(
             f"a prompt has a token beyond the model's embedding of {tokens.vocabulary} rows",
             f" {tokens.decode([missing[0]])!r} is token {missing[0]}",
@@ -512,27 +511,39 @@ def _answer_tokens(
         found: list[tuple[int, ...] | None] = [tokens.answer(text) for text in texts]
     else:
         found = tokens.following(prompts[0], texts)
-        if joined := [text for text, ids in zip(texts, found, strict=True) if ids is None]:
+        if None in found:
+            joined = texts[found.index(None)]
             return Dropped(
                 "prompt and answer join into other tokens (a space between them belongs in front of the answer)",
-                f" {prompts[0][-12:] + joined[0]!r}",
+                f" {prompts[0][-12:] + joined!r}",
             )
         if prompts[-1][-8:] != prompts[0][-8:] and tokens.following(prompts[-1], texts) != found:
             return Dropped("an answer has other tokens after the corrupted prompt than after the clean one")
-    forms = [ids or () for ids in found]
-    right, wrong = forms[: len(sides[0])], forms[len(sides[0]) :]
+    told = _told_apart(tuple(texts), tuple(ids or () for ids in found), len(sides[0]), which)
+    if isinstance(told, Dropped):
+        return told
+    (correct, incorrect), cut = told
+    if not all(tokens.knows_all(side) and not tokens.beyond(side) for side in (correct, incorrect)):
+        return Dropped("an answer is unknown to the tokenizer")
+    return (correct, incorrect), cut
+
+
+@lru_cache(maxsize=32)  # thousands of rows of a task have the same answers: all verbs of a language
+def _told_apart(
+    texts: tuple[str, ...], forms: tuple[tuple[int, ...], ...], n_correct: int, which: AnswerTokens
+) -> tuple[tuple[tuple[int, ...], tuple[int, ...]], tuple[str, ...]] | Dropped:
+    """First tokens of the correct answers, of which there are `n_correct`, and of the others; and what was cut."""
+    right, wrong = forms[:n_correct], forms[n_correct:]
     if which == "one-token" and len(right) != len(wrong):
         return Dropped("there are not as many correct as incorrect answers, which one-token answers must be")
     if which == "one-token":
         kept = [pair for pair in zip(right, wrong, strict=True) if all(len(form) == 1 for form in pair)]
-        right, wrong = [pair[0] for pair in kept], [pair[1] for pair in kept]
+        right, wrong = tuple(pair[0] for pair in kept), tuple(pair[1] for pair in kept)
     correct, incorrect = ([form[0] for form in side if form] for side in (right, wrong))
     shared = set(correct) & set(incorrect)
     correct, incorrect = ([*dict.fromkeys(t for t in side if t not in shared)] for side in (correct, incorrect))
     if not correct or not incorrect:
         return Dropped("no answer is left: correct and incorrect share their first tokens")
-    if not all(tokens.knows(token) and tokens.has_room_for(token) for token in (*correct, *incorrect)):
-        return Dropped("an answer is unknown to the tokenizer")
     cut = [text for text, ids in zip(texts, forms, strict=True) if len(ids) > 1 and ids[0] not in shared]
     return (tuple(correct), tuple(incorrect)), () if which == "one-token" else tuple(dict.fromkeys(cut))
 

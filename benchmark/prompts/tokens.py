@@ -148,6 +148,12 @@ class Tokens:
         """Whether a token id stands for text of its own rather than for anything unknown."""
         return token != self._unknown
 
-    def has_room_for(self, token: int) -> bool:
-        """Whether the model has an embedding for a token."""
-        return self.vocabulary is None or token < self.vocabulary
+    def knows_all(self, ids: Sequence[int]) -> bool:
+        """Whether it knows every token of a text."""
+        return self._unknown is None or self._unknown not in ids
+
+    def beyond(self, ids: Sequence[int]) -> list[int]:
+        """The token ids of a text for which the model has no embedding."""
+        if self.vocabulary is None or max(ids, default=0) < self.vocabulary:
+            return []
+        return [token for token in ids if token >= self.vocabulary]

@@ -102,7 +102,7 @@ def test_the_report_is_the_same_bytes_again(out: Path, tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes() == (out / "report" / name).read_bytes(), name
 
 
-@pytest.mark.usefixtures("without_pdf")
+@pytest.mark.usefixtures("without_report")
 def test_a_second_run_computes_nothing(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*/*/scores.safetensors")}
     assert main(["litmus", "saturation", "--out", str(out)]) == 0

@@ -282,6 +282,7 @@ def test_a_failed_cell_stops_no_other_and_is_tried_again(options: dict, tmp_path
     assert len(changed) == 3
 
 
+@pytest.mark.usefixtures("without_pdf")
 def test_of_all_tasks_those_that_a_tokenizer_cannot_carry_are_left_out_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
