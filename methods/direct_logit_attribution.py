@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from benchmark.components import DEFAULT_KINDS
 from benchmark.engine.intervention import Intervention
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
@@ -28,7 +29,7 @@ class DirectLogitAttribution(Method):
     name: ClassVar[str] = "direct-logit-attribution"
     summary: ClassVar[str] = "what a component writes, read at the logits as if no layer came in between"
     citation: ClassVar[str] = "nostalgebraist2020; elhage2021"
-    kinds: ClassVar[tuple[str, ...]] = ("head", "neuron", "attention", "mlp")
+    kinds: ClassVar[tuple[str, ...]] = (*DEFAULT_KINDS, "attention", "mlp")
     indirect: ClassVar[bool] = False
     by_default: ClassVar[bool] = False
     variants: ClassVar[tuple[str, ...]] = ("", "of=difference")

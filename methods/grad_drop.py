@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from benchmark.components import DEFAULT_KINDS
 from benchmark.engine.intervention import Intervention
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
@@ -28,7 +29,7 @@ class GradDrop(Method):
     name: ClassVar[str] = "grad-drop"
     summary: ClassVar[str] = "mean size of attribution patching while each layer's gradient is dropped, as in AtP*"
     citation: ClassVar[str] = "kramar2024"
-    kinds: ClassVar[tuple[str, ...]] = ("head", "neuron", "query", "key", "value")
+    kinds: ClassVar[tuple[str, ...]] = (*DEFAULT_KINDS, "query", "key", "value")
     by_position: ClassVar[bool] = True
     signed: ClassVar[bool] = False
     by_default: ClassVar[bool] = False

@@ -106,7 +106,7 @@ class IntegratedGradients(Method):
             scores, nodes, error, unfinished = converged(paths, self.tolerance, _size(batch, request), self.nodes)
             beside = {"integral_nodes": nodes, "integral_error": error}
             by_site = {site: some for group, some in zip(paths.groups, unfinished, strict=True) for site in group}
-            stacked = run.stacked({site: by_site[site].to(model.device).float() for site in run.sites})
+            stacked = run.stacked({site: by_site[site].float() for site in run.sites})
             beside |= {f"{kind}.unfinished": values for kind, values in stacked.items()}
         else:
             rule = Quadrature.left if self.rule == "left" else Quadrature.gauss_legendre

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from benchmark.components import DEFAULT_KINDS
 from benchmark.engine.intervention import Intervention
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
@@ -23,7 +24,7 @@ class WriteNorm(Method):
 
     name: ClassVar[str] = "write-norm"
     summary: ClassVar[str] = "norm of the change in what a component writes: a floor that sees no metric"
-    kinds: ClassVar[tuple[str, ...]] = ("head", "neuron")
+    kinds: ClassVar[tuple[str, ...]] = DEFAULT_KINDS
     signed: ClassVar[bool] = False
     metric_units: ClassVar[bool] = False
     by_default: ClassVar[bool] = False

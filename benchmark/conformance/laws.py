@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from benchmark.components import DEFAULT_KINDS, MEAN, plural
+from benchmark.components import DEFAULT_KINDS, KINDS, MEAN, plural
 from benchmark.conformance.findings import NotApplicable, expect
 from benchmark.conformance.trial import (
     EXACT,
@@ -74,7 +74,8 @@ def completeness(trial: Trial) -> None:
                 totals = trial.method.totals(model, batch, request)
                 if not totals:
                     raise NotApplicable("it claims none (`totals` is empty)")
-                scores = trial.method.attribute(model, batch, request)
+                found = trial.method.attribute(model, batch, request)
+                scores = {kind: values for kind, values in found.items() if kind in KINDS}
                 for sites, total, summed in _claims(model, scores, totals):
                     wanted = obvious_total(model, pairs, batch, way, sites)
                     one_kind = plural(sites[0].kind) if len({site.kind for site in sites}) == 1 else "components"

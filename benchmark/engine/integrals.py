@@ -289,13 +289,13 @@ def by_rule(paths: Together, rule: Quadrature) -> dict[Site, Float[Tensor, "pair
 
 
 class Converged(NamedTuple):
-    """Scores, and how sure they are: of each pair the nodes that were spent and the largest error left of any path,
-    and by group of each path whether its nodes ran out."""
+    """Scores, and how sure they are: of each pair the nodes that were spent, the largest error left of any path, and by
+    group whether the nodes of one of its paths ran out."""
 
     scores: dict[Site, Float[Tensor, "pair component *pos"]]
     rows: Float[Tensor, " pair"]
     error: Float[Tensor, " pair"]
-    unfinished: list[Bool[Tensor, " path"]]
+    unfinished: list[Bool[Tensor, " pair"]]
 
 
 def converged(paths: Together, tolerance: float, size: Float[Tensor, " pair"], most: int) -> Converged:
@@ -329,12 +329,15 @@ def converged(paths: Together, tolerance: float, size: Float[Tensor, " pair"], m
         ]
     rows, error = torch.zeros_like(paths.run.full), torch.zeros_like(paths.run.full)
     scores: dict[Site, Tensor] = {}
+    unfinished: list[Tensor] = []
     for group, state in enumerate(states):
         pairs = paths.pairs(group, _whole(paths, group).path)
         rows.index_add_(0, pairs, torch.from_numpy(state.spans * len(rule.nodes)).to(rows))
         error.scatter_reduce_(0, pairs, torch.from_numpy(state.errors).to(error), "amax")
         scores |= {site: paths.run.sign * paths.shaped(site, found) for site, found in state.scores.items()}
-    return Converged(scores, rows, error, [torch.from_numpy(state.unfinished) for state in states])
+        lacking = np.bincount(pairs.cpu().numpy(), state.unfinished, minlength=len(rows)) > 0
+        unfinished.append(torch.from_numpy(lacking).to(device))
+    return Converged(scores, rows, error, unfinished)
 
 
 def _whole(paths: Together, group: int) -> Spans:

@@ -16,9 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from benchmark.components import FEATURE_KINDS
+from benchmark.engine.hooked import Hook
 from benchmark.engine.integrals import Alone, Inputs, Quadrature, Together, by_rule
 from benchmark.engine.kinds import PATTERN
-from benchmark.engine.model import Edit, Hook, Leaf, Model, Site
+from benchmark.engine.model import Edit, Leaf, Model, Site
 from benchmark.engine.moves import Move
 from benchmark.engine.parts import Features, SideBySide
 from benchmark.engine.replay import record, resume, shortcuts

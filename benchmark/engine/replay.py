@@ -18,8 +18,9 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from benchmark.components import DEFAULT_KINDS
+from benchmark.engine.hooked import Hook
 from benchmark.engine.measure_stream import close
-from benchmark.engine.model import Edit, Hook, Model, Site, keeping
+from benchmark.engine.model import Edit, Model, Site, keeping
 
 SHORTCUTS = {
     "layers": "each patched row starts from the recorded residual stream, at the layer of its edit",

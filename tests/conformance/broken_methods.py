@@ -107,6 +107,7 @@ class MeanAtTheLastToken(AttributionPatching):
 class OneNodeTooMany(IntegratedGradients):
     name: ClassVar[str] = "one-node-too-many"
     variants: ClassVar[tuple[str, ...]] = ("",)
+    steps: int = 16
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> Scored:
         run = Intervention(model, batch, request)
@@ -123,6 +124,7 @@ class OneNodeTooMany(IntegratedGradients):
 class NodesAtTheRight(IntegratedGradients):
     name: ClassVar[str] = "nodes-at-the-right-end"
     variants: ClassVar[tuple[str, ...]] = ("",)
+    steps: int = 16
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> Scored:
         run = Intervention(model, batch, request)

@@ -176,7 +176,7 @@ def test_the_plans_cost_is_estimated_from_no_more_than_it_has_to_do(
 
 BAD = {
     "unknown task": ({"task": "tinny"}, "There is no task 'tinny'. Did you mean 'tiny'?"),
-    "unknown method": ({"methods": "randon"}, "There is no method 'randon'. Did you mean 'random'?"),
+    "unknown method": ({"methods": "randon"}, "There is no method 'randon'. Did you mean 'random' or"),
     "unknown option of a method": ({"methods": "integrated-gradients:step=2"}, "no option 'step'. Did you mean"),
     "a method named twice": ({"methods": "random,random"}, "names random twice"),
     "unknown component": ({"components": "heads"}, "--components heads: choose from head, neuron"),
