@@ -10,7 +10,7 @@ from benchmark.errors import did_you_mean
 from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
 
 USER_ERROR = 2
-BASELINE_PAIRS, LITMUS_PAIRS, PATH_PAIRS = 64, 4, 16  # all pairs of a litmus are alike
+BASELINE_PAIRS, LITMUS_PAIRS, PATH_PAIRS = 64, 8, 16
 INTERACTION_PAIRS, INTERACTION_TOP = 16, 20
 _SEVERAL = "with commas, or by giving the option several times"
 Command = Callable[[argparse.Namespace], int]
