@@ -81,4 +81,5 @@ def _measured(method: Scored) -> float:
 
 
 def _steps(method: Scored) -> float:
-    return float(method.cell.key.method.options.get("steps", 0))
+    steps = method.cell.key.method.options.get("steps", 0)
+    return np.inf if steps == "adaptive" else float(steps)
