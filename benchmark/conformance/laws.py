@@ -12,6 +12,7 @@ from benchmark.conformance.trial import (
     EXACT,
     Trial,
     allowed,
+    as_built,
     base_and_replacement,
     difference,
     largest,
@@ -25,7 +26,6 @@ from benchmark.engine.request import Request
 from benchmark.models.litmus import load_litmus
 from benchmark.models.tiny import PAIRS, hf_model, tiny_pairs, tokenizer
 from benchmark.prompts.metrics import Metric, logit_diff
-from benchmark.prompts.pairs import Pairs
 
 COMPLETE = 0.01  # of the total, or of a metric of 1
 
@@ -34,7 +34,8 @@ def zero_where_nothing_changes(trial: Trial) -> None:
     """A component whose activation never changes scores exactly 0, and a prepended BOS never changes."""
     trial.needs_a_replacement()
     trial.needs_amounts(signed=False)
-    model, pairs, still = _still_parts()
+    model = as_built("still parts", _still_parts)
+    pairs, still = tiny_pairs(model, PAIRS[:2]), _STILL
     for way in trial.ways:
         found = trial.values(model, pairs, way)
         for batch in pairs.batches():
@@ -121,11 +122,12 @@ def scores_scale_with_the_metric(trial: Trial) -> None:
         )
 
 
-def _still_parts() -> tuple[Model, Pairs, dict[Site, int]]:
-    """A tiny GPT-2 with a BOS, and components that never change in it.
+# head 1.2 is always 0, neuron 1.3 always the same number, and neuron 0.5 is 0 everywhere but at the BOS
+_STILL = {Site("head", 1): 2, Site("neuron", 1): 3, Site("neuron", 0): 5}
 
-    Head 1.2 is always 0, neuron 1.3 always the same number, and neuron 0.5 is 0 everywhere but at the BOS.
-    """
+
+def _still_parts() -> Model:
+    """A tiny GPT-2 with a BOS, in which these components never change."""
     hf = hf_model("gpt2")
     block, early = hf.transformer.h[1], hf.transformer.h[0].mlp
     early.act = torch.nn.ReLU()
@@ -144,5 +146,4 @@ def _still_parts() -> tuple[Model, Pairs, dict[Site, int]]:
         bos, others = inputs[0][0], torch.cat([positions[1:] for positions in inputs])
         early.c_fc.weight[:, 5] = bos
         early.c_fc.bias[5] = -(bos @ bos + (others @ bos).max()) / 2
-    model = Model.from_hf(hf, tokens, "still parts", True)
-    return model, tiny_pairs(model, PAIRS[:2]), {Site("head", 1): 2, Site("neuron", 1): 3, Site("neuron", 0): 5}
+    return Model.from_hf(hf, tokens, "still parts", True)

@@ -1,6 +1,7 @@
 """Checks of a method that hold whatever its scores mean: their shape, and what they must not depend on."""
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -11,8 +12,9 @@ from torch import Tensor
 
 from benchmark.components import PLACES_ONLY, plural
 from benchmark.conformance.findings import NotApplicable, Violation, expect
-from benchmark.conformance.trial import PROMISE, Trial, allowed, difference, largest, tiny
+from benchmark.conformance.trial import PROMISE, Trial, allowed, as_built, difference, largest, tiny
 from benchmark.engine.memory import Chunk
+from benchmark.engine.method import Method
 from benchmark.engine.model import Model
 from benchmark.models.tiny import ARCHITECTURES, PAIRS, tiny_model, tiny_pairs
 from benchmark.prompts.pairs import Pairs
@@ -97,7 +99,7 @@ def independent_of_earlier_calls(trial: Trial) -> None:
     }
     calls["other prompts of the same ids"] = lambda on: trial.values(on.model, on.others)
     calls["another model of the same name"] = lambda on: trial.values(on.other_model, on.pairs)
-    warm = _Materials("warm")
+    warm = _unseen(type(trial.method))
     for variant in trial.variants:  # other options first, on the very same pairs
         if variant.method != trial.method and variant.ways:
             variant.values(warm.model, warm.pairs)
@@ -105,7 +107,7 @@ def independent_of_earlier_calls(trial: Trial) -> None:
     for what in (*calls, next(iter(calls))):
         seen = calls[what](warm)
         if what not in wanted:
-            wanted[what] = calls[what](_Materials(f"cold {len(wanted)}"))
+            wanted[what] = calls[what](_unseen(type(trial.method)))
         for kind, values in wanted[what].items():
             moved = difference(seen[kind], values)
             expect(
@@ -116,6 +118,15 @@ def independent_of_earlier_calls(trial: Trial) -> None:
             )
 
 
+def _unseen(made: type[Method]) -> "_Materials":
+    """Materials that this class of methods never had, in any of its variants; others may have had them."""
+    _SEEN[made] += 1
+    return _Materials(f"material {_SEEN[made]}")
+
+
+_SEEN: Counter[type[Method]] = Counter()
+
+
 @dataclass(frozen=True)
 class _Materials:
     """Two models of one name, and two sets of pairs with the same ids."""
@@ -124,11 +135,11 @@ class _Materials:
 
     @cached_property
     def model(self) -> Model:
-        return self._named(tiny_model())
+        return as_built(("material", self.name), lambda: self._named(tiny_model()))
 
     @cached_property
     def other_model(self) -> Model:
-        return self._named(tiny_model(seed=1))
+        return as_built(("other material", self.name), lambda: self._named(tiny_model(seed=1)))
 
     @cached_property
     def pairs(self) -> Pairs:

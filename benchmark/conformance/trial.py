@@ -1,6 +1,6 @@
 """A method on trial: the models and pairs that checks run it on. A model that a check has changed is built anew."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -98,23 +98,35 @@ def variants_of(made: type[Method]) -> list[Method]:
 
 
 def tiny(architecture: str = "llama", count: int = len(PAIRS), **options: Any) -> tuple[Model, Pairs]:
-    """A tiny model as it was built, and pairs for it: the last such one, unless a check has changed it."""
-    key = (architecture, *sorted(options.items()))
-    if key not in _BUILT or changed(_BUILT[key][1], state(_BUILT[key][0])).keys() - {SHARED}:
+    """A tiny model as it was built, and pairs for it."""
+
+    def build() -> Model:
         model = tiny_model(architecture, **options)
         attach_random(model)
-        shortcuts(model)  # transformer_lens sets hooks of its own on the first forward
-        _BUILT[key] = model, state(model)
-    model = _BUILT[key][0]
+        return model
+
+    model = as_built((architecture, *sorted(options.items())), build)
     return model, tiny_pairs(model, PAIRS[:count])
 
 
-_BUILT: dict[tuple[Any, ...], tuple[Model, dict[str, dict[str, Any]]]] = {}  # building takes longer than many a check
+def as_built(key: Hashable, build: Callable[[], Model]) -> Model:
+    """The model that was last built under this key, or a new one where a check has changed it.
+
+    Building takes longer than many a check.
+    """
+    if key not in _BUILT or changed(_BUILT[key][1], state(_BUILT[key][0])).keys() - {SHARED}:
+        model = build()
+        shortcuts(model)  # transformer_lens sets hooks of its own on the first forward
+        _BUILT[key] = model, state(model)
+    return _BUILT[key][0]
+
+
+_BUILT: dict[Hashable, tuple[Model, dict[str, dict[str, Any]]]] = {}
 
 
 def planted(litmus: Litmus, count: int = 4) -> tuple[Model, Pairs]:
-    """A fresh planted model and pairs for it."""
-    model = litmus.model()
+    """A planted model as it was built, and pairs for it."""
+    model = as_built(repr(litmus), litmus.model)
     return model, litmus.task.pairs(model, limit=count)
 
 
