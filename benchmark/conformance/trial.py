@@ -1,9 +1,10 @@
 """A method on trial: the models and pairs that checks run it on. A model that a check has changed is built anew."""
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -172,9 +173,19 @@ def obvious_means(model: Model, pairs: Pairs) -> dict[Site, Tensor]:
     return {site: torch.cat([one[site][0, pairs.bos :] for one in kept]).mean(0) for site in sites}
 
 
-@torch.no_grad()
 def obvious_effects(model: Model, pairs: Pairs, way: Way, kind: str) -> Tensor:
-    """Activation patching `[pair, layer, index]` by a plain loop over components."""
+    """Activation patching `[pair, layer, index]` by a plain loop over components; each once, whatever is on trial."""
+    known, key = _EFFECTS.setdefault(model, {}), (pairs.digest(), pairs.metric.name, way, kind)
+    if key not in known:
+        known[key] = _obvious_effects(model, pairs, way, kind)
+    return known[key].clone()
+
+
+_EFFECTS: MutableMapping[Model, dict[tuple[Any, ...], Tensor]] = WeakKeyDictionary()
+
+
+@torch.no_grad()
+def _obvious_effects(model: Model, pairs: Pairs, way: Way, kind: str) -> Tensor:
     effects = torch.zeros(len(pairs), model.n_layers, model.size(kind), dtype=torch.float64)
     for batch in pairs.batches():
         base, _, put = base_and_replacement(model, pairs, batch, way)
