@@ -1,11 +1,20 @@
 """The words of the command line. Imports nothing heavy, so that `--help` is quick."""
 
 import argparse
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, DIRECTIONS, DRAWS, KINDS, PLACES_ONLY, REPLACEMENTS
+from benchmark.components import (
+    BASELINES,
+    COUNTERFACTUAL,
+    DEFAULT_KINDS,
+    DIRECTIONS,
+    DRAWS,
+    KINDS,
+    PLACES_ONLY,
+    REPLACEMENTS,
+)
 from benchmark.errors import did_you_mean
 from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
 
@@ -98,8 +107,8 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         put("--force", action="store_true", help="compute stored cells again")
         report_options(added)
 
-    def way_options(added: argparse.ArgumentParser) -> None:
-        replacements, directions = (", ".join(words) for words in (REPLACEMENTS, DIRECTIONS))
+    def way_options(added: argparse.ArgumentParser, able: Sequence[str] = REPLACEMENTS) -> None:
+        replacements, directions = (", ".join(words) for words in (able, DIRECTIONS))
         added.add_argument("--replacement", default=COUNTERFACTUAL.replacement, help=f"{replacements} [%(default)s]")
         added.add_argument("--direction", default=COUNTERFACTUAL.direction, help=f"{directions} [%(default)s]")
 
@@ -133,7 +142,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a.add_argument("--results", metavar="FOLDER", help="rank by the scores that `run` stored there")
     text = "effects given that these are out, such as L9H9,L10H0 [the 3 strongest]"
     a.add_argument("--given", type=_names, action=_AddUp, default=(), metavar="COMPONENTS", help=text)
-    way_options(a)
+    way_options(a, BASELINES)
     pairs_options(a)
     sample_options(a, ("head",), INTERACTION_PAIRS)
     a.add_argument("--out", help="where to write tables, pictures and page [interactions/MODEL]")
@@ -149,7 +158,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a.add_argument("--through", choices=("mlps",), help="compute the MLPs in between again [the direct path]")
     a.add_argument("--pairs", type=int, default=PATH_PAIRS, help="pairs of the task [%(default)s]")
     a.add_argument("--metric", help="logit_diff, prob_diff, log_likelihood or kl [the task's own]")
-    a.add_argument("--replacement", choices=REPLACEMENTS, default=COUNTERFACTUAL.replacement, help="[%(default)s]")
+    a.add_argument("--replacement", choices=BASELINES, default=COUNTERFACTUAL.replacement, help="[%(default)s]")
     a.add_argument("--direction", choices=DIRECTIONS, default=COUNTERFACTUAL.direction, help="[%(default)s]")
     a.add_argument("--seed", type=int, default=0, help="draws the pairs [%(default)s]")
     a.add_argument("--out", help="folder of CSV and picture [paths/TASK-MODEL]")

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn import functional
 
-from benchmark.components import FEATURE_KINDS
+from benchmark.components import BASELINES, FEATURE_KINDS
 from benchmark.engine.hooked import Hook
 from benchmark.engine.integrals import Alone, Inputs, Quadrature, Together, by_rule
 from benchmark.engine.kinds import PATTERN
@@ -68,6 +68,11 @@ class Intervention:
         return request.kept[0]  # type: ignore[no-any-return]
 
     def __init__(self, model: Model, batch: PairBatch, request: Request, kinds: Sequence[str] | None = None) -> None:
+        if request.replacement not in BASELINES:
+            raise BenchmarkError(
+                f"An Intervention puts one activation in place of another ({', '.join(BASELINES)}); what "
+                f"{request.replacement!r} draws, `scores()` and `run` hand over as a counterfactual."
+            )
         self.model, self.batch, self.request = model, batch, request
         self.kinds = request.kinds if kinds is None else tuple(kinds)
         self.sites = model.sites(self.kinds)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.analysis.top import top_components
-from benchmark.components import KIND_WORDS, KINDS, MEAN, PLACES_ONLY, component_name, many
+from benchmark.components import BASELINES, KIND_WORDS, KINDS, MEAN, PLACES_ONLY, component_name, many
 from benchmark.engine.intervention import mean_share
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import choose_chunk, fitting_chunk, parse_bytes
@@ -54,6 +54,8 @@ def read_request(asked: argparse.Namespace) -> Question:
     if set(run.components) - (set(KINDS) - set(PLACES_ONLY)) or not run.components:
         able = ", ".join(kind for kind in KINDS if kind not in PLACES_ONLY)
         raise BenchmarkError(f"--components {','.join(run.components)}: choose from {able}.")
+    if run.replacement not in BASELINES:
+        raise BenchmarkError(f"--replacement {run.replacement}: choose {', '.join(BASELINES)}.")
     if asked.top < 2 or run.pairs < 1:
         raise BenchmarkError(f"--top {asked.top}, --pairs {run.pairs}: give at least 2 components and 1 pair.")
     run.refuse_mixed()
