@@ -143,7 +143,7 @@ class IntegratedGradients(Method):
         by_site = self.path in ("component", "site")
         cost = (replace(self, steps=_USUAL, tolerance=type(self).tolerance, nodes=type(self).nodes)
                 if self.steps == "adaptive" else self).cost(model, request)  # fmt: skip
-        return sum(cost) * len(batch) * (mean_share(model, batch, request) if by_site else 1)
+        return float(sum(cost) * len(batch)) * (mean_share(model, batch, request) if by_site else 1)
 
     def cost(self, model: Model, request: Request) -> Cost:
         sites, kinds = len(model.sites(request.kinds)), len(request.kinds)
