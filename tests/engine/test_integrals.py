@@ -1,6 +1,7 @@
 """Refined integrals: on curves whose integral is known, and on pocket's steep places."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -10,6 +11,8 @@ import torch
 from scipy.integrate import quad
 from torch import Tensor
 
+from benchmark.analysis.behaviour import incomplete
+from benchmark.analysis.sections import sections
 from benchmark.components import WAYS, Way
 from benchmark.engine.integrals import Converged, Inputs, Points, Quadrature, Together, converged
 from benchmark.engine.intervention import Intervention
@@ -17,8 +20,10 @@ from benchmark.engine.model import Model, Site
 from benchmark.engine.moves import Move
 from benchmark.engine.request import Request
 from benchmark.models.loading import load_model
-from benchmark.models.tiny import tiny_model, tiny_pairs
+from benchmark.models.tiny import PAIRS, hf_model, tiny_model, tiny_pairs, tokenizer
 from benchmark.running.plugins import load_method, load_task
+from benchmark.running.runner import run
+from benchmark.store.folder import Results
 
 HERE = Site("head", 0)
 
@@ -134,7 +139,7 @@ def pocket() -> Model:
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_on_pocket_s_steepest_task_the_tolerance_holds_where_fixed_steps_miss_it(pocket: Model, way: Way) -> None:
-    pairs = load_task("sva").pairs(pocket, limit=4)
+    pairs = load_task("sva").pairs(pocket, limit=3)
     method, fixed = load_method("integrated-gradients"), load_method("integrated-gradients", steps=16)
     asked = (pocket, pairs, ("head",), way.replacement, way.direction)
     scores, sixteen = method.scores(*asked)["head"], fixed.scores(*asked)["head"]
@@ -147,7 +152,7 @@ def test_on_pocket_s_steepest_task_the_tolerance_holds_where_fixed_steps_miss_it
     assert (before > 3 * wanted).any()
     assert not scores.extras["unfinished"].any()
     assert (scores.extras["integral_error"] <= wanted.float()).all()
-    fine = load_method("integrated-gradients", steps=192).scores(*asked)["head"]
+    fine = load_method("integrated-gradients", steps=128).scores(*asked)["head"]
     apart = (scores.values - fine.values).abs().amax((1, 2))
     assert (apart <= wanted.float()).all()  # not only the sum
 
@@ -160,6 +165,34 @@ def test_refined_along_one_component_is_activation_patching(pocket: Model, way: 
     exact = load_method("activation-patching").scores(*asked)["head"].values
     assert exact.abs().max() > 0.005
     torch.testing.assert_close(along, exact, atol=1e-4, rtol=0)
+
+
+def test_behind_a_norm_zero_is_a_jump_and_where_nodes_run_out_it_is_said() -> None:
+    """A norm is the same for all positive multiples of its input, so all of F changes near m = 0."""
+    hf = hf_model("gemma2")
+    for module in hf.modules():
+        if hasattr(module, "eps"):
+            module.eps = 1e-6
+    model = Model.from_hf(hf, tokenizer(), "behind a norm")
+    pairs = tiny_pairs(model, PAIRS[:2])
+    found = load_method("integrated-gradients").scores(model, pairs, ("head",), "zero")["head"]
+    assert found.completeness_error is not None
+    assert found.completeness_error.max() < 0.05
+    assert found.extras["integral_nodes"].min() > 10 * 15
+    with pytest.warns(UserWarning, match=r"by hand: integrals of heads of layers 0-2 .* 2 pairs \(pair-0, pair-1\)"):
+        load_method("integrated-gradients", nodes=120).scores(model, pairs, ("head",), "zero")
+
+
+def test_where_the_nodes_ran_out_the_cell_and_the_report_know_it(tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"tasks": ("sva",), "components": ("head",), "pairs": 2, "device": "cpu"}
+    run("pocket", tmp_path, methods=("integrated-gradients:nodes=15", "integrated-gradients"), **asked)
+    [section] = sections(Results(tmp_path))
+    few, enough = sorted(section.cells, key=lambda cell: cell.provenance.passes.forward)  # type: ignore[union-attr]
+    assert few.unfinished("head").any()  # type: ignore[union-attr]
+    assert not enough.unfinished("head").any()  # type: ignore[union-attr]
+    [said] = incomplete(section)
+    assert said.startswith("integrated-gradients:nodes=15: integrals of heads of layer")
+    assert "pair (sva-" in said or "pairs (sva-" in said
 
 
 def test_on_the_input_path_the_embeddings_take_the_whole_gap() -> None:
