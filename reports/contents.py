@@ -1,6 +1,6 @@
 """The content of a report: which headings, paragraphs, tables and pictures it has, in which order."""
 
-from benchmark.analysis.behaviour import incomplete
+from benchmark.analysis.behaviour import incomplete, only_rounding
 from benchmark.analysis.comparisons import Comparisons, by_model_and_kind
 from benchmark.analysis.finding import finding_data
 from benchmark.analysis.frontier import frontier_data
@@ -143,7 +143,7 @@ def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
     for part in parts:
         blocks += _kind(part)
     blocks += verified_section(section)
-    warnings = [Paragraph(f"**{warning}**") for warning in incomplete(section)]
+    warnings = [Paragraph(f"**{warning}**") for warning in [*incomplete(section), *only_rounding(section)]]
     return [
         *blocks,
         Heading("Cost and completeness", 3),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.behaviour import accuracy_data, incomplete
+from benchmark.analysis.behaviour import accuracy_data, incomplete, only_rounding
 from benchmark.analysis.comparisons import Comparisons, compared, value_of
 from benchmark.analysis.litmus import untold
 from benchmark.analysis.sections import Scored, Section, sections
@@ -34,7 +34,7 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
     lines = [litmus_summary(results)] if len(real.cells) < len(results.cells) else []
     for section, accuracy in zip(found, accuracy_data(found).to_dict("records"), strict=True):
         lines.append(_headline(section, accuracy))
-        lines += [f"  ! {warning}" for warning in [*section.caveats, *incomplete(section)]]
+        lines += [f"  ! {warning}" for warning in [*section.caveats, *incomplete(section), *only_rounding(section)]]
         for part in parts:
             if part.section.slug == section.slug:
                 lines += [f"  ! {words}" for words in [*captions.one_pair_decides([part]), *_samples(part)]]

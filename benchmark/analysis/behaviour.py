@@ -9,6 +9,7 @@ from benchmark.statistics.proportion import wilson
 from benchmark.store.cell import Cell
 from benchmark.words import ran_out
 
+ROUNDING = 1e-5  # of the reference's largest mean score: what is smaller is rounding
 CONVERGED = 0.05  # the largest mean completeness error, as a share of the gap, that goes without a warning
 
 
@@ -32,6 +33,22 @@ def missing_share(section: Section, cell: Cell) -> float:
     """Mean completeness error as a share of the gap; NaN where the method claims no completeness."""
     error = cell.completeness_error
     return np.nan if error is None or not section.gap else float(error.mean()) / abs(section.gap)
+
+
+def only_rounding(section: Section) -> list[str]:
+    """A warning for each method whose scores are too small, beside the reference's, to be more than rounding."""
+    said = []
+    for kind in section.kinds:
+        methods = [one for one in section.scored(kind) if one.metric_units]
+        largest = {one.label: float(np.nanmax(np.abs(one.mean), initial=0.0)) for one in methods}
+        known = max((largest[one.label] for one in methods if one.reference), default=0.0)
+        said += [
+            f"{label} gives {plural(kind)} at most {size:.1g}, where the reference gives {known:.2g}: that is "
+            "rounding, and no statistic of it means anything. The slope is 0 there, as kl's is at the clean prompt."
+            for label, size in largest.items()
+            if 0 < size < ROUNDING * known
+        ]
+    return said
 
 
 def incomplete(section: Section) -> list[str]:

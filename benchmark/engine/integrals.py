@@ -392,11 +392,12 @@ class _Refined:
     def halve(self) -> Points:
         """Take out what is done and halve the worst spans of the others; gives where they were cut."""
         spans, total = self.open, self._count(self.open, self.open.error)
-        split = self._worst(spans)
+        lost = ~np.isfinite(total)  # no halving mends what isn't finite: it is banked, for whoever refuses it
+        split = self._worst(spans._replace(error=np.where(lost[spans.path], 0.0, spans.error)))
         costly = self.spans + 2 * self._count(spans.take(split)) > self.most
-        done = (total <= self.tolerance) | costly
+        done = (total <= self.tolerance) | costly | lost
         here = np.unique(spans.path[done[spans.path]])
-        self.errors[here], self.unfinished[here] = total[here], total[here] > self.tolerance[here]
+        self.errors[here], self.unfinished[here] = total[here], ~(total[here] <= self.tolerance[here])
         banked = done[spans.path]
         split &= ~banked
         left = ~(banked | split)
@@ -404,6 +405,7 @@ class _Refined:
             chosen = torch.from_numpy(np.flatnonzero(banked)).to(integral.device)
             path = torch.from_numpy(spans.path[banked]).to(integral.device)
             self.scores[site].index_add_(0, path, integral[chosen])
+            self.scores[site][torch.from_numpy(np.flatnonzero(lost)).to(integral.device)] = torch.nan
             self.integrals[site] = integral[torch.from_numpy(np.flatnonzero(left)).to(integral.device)]
         self.open, cut = spans.take(left), spans.take(split)
         middle = (cut.low + cut.high) / 2

@@ -48,11 +48,11 @@ def over_draws(found: Mapping[str, Tensor], draws: int, kinds: Sequence[str]) ->
     """Means over each pair's draws of all that a method gave, `[row, ...]`; with the standard errors of its scores.
 
     These are `s / sqrt(draws)`, of two draws at least. What a method draws by itself may be the same in all draws of
-    prompts, so that no mean over these takes it away: its own standard errors are added, squared.
+    prompts, so that no mean over these takes it away: its own standard errors, where it knows them, are added, squared.
     """
     by_pair = {name: values.reshape(-1, draws, *values.shape[1:]) for name, values in found.items()}
     means = {name: values.mean(1) for name, values in by_pair.items()}
     for kind in kinds:
         name, squared = f"{kind}.standard_error", by_pair[kind].var(1) / draws
-        means[name] = (squared + (by_pair[name] ** 2).mean(1) if name in by_pair else squared).sqrt()
+        means[name] = (squared + (by_pair[name] ** 2).mean(1).nan_to_num() if name in by_pair else squared).sqrt()
     return means

@@ -96,7 +96,7 @@ def answered(question: Question, bench: Bench) -> Iterator[tuple[str, Interactio
             raise BenchmarkError(str(found.error))
         request = _request(question, model, found.pairs)
         if stored is None:
-            strongest = _scored(model, found.pairs, method, request, question.top)
+            strongest = _scored(model, found.pairs, method, request, run.components, question.top)
         else:
             strongest = _stored(stored, model, task.name, question)
         yield task.title, _interactions(question, model, found.pairs, request, strongest, method.label)
@@ -112,9 +112,11 @@ def _request(question: Question, model: Model, pairs: Pairs) -> Request:
     return Request(kinds, run.replacement, run.direction, run.seed, means, chunk.tokens, chunk.rows, chunk.pairs)
 
 
-def _scored(model: Model, pairs: Pairs, method: Method, request: Request, top: int) -> list[Component]:
-    """The components with the largest mean scores by a method, of all kinds that are asked for."""
-    scores = method.scores(model, pairs, request.kinds, request.replacement, request.direction, request.seed)
+def _scored(
+    model: Model, pairs: Pairs, method: Method, request: Request, kinds: Sequence[str], top: int
+) -> list[Component]:
+    """The components with the largest mean scores by a method, of these kinds."""
+    scores = method.scores(model, pairs, kinds, request.replacement, request.direction, request.seed)
     ranked = []
     for kind, one in scores.items():
         means = one.values.double().mean(0)

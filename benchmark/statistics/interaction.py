@@ -19,14 +19,14 @@ def reading(
     whose effect is smaller: both inputs of a gate, or two links of a chain. Denoising restores: an `AND partner` does
     more once the other is back, and where it does less `either suffices`: two inputs of a gate, or links of a chain.
     `mixed` where one effect grows and another shrinks; no word where the `change` is smaller than `least`, or its
-    interval holds 0.
+    interval holds 0, or there is none.
 
     >>> reading([(0.0, 1.0), (0.0, 1.0)], -1.0, -1.2, -0.8, 0.01, noising=True)  # either is enough
     'backup'
     >>> reading([(1.0, 0.0), (1.0, 0.0)], 1.0, 0.8, 1.2, 0.01, noising=True)  # both are needed
     'AND partner'
     """
-    if abs(change) < least or low <= 0 <= high:
+    if abs(change) < least or not (low > 0 or high < 0):
         return ""
     grows = {abs(after) > abs(before) for before, after in effects}
     if len(grows) > 1:

@@ -126,6 +126,17 @@ def test_where_the_nodes_run_out_it_is_said_of_that_path_alone() -> None:
     assert found.error[0] > 0.01 * 0.5
 
 
+@pytest.mark.parametrize("lost", [0, 1])
+def test_what_is_not_finite_stays_so_and_leaves_the_other_paths_alone(lost: int) -> None:
+    nothing = Curve(lambda m: m, lambda m: [m * torch.nan])
+    curves = [step(0.3, 1e-3)] * 2
+    curves[lost] = nothing
+    found = refined(*curves)
+    assert found.scores[HERE][lost].isnan().all()
+    assert float(found.scores[HERE][1 - lost, 0]) == pytest.approx(1, abs=0.01)
+    assert found.unfinished[0].tolist() == [lost == 0, lost == 1]
+
+
 def test_a_tolerance_is_a_share_of_the_pair_s_size_where_that_is_larger() -> None:
     curves = (step(0.3, 3e-2), step(0.3, 3e-2))
     found = converged(Curves(*curves), 0.01, torch.tensor([0.0, 1000.0]), 480)

@@ -2,15 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark.analysis.behaviour import only_rounding
 from benchmark.analysis.comparisons import Comparisons, compared, primary
 from benchmark.analysis.frontier import frontier_data
 from benchmark.analysis.matched_baselines import experiments
+from benchmark.analysis.sections import sections
 from benchmark.components import BASELINES
+from benchmark.running.runner import run
 from benchmark.statistics.sampling import draw, stratify
 from benchmark.store.cell import PairFacts, Rows
 from benchmark.store.folder import Results, read_cell, record_run, write_cell
@@ -231,3 +235,13 @@ def test_a_verified_sample_stands_in_no_overview_and_has_no_p_value(tmp_path: Pa
     assert f"  ! {label}: agreement with it below is over the neurons that it measured" in terminal_summary(
         Results(tmp_path)
     )
+
+
+def test_scores_that_are_rounding_are_called_so(tmp_path: Path) -> None:
+    """kl is at its largest at the clean prompt, where its slope is 0."""
+    asked: dict[str, Any] = {"tasks": ("ioi",), "components": ("head",), "pairs": 2, "device": "cpu", "metric": "kl"}
+    run("pocket", tmp_path, methods=("activation-patching", "attribution-patching", "integrated-gradients"), **asked)
+    [section] = sections(Results(tmp_path))
+    [said] = only_rounding(section)
+    assert said.startswith("attribution-patching gives heads at most")
+    assert said in terminal_summary(Results(tmp_path))
