@@ -303,12 +303,12 @@ def test_a_failed_cell_stops_no_other_and_is_tried_again(options: dict, tmp_path
 def test_of_all_tasks_those_that_a_tokenizer_cannot_carry_are_left_out_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = Asked("pocket", methods=("random",), components=("head",), pairs=1, device="cpu")
-    plan = prepare(asked, tmp_path)
+    asked = ["--methods", "random", "--components", "head", "--pairs", "1", "--device", "cpu"]
+    assert main(["run", *asked, "--out", str(tmp_path)]) == 0
     why = "432 x a prompt has words unknown to the tokenizer"
-    assert plan.left_out == plan.resolved()["left_out"] == {"tag-questions": why}
-    assert {cell.key.task.name for cell in plan.cells} == {*POCKET_TASKS, "professions", "professions-anti"}
-    assert main(["run", "--methods", "random", "--components", "head", "--pairs", "1", "--out", str(tmp_path)]) == 0
+    results = Results(tmp_path)
+    assert [one["resolved"]["left_out"] for one in results.runs] == [{"tag-questions": why}]
+    assert {cell.task for cell in results.cells} == {*POCKET_TASKS, "professions", "professions-anti"}
     said = f"  tag-questions: left out, since this model's tokenizer carries none of its rows ({why})"
     assert said in capsys.readouterr().err.splitlines()
     report = (tmp_path / "report" / "report.md").read_text()
