@@ -114,7 +114,7 @@ def lent_smollm2(smollm2: Model, monkeypatch: pytest.MonkeyPatch) -> None:
         assert set(options.values()) <= {None, "auto", "cpu"}
         return smollm2
 
-    for place in ("benchmark", "benchmark.running.work"):
+    for place in ("benchmark", "benchmark.models.loading", "benchmark.running.work"):
         monkeypatch.setattr(f"{place}.load_model", lent)
 
 
