@@ -116,7 +116,7 @@ class Tokens:
         return [tuple(ids[len(before) :]) or None if ids[: len(before)] == before else None for ids in joint]
 
     def _after_tail(self, tail: str, answers: Sequence[str]) -> list[Ids | None]:
-        """Of many answers to many prompts that end in the same word, found once, whichever of them are the right ones."""
+        """Of many answers to many prompts that end in the same word, found once, whichever of them are right."""
         known = self._tails.setdefault(tail, {})
         if new := [answer for answer in answers if answer not in known]:
             known.update(zip(new, self._joint(tail, self._plain(tail), new), strict=True))
