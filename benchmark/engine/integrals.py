@@ -374,7 +374,7 @@ class _Refined:
     scores: dict[Site, Float[Tensor, "path ..."]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.open = self.fresh.take(np.zeros(0, dtype=int))
+        self.open = self.fresh.take(np.zeros(len(self.fresh[0]), dtype=bool))
         self.integrals: dict[Site, Tensor] = {}
         self.spans, self.errors = np.zeros(len(self.tolerance), dtype=int), np.zeros(len(self.tolerance))
         self.unfinished = np.zeros(len(self.tolerance), dtype=bool)
