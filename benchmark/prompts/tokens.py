@@ -38,7 +38,7 @@ class Tokens:
         self.tokenizer, self.positions, self.vocabulary, self.name = tokenizer, positions, vocabulary, name
         self._answers: dict[str, Ids] = {}
         self._recent: dict[str, Ids] = {}
-        self._tails: dict[tuple[str, tuple[str, ...]], list[Ids | None]] = {}
+        self._tails: dict[str, dict[str, Ids | None]] = {}
         bos = () if tokenizer.bos_token_id is None else (int(tokenizer.bos_token_id),)
         if prepend_bos and not bos:
             raise BenchmarkError("A BOS is to be prepended, but this tokenizer has none: use --no-prepend-bos.")
@@ -106,7 +106,7 @@ class Tokens:
         for tail in (last_word, last_word.lstrip()):
             end = self._plain(tail)
             if len(answers) > 1 and end and before[-len(end) :] == end:
-                found = self._after_tail(tail, tuple(answers))
+                found = self._after_tail(tail, answers)
                 if found[:1] == self._joint(prompt, before, answers[:1]):  # the tail speaks for the whole prompt
                     return found
         return self._joint(prompt, before, answers)
@@ -115,12 +115,12 @@ class Tokens:
         joint = self.tokenizer([prompt + answer for answer in answers], add_special_tokens=False)["input_ids"]
         return [tuple(ids[len(before) :]) or None if ids[: len(before)] == before else None for ids in joint]
 
-    def _after_tail(self, tail: str, answers: tuple[str, ...]) -> list[Ids | None]:
-        """Of many answers to many prompts that end in the same word, found once."""
-        key = (tail, answers)
-        if key not in self._tails:
-            self._tails[key] = self._joint(tail, self._plain(tail), answers)
-        return self._tails[key]
+    def _after_tail(self, tail: str, answers: Sequence[str]) -> list[Ids | None]:
+        """Of many answers to many prompts that end in the same word, found once, whichever of them are right."""
+        known = self._tails.setdefault(tail, {})
+        if new := [answer for answer in answers if answer not in known]:
+            known.update(zip(new, self._joint(tail, self._plain(tail), new), strict=True))
+        return [known[answer] for answer in answers]
 
     def answer(self, text: str) -> Ids:
         """Token ids of an answer by itself: `" Mary"` or, after the digits of a century, `"45"`."""

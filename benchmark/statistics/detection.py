@@ -16,10 +16,11 @@ def auroc(sizes: Float[np.ndarray, " component"], matter: Bool[np.ndarray, " com
 
     The Mann-Whitney statistic over the number of pairs (Hanley & McNeil 1982, doi:10.1148/radiology.143.1.7063747).
     """
-    positive, negative = sizes[matter], sizes[~matter]
-    if not len(positive) or not len(negative):
+    positive, negative = int(matter.sum()), int((~matter).sum())
+    if not positive or not negative:
         return np.nan
-    return float(stats.mannwhitneyu(positive, negative).statistic / (len(positive) * len(negative)))
+    ranks = stats.rankdata(sizes)[matter]
+    return float((ranks.sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
 def average_precision(sizes: Float[np.ndarray, " component"], matter: Bool[np.ndarray, " component"]) -> float:

@@ -178,7 +178,7 @@ cases = pytest.mark.parametrize(
 @cases
 def test_any_mask_gives_what_the_formulas_give(sort: dict[str, Any], way: Way) -> None:
     """Every feature and the error with an m of its own, at the first, a middle and the last site."""
-    width = tiny_model("gpt2").d_model
+    width = _tiny("gpt2").d_model
     m, hf, pairs = doubled("gpt2", lambda layer: random_dictionary(width, 40 + layer, layer, **sort))
     run = run_of(m, pairs, way, FEATURE_KINDS)
     generator = torch.Generator().manual_seed(3)
@@ -198,7 +198,7 @@ def test_any_mask_gives_what_the_formulas_give(sort: dict[str, Any], way: Way) -
 
 @cases
 def test_patching_one_feature_or_the_error_is_a_mask_with_one_zero(sort: dict[str, Any], way: Way) -> None:
-    width = tiny_model("llama").d_model
+    width = _tiny("llama").d_model
     m, hf, pairs = doubled("llama", lambda layer: random_dictionary(width, 12, layer, **sort))
     scores = load_method("activation-patching").scores(m, pairs, FEATURE_KINDS, way.replacement, way.direction)
     sign = 1 if way.direction == "noising" else -1
@@ -219,7 +219,7 @@ def test_patching_one_feature_or_the_error_is_a_mask_with_one_zero(sort: dict[st
 @pytest.mark.parametrize("sort", [SORTS[0], SORTS[1], SORTS[4]], ids=["standard", "jumprelu", "layer_norm"])
 def test_gradients_are_those_of_the_published_formulas(sort: dict[str, Any], way: Way) -> None:
     """Attribution patching, and integrated gradients in ten steps from the left ends."""
-    width = tiny_model("neox").d_model
+    width = _tiny("neox").d_model
     m, hf, pairs = doubled("neox", lambda layer: random_dictionary(width, 30, layer, **sort))
     sign = 1 if way.direction == "noising" else -1
     asked = (FEATURE_KINDS, way.replacement, way.direction)
@@ -242,7 +242,7 @@ def test_gradients_are_those_of_the_published_formulas(sort: dict[str, Any], way
 @pytest.mark.parametrize("architecture", ["gpt2", "gemma2"])
 def test_converged_integrals_of_any_dictionary_sum_to_the_patch_of_the_site(architecture: str, way: Way) -> None:
     """Features and error together; with any rule, they sum to the site's own score by that rule."""
-    width = tiny_model(architecture).d_model
+    width = _tiny(architecture).d_model
     model = read(architecture, lambda layer: random_dictionary(width, 40 + layer, layer, **SORTS[layer % len(SORTS)]))
     pairs, asked = tiny_pairs(model, PAIRS[:3]), (way.replacement, way.direction)
     first, exact = load_method("attribution-patching"), load_method("integrated-gradients", steps=48)
@@ -264,7 +264,7 @@ def test_converged_integrals_of_any_dictionary_sum_to_the_patch_of_the_site(arch
 
 @pytest.mark.parametrize("way", [way for way in WAYS if way.replacement != "zero"], ids=str)
 def test_all_features_of_a_kind_together_sum_to_replacing_all_of_its_sites(way: Way) -> None:
-    width = tiny_model("gpt2").d_model
+    width = _tiny("gpt2").d_model
     model = read("gpt2", lambda layer: random_dictionary(width, 40, layer, **SORTS[layer % len(SORTS)]))
     pairs = tiny_pairs(model, PAIRS[:2])
     joint = load_method("integrated-gradients", steps=96, path="joint")
@@ -281,7 +281,7 @@ def test_all_features_of_a_kind_together_sum_to_replacing_all_of_its_sites(way: 
 @ways
 def test_the_identity_gives_every_dimension_its_own_and_leaves_no_error(way: Way) -> None:
     """Two features a dimension, for what is above 0 and what is below; both together are the dimension's."""
-    width = tiny_model("gpt2").d_model
+    width = _tiny("gpt2").d_model
     m, hf, pairs = doubled("gpt2", lambda layer: identity(width))
     asked = (way.replacement, way.direction)
     scores = load_method("integrated-gradients", steps=32).scores(m, pairs, FEATURE_KINDS, *asked)
@@ -310,7 +310,7 @@ def _gauss(steps: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 @ways
 def test_where_nothing_is_explained_the_error_carries_all(way: Way) -> None:
-    width = tiny_model("gpt2").d_model
+    width = _tiny("gpt2").d_model
     empty = replace(random_dictionary(width, 9, 0), decoder=torch.zeros(9, width).double())
     model = read("gpt2", lambda layer: empty)
     pairs = tiny_pairs(model, PAIRS[:2])
@@ -325,7 +325,7 @@ def test_where_nothing_is_explained_the_error_carries_all(way: Way) -> None:
 
 
 def test_features_in_another_order_have_their_scores_in_that_order() -> None:
-    width, order = tiny_model("gpt2").d_model, torch.randperm(20, generator=torch.Generator().manual_seed(1))
+    width, order = _tiny("gpt2").d_model, torch.randperm(20, generator=torch.Generator().manual_seed(1))
 
     def usual(layer: int) -> Dictionary:
         return random_dictionary(width, 20, layer, architecture="jumprelu")
@@ -367,7 +367,7 @@ def test_layers_without_a_dictionary_and_numbers_beyond_a_small_one_are_not_meas
 
 
 def test_by_position_features_sum_to_those_of_all_positions() -> None:
-    width = tiny_model("llama").d_model
+    width = _tiny("llama").d_model
     model = read("llama", lambda layer: random_dictionary(width, 15, layer))
     pairs = tiny_pairs(model, PAIRS[:2])
     for spec in ("attribution-patching", "integrated-gradients"):

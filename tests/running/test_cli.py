@@ -54,7 +54,7 @@ def test_run_prints_the_table_and_where_the_report_lies(
     folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "r"
-    methods = "activation-patching,attribution-patching,random"
+    methods = "activation-patching,attribution-patching"
     assert main(words(folder, plugin, out, methods=methods, components="head,neuron")) == 0
     printed = capsys.readouterr()
     assert "heads against activation-patching" in printed.out

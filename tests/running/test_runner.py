@@ -1,14 +1,19 @@
 """The runner and its results folder: resumable, bit-equal, honest about failures."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -24,6 +29,7 @@ from benchmark.store.cell import Accuracy, Filter
 from benchmark.store.folder import Results
 
 PLUGIN = """
+import os
 import time
 from dataclasses import dataclass
 from benchmark import Cost, Method, PromptPair, Task, logit_diff
@@ -45,7 +51,7 @@ class Slow(AttributionPatching):
     name = "slow"
 
     def attribute(self, model, batch, request):
-        time.sleep(0.3)
+        time.sleep(float(os.environ.get("SLOW", 0)))
         return super().attribute(model, batch, request)
 
 
@@ -77,9 +83,29 @@ def options(folder: Path, plugin: str) -> dict[str, object]:
 
 def command(folder: Path, plugin: str, out: Path, *more: str) -> list[str]:
     return [
-        sys.executable, "-m", "benchmark.cli", "run", "--model", str(folder), "--tasks", "one,two", "--plugin", plugin,
-        "--methods", ",".join(METHODS), "--out", str(out), "--device", "cpu", *more,
+        "run", "--model", str(folder), "--tasks", "one,two", "--plugin", plugin, "--methods", ",".join(METHODS),
+        "--out", str(out), "--device", "cpu", *more,
     ]  # fmt: skip
+
+
+def _in_a_process(words: list[str], said: Path) -> NoReturn:
+    """The command as a shell starts it, where SIGINT interrupts; what it says to stderr goes to the file."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.environ["SLOW"] = "0.3"
+    with said.open("w") as sys.stderr:
+        sys.exit(main(words))
+
+
+@contextmanager
+def started(words: list[str], said: Path, cells: int) -> Iterator[BaseProcess]:
+    """The command in a process of its own, once it has stored so many cells. Forked: it needn't load all libraries."""
+    process = multiprocessing.get_context("fork").Process(target=_in_a_process, args=(words, said))
+    process.start()
+    out, deadline = Path(words[words.index("--out") + 1]), time.monotonic() + 120
+    while len(times(out)) < cells and time.monotonic() < deadline and process.is_alive():
+        time.sleep(0.01)
+    yield process
+    process.join()
 
 
 def arrays(out: Path) -> dict[str, bytes]:
@@ -117,16 +143,13 @@ def test_killed_in_the_middle_and_run_again_nothing_is_lost_and_the_bits_are_the
     folder: Path, plugin: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert main(command(folder, plugin, whole)[3:]) == 0
-    process = subprocess.Popen(command(folder, plugin, broken), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(times(broken)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    assert main(command(folder, plugin, whole)) == 0
+    with started(command(folder, plugin, broken), tmp_path / "said", 2) as process:
+        process.kill()
+    assert process.exitcode == -signal.SIGKILL
     finished = times(broken)
     assert 2 <= len(finished) < 2 * len(METHODS)
-    assert main(command(folder, plugin, broken)[3:]) == 0
+    assert main(command(folder, plugin, broken)) == 0
     assert f"{len(finished)} of {2 * len(METHODS)} cells are stored already" in capsys.readouterr().err
     after = times(broken)
     assert all(after[name] == stamp for name, stamp in finished.items())
@@ -135,17 +158,11 @@ def test_killed_in_the_middle_and_run_again_nothing_is_lost_and_the_bits_are_the
 
 
 def test_an_interrupt_keeps_finished_cells_and_exits_with_130(folder: Path, plugin: str, tmp_path: Path) -> None:
-    out = tmp_path / "r"
-    process = subprocess.Popen(
-        command(folder, plugin, out), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background starts without it
-    )  # fmt: skip
-    deadline = time.monotonic() + 120
-    while not times(out) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate()
-    assert process.returncode == 130
+    out, said = tmp_path / "r", tmp_path / "said"
+    with started(command(folder, plugin, out), said, 1) as process:
+        os.kill(process.pid or 0, signal.SIGINT)
+    assert process.exitcode == 130
+    stderr = said.read_text()
     assert "finished cells are kept" in stderr
     assert "Traceback" not in stderr
     assert 1 <= len(Results(out).cells) < 2 * len(METHODS)
@@ -286,12 +303,12 @@ def test_a_failed_cell_stops_no_other_and_is_tried_again(options: dict, tmp_path
 def test_of_all_tasks_those_that_a_tokenizer_cannot_carry_are_left_out_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = Asked("pocket", methods=("random",), components=("head",), pairs=1, device="cpu")
-    plan = prepare(asked, tmp_path)
+    asked = ["--methods", "random", "--components", "head", "--pairs", "1", "--device", "cpu"]
+    assert main(["run", *asked, "--out", str(tmp_path)]) == 0
     why = "432 x a prompt has words unknown to the tokenizer"
-    assert plan.left_out == plan.resolved()["left_out"] == {"tag-questions": why}
-    assert {cell.key.task.name for cell in plan.cells} == {*POCKET_TASKS, "professions", "professions-anti"}
-    assert main(["run", "--methods", "random", "--components", "head", "--pairs", "1", "--out", str(tmp_path)]) == 0
+    results = Results(tmp_path)
+    assert [one["resolved"]["left_out"] for one in results.runs] == [{"tag-questions": why}]
+    assert {cell.task for cell in results.cells} == {*POCKET_TASKS, "professions", "professions-anti"}
     said = f"  tag-questions: left out, since this model's tokenizer carries none of its rows ({why})"
     assert said in capsys.readouterr().err.splitlines()
     report = (tmp_path / "report" / "report.md").read_text()

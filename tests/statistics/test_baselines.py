@@ -242,7 +242,7 @@ def test_the_command_runs_the_grid_and_says_what_it_found(
     )
     out = tmp_path / "r"
     asked = ["baselines", "--model", str(folder), "--task", "tiny", "--plugin", str(plugin), "--out", str(out)]
-    asked += ["--device", "cpu", "--steps", "3", "--components", "head,neuron"]
+    asked += ["--device", "cpu", "--steps", "3", "--components", "neuron"]
     assert main([*asked, "--dry-run"]) == 0
     assert not out.exists()
     assert main(asked) == 0
@@ -255,5 +255,5 @@ def test_the_command_runs_the_grid_and_says_what_it_found(
         for name in ("activation-patching:neurons=0", "integrated-gradients:steps=3", "attribution-patching")
         for baseline in BASELINES
     }
-    assert all(np.isfinite(cell.values(kind)).all() for cell in cells for kind in ("head", "neuron"))
+    assert all(np.isfinite(cell.values("neuron")).all() for cell in cells)
     assert (out / "report" / "tables" / "baselines-neuron-parting.csv").is_file()
