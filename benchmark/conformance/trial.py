@@ -9,10 +9,11 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from benchmark.components import DEFAULT_KINDS, WAYS, Way, plural
+from benchmark.components import DEFAULT_KINDS, MEAN, WAYS, Way, plural
 from benchmark.conformance.findings import NotApplicable
 from benchmark.conformance.state import SHARED, changed, state
-from benchmark.engine.method import Method
+from benchmark.engine.means import mean_activations
+from benchmark.engine.method import Method, metrics
 from benchmark.engine.model import Model, Site
 from benchmark.engine.replay import shortcuts
 from benchmark.engine.scores import Scores
@@ -66,6 +67,10 @@ class Trial:
         self, model: Model, pairs: Pairs, way: Way | None = None, kinds: Sequence[str] = (), **options: Any
     ) -> dict[str, Scores]:
         chosen = way or self.way
+        options = {"known": _once(model, pairs, "metrics", lambda: metrics(model, pairs))} | options
+        if chosen == MEAN:
+            every = (*DEFAULT_KINDS, *(kinds or self.kinds))
+            options = {"means": _once(model, pairs, every, lambda: mean_activations(model, pairs, every))} | options
         return self.method.scores(model, pairs, kinds or self.kinds, chosen.replacement, chosen.direction, **options)
 
     def values(
@@ -175,13 +180,20 @@ def obvious_means(model: Model, pairs: Pairs) -> dict[Site, Tensor]:
 
 def obvious_effects(model: Model, pairs: Pairs, way: Way, kind: str) -> Tensor:
     """Activation patching `[pair, layer, index]` by a plain loop over components; each once, whatever is on trial."""
-    known, key = _EFFECTS.setdefault(model, {}), (pairs.digest(), pairs.metric.name, way, kind)
+    found: Tensor = _once(model, pairs, (way, kind), lambda: _obvious_effects(model, pairs, way, kind))
+    return found.clone()
+
+
+def _once(model: Model, pairs: Pairs, what: Hashable, compute: Callable[[], Any]) -> Any:
+    """What no method has a say in, computed once for a model and pairs."""
+    known = _KNOWN.setdefault(model, {})
+    key = pairs.ids, pairs.digest(), pairs.metric, tuple(pair.clean for pair in pairs.discovery), what
     if key not in known:
-        known[key] = _obvious_effects(model, pairs, way, kind)
-    return known[key].clone()
+        known[key] = compute()
+    return known[key]
 
 
-_EFFECTS: MutableMapping[Model, dict[tuple[Any, ...], Tensor]] = WeakKeyDictionary()
+_KNOWN: MutableMapping[Model, dict[Hashable, Any]] = WeakKeyDictionary()
 
 
 @torch.no_grad()
