@@ -24,6 +24,7 @@ class CaptumIntegratedGradients(Method):
     replacements: ClassVar[tuple[str, ...]] = ("counterfactual",)
     kinds: ClassVar[tuple[str, ...]] = tuple(kind for kind in KINDS if kind not in FEATURE_KINDS)
     on_request: ClassVar[bool] = True
+    variants: ClassVar[tuple[str, ...]] = ("steps=6",)  # each step is a forward and a backward of the whole model
     steps: int = 16
 
     @property
