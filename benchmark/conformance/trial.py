@@ -67,10 +67,11 @@ class Trial:
         self, model: Model, pairs: Pairs, way: Way | None = None, kinds: Sequence[str] = (), **options: Any
     ) -> dict[str, Scores]:
         chosen = way or self.way
-        options = {"known": _once(model, pairs, "metrics", lambda: metrics(model, pairs))} | options
-        if chosen == MEAN:
+        if "known" not in options:
+            options["known"] = _once(model, pairs, "metrics", lambda: metrics(model, pairs))
+        if chosen == MEAN and "means" not in options:
             every = (*DEFAULT_KINDS, *(kinds or self.kinds))
-            options = {"means": _once(model, pairs, every, lambda: mean_activations(model, pairs, every))} | options
+            options["means"] = _once(model, pairs, every, lambda: mean_activations(model, pairs, every))
         return self.method.scores(model, pairs, kinds or self.kinds, chosen.replacement, chosen.direction, **options)
 
     def values(
