@@ -57,8 +57,7 @@ class AttributionPatching(Method):
             return intervention.stacked(intervention.integrate([intervention.sites], AT_ONE))
         model.refuse((PATTERN.name, RESIDUAL.name))
         every = torch.arange(len(batch), device=model.device)
-        size = max(1, min(request.tokens_per_forward // intervention.tokens.shape[1], request.rows_per_forward))
-        parts = [_through_softmax(intervention, pairs) for pairs in torch.split(every, size)]
+        parts = [_through_softmax(intervention, pairs) for (pairs,) in intervention.split([every])]
         return intervention.stacked({site: torch.cat([part[site] for part in parts]) for site in intervention.sites})
 
     def cost(self, model: Model, request: Request) -> Cost | None:
