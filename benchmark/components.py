@@ -4,7 +4,10 @@ To add a kind: its name and its words in `KIND_WORDS`. Where its activation is r
 `engine.kinds`.
 """
 
+import re
 from typing import Literal, NamedTuple
+
+from benchmark.errors import BenchmarkError
 
 
 class Words(NamedTuple):
@@ -71,6 +74,21 @@ def component_name(kind: str, layer: int, index: int, size: int = 0) -> str:
     if kind in FEATURE_KINDS and index == size - 1:
         return f"L{layer}{words.letter}-error"
     return f"L{layer}{words.letter}{'' if words.in_a_layer == 'one' else index}"
+
+
+def component_named(name: str) -> tuple[str, int, int]:
+    """Kind, layer and index of what `component_name` has named, errors of dictionaries apart: these need its size.
+
+    Raises BenchmarkError for other names.
+
+    >>> component_named("L23H3"), component_named("L4M")
+    (('head', 23, 3), ('mlp', 4, 0))
+    """
+    found = re.fullmatch(r"L(\d+)([A-Z]+)(\d*)", name)
+    kinds = [kind for kind, words in KIND_WORDS.items() if found and words.letter == found[2]]
+    if not found or not kinds or bool(found[3]) == (KIND_WORDS[kinds[0]].in_a_layer == "one"):
+        raise BenchmarkError(f"{name!r} names no component: write such as L9H7, L0N1024 or, one a layer, L4M.")
+    return kinds[0], int(found[1]), int(found[3] or 0)
 
 
 def plural(kind: str) -> str:

@@ -1,14 +1,13 @@
 """The `interactions` command: what was asked, which components are the strongest, and what is printed."""
 
 import argparse
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from benchmark.analysis.top import top_components
-from benchmark.components import BASELINES, KIND_WORDS, KINDS, MEAN, PLACES_ONLY, component_name, many
+from benchmark.components import BASELINES, KINDS, MEAN, PLACES_ONLY, component_name, component_named, many
 from benchmark.engine.intervention import mean_share
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import choose_chunk, fitting_chunk, parse_bytes
@@ -60,19 +59,6 @@ def read_request(asked: argparse.Namespace) -> Question:
         raise BenchmarkError(f"--top {asked.top}, --pairs {run.pairs}: give at least 2 components and 1 pair.")
     run.refuse_mixed()
     return Question(run, asked.by, asked.top, tuple(map(component_named, asked.given)), asked.results)
-
-
-def component_named(name: str) -> Component:
-    """The component that `component_name` has named. Raises BenchmarkError for other names.
-
-    >>> component_named("L23H3"), component_named("L4M")
-    (('head', 23, 3), ('mlp', 4, 0))
-    """
-    found = re.fullmatch(r"L(\d+)([A-Z]+)(\d*)", name)
-    kinds = [kind for kind, words in KIND_WORDS.items() if found and words.letter == found[2]]
-    if not found or not kinds or bool(found[3]) == (KIND_WORDS[kinds[0]].in_a_layer == "one"):
-        raise BenchmarkError(f"{name!r} names no component: write such as L9H7, L0N1024 or, one a layer, L4M.")
-    return kinds[0], int(found[1]), int(found[3] or 0)
 
 
 def answered(question: Question, bench: Bench) -> Iterator[tuple[str, Interactions]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import torch
 
-from benchmark.components import COUNTERFACTUAL, KIND_WORDS, MEAN, WAYS, Way, plural
+from benchmark.components import COUNTERFACTUAL, KIND_WORDS, MEAN, WAYS, Way, component_named, plural
 from benchmark.engine.kinds import HEAD, RESIDUAL
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk, fitting_chunk
@@ -92,10 +92,14 @@ def mean_effects(effects: pd.DataFrame, pairs: Pairs) -> pd.DataFrame:
 
 def sender(name: str, model: Model) -> Node:
     """A component by its name. Raises BenchmarkError where it can't send, or isn't there."""
-    found = re.fullmatch(r"L(\d+)([A-Z]+)(\d*)", name)
-    if not found or _LETTERS.get(found[2]) not in SENDERS:
-        raise BenchmarkError(f"{name!r} is no sender: write a head as L0H1, a neuron as L0N7, an output as L0A or L0M.")
-    return _there(Node(_LETTERS[found[2]], int(found[1]), int(found[3] or 0)), name, model)
+    said = f"{name!r} is no sender: write a head as L0H1, a neuron as L0N7, an output as L0A or L0M."
+    try:
+        node = Node(*component_named(name))
+    except BenchmarkError as error:
+        raise BenchmarkError(said) from error
+    if node.kind not in SENDERS:
+        raise BenchmarkError(said)
+    return _there(node, name, model)
 
 
 def receiver(name: str, model: Model) -> Node:

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from benchmark import BenchmarkError, PromptPair, load_method, load_model, logit_diff, make_pairs
+from benchmark.components import component_named
 from benchmark.engine.model import Model, Site
 from benchmark.engine.request import Request
-from benchmark.interactions.command import component_named
 from benchmark.interactions.effects import Component, interactions
 from benchmark.prompts.pairs import Pairs
 from benchmark.statistics.detection import auroc

@@ -11,13 +11,12 @@ import torch
 from torch import Tensor
 
 from benchmark.cli import main
-from benchmark.components import WAYS, Way
+from benchmark.components import WAYS, Way, component_named
 from benchmark.conformance.trial import base_and_replacement
 from benchmark.engine.means import mean_activations
 from benchmark.engine.model import Model, Site
 from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError
-from benchmark.interactions.command import component_named
 from benchmark.interactions.effects import Component, Interactions, interactions
 from benchmark.models.litmus import load_litmus
 from benchmark.statistics.interaction import reading
