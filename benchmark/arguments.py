@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from benchmark.circuits import CIRCUIT_DRAWS
 from benchmark.components import (
     BASELINES,
     COUNTERFACTUAL,
@@ -14,6 +15,7 @@ from benchmark.components import (
     KINDS,
     PLACES_ONLY,
     REPLACEMENTS,
+    WAYS,
 )
 from benchmark.errors import did_you_mean
 from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
@@ -131,6 +133,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a.add_argument("--draws", type=int, metavar="K", help=text)
     pairs_options(a)
     run_options(a, DEFAULT_KINDS, DEFAULT_PAIRS, "results/MODEL")
+    a.add_argument("--circuits", action="store_true", help="then measure circuits, as the command of that name does")
 
     a = command("interactions", "who is a backup of whom, and who does nothing without whom?")
     model_options(a)
@@ -146,6 +149,24 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     pairs_options(a)
     sample_options(a, ("head",), INTERACTION_PAIRS)
     a.add_argument("--out", help="where to write tables, pictures and page [interactions/MODEL]")
+
+    a = command("circuits", "is what a method ranks first enough? Keep it alone, on pairs that were not scored")
+    a.add_argument("results", help="the folder that `run` wrote")
+    text = "kinds, with + between those that rank together: head,head+neuron [each, and heads with neurons]"
+    a.add_argument("--components", type=_names, action=_AddUp, default=(), metavar="KINDS", help=text)
+    task_options(a)
+    a.add_argument("--methods", "--method", type=_names, action=_AddUp, default=("all",), help="by label or name [all]")
+    text = f"what is done to the others: {', '.join(f'{d}/{r}' for d, r in WAYS)} [all of these]"
+    a.add_argument("--ways", type=_names, action=_AddUp, default=(), help=text)
+    a.add_argument("--pairs", type=int, help="pairs a task, of the other split [as many as were scored]")
+    a.add_argument("--random", type=int, default=CIRCUIT_DRAWS, metavar="N", help="random orders [%(default)s]")
+    text = "search a circuit step by step, as a reference [on up to 64 components]"
+    a.add_argument("--greedy", action=argparse.BooleanOptionalAction, help=text)
+    a.add_argument("--seed", type=int, default=0, help="draws what is random [%(default)s]")
+    a.add_argument("--device", help="auto, cpu, cuda, ... [that of the run]")
+    a.add_argument("--memory", help="how much may be used, such as 4GiB [half of what is free on the device]")
+    a.add_argument("--force", action="store_true", help="measure stored circuits again")
+    report_options(a)
 
     a = command("paths", "what a head does to another's query, key or value along the direct path between them")
     model_options(a)

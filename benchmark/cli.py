@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "baselines": baselines,
         "litmus": litmus,
         "interactions": interactions,
+        "circuits": circuits,
         "check": check,
         "report": report,
         "top": top,
@@ -173,6 +174,19 @@ def interactions(asked: argparse.Namespace) -> int:
     return 0
 
 
+def circuits(asked: argparse.Namespace) -> int:
+    """Faithfulness of what a folder's scores rank first; the work is in `benchmark.circuits`."""
+    from benchmark.circuits.command import read_request
+    from benchmark.circuits.measuring import measure
+    from benchmark.running.work import Bench
+    from benchmark.store.folder import Results
+
+    wanted = read_request(asked)
+    results = measure(Results(asked.results), wanted, Bench(), _say, asked.force)
+    _write_report(results, Path(asked.results) / "report", asked.top_k, results)
+    return 0
+
+
 def _all_neurons(asked: argparse.Namespace, bench: Any) -> str:
     """The option to patch every neuron, where they are asked for and few enough."""
     if "neuron" not in asked.components:
@@ -210,6 +224,10 @@ def _carry_out(
             shown.advance()
     if asked.dry_run:
         return 0
+    if results.cells and getattr(asked, "circuits", False):
+        from benchmark.circuits.measuring import Wanted, measure
+
+        results = measure(results, Wanted(seed=asked.seed), bench, _say, asked.force)
     seconds = time.perf_counter() - started
     if results.cells:
         _write_report(results, out / "report", asked.top_k, results.only(hashes))

@@ -78,6 +78,14 @@ class Asked:
     def as_json(self) -> dict[str, Any]:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
+    @classmethod
+    def from_json(cls, passed: Mapping[str, Any]) -> "Asked":
+        """What `as_json` gave, of this version or an older one."""
+        given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in passed.items()
+        }
+        return cls(**given)
+
 
 @dataclass(frozen=True)
 class PlannedCell:

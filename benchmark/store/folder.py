@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -19,11 +19,14 @@ from safetensors.numpy import load, save
 
 from benchmark.components import COUNTERFACTUAL
 from benchmark.errors import BenchmarkError, did_you_mean
-from benchmark.store.cell import Cell, CellKey, axes_of, pack, refuse_misshapen, sha256, unpack
+from benchmark.store.cell import Axes, Cell, CellKey, axes_of, pack, refuse_misshapen, sha256, unpack
+from benchmark.store.circuit import ARRAYS as CIRCUIT_ARRAYS
+from benchmark.store.circuit import Circuit, CircuitKey, circuit_from_json, refuse_misshapen_circuit
 
 SCHEMA = 2
 _SCORES, _CELL, _RUN = "scores.safetensors", "cell.json", "run.json"
 _LOCK = ".lock"
+Read = TypeVar("Read")
 
 
 class DamagedCell(BenchmarkError):
@@ -70,6 +73,17 @@ class Results:
             except DamagedCell as damage:
                 self.damaged.append(damage)
         return cells
+
+    @cached_property
+    def circuits(self) -> list[Circuit]:
+        """What `circuits` has measured; damaged ones are named in `damaged` and left out."""
+        found = []
+        for path in sorted(self.folder.glob(f"circuits/*/*/[!.]*/{_CELL}")):
+            try:
+                found.append(read_circuit(path.parent))
+            except DamagedCell as damage:
+                self.damaged.append(damage)
+        return found
 
     def only(self, hashes: Collection[str]) -> "Results":
         """The same folder, but only the cells whose `hash8` is among these."""
@@ -147,21 +161,37 @@ def cell_folder(results: Path, key: CellKey) -> Path:
     return results / "cells" / _slug(key.model.name) / _slug(key.task.name) / method
 
 
+def circuit_folder(results: Path, key: CircuitKey) -> Path:
+    """`circuits/<model>/<task>/<source>-<hash8>` for a circuit's key."""
+    source = f"{_slug(key.source.label)}-{key.digest[:8]}"
+    return results / "circuits" / _slug(key.model.name) / _slug(key.task.name) / source
+
+
 def write_cell(results: Path, cell: Cell) -> Path:
-    """Write a cell under a temporary name, then rename: a killed run leaves a whole cell or none. Gives its folder."""
+    """Write a cell, whole or not at all. Gives its folder."""
     refuse_misshapen(cell.key, cell.arrays)
-    folder = cell_folder(results, cell.key)
+    axes = {name: axes_of(name) for name in cell.arrays}
+    return _write_whole(cell_folder(results, cell.key), cell.as_json(), pack(dict(sorted(cell.arrays.items()))), axes)
+
+
+def write_circuit(results: Path, circuit: Circuit) -> Path:
+    """Write a circuit, whole or not at all. Gives its folder."""
+    refuse_misshapen_circuit(circuit.key, circuit.arrays)
+    arrays = {name: np.ascontiguousarray(array) for name, array in sorted(circuit.arrays.items())}
+    axes = {name: CIRCUIT_ARRAYS[name] for name in arrays}
+    return _write_whole(circuit_folder(results, circuit.key), circuit.as_json(), arrays, axes)
+
+
+def _write_whole(folder: Path, told: dict[str, Any], stored: dict[str, np.ndarray], axes: Mapping[str, Axes]) -> Path:
+    """Write under a temporary name, then rename: a killed run leaves all or nothing."""
     for remains in folder.parent.glob(f".{folder.name}.*"):  # of a killed write
         shutil.rmtree(remains, ignore_errors=True)
     partial = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
     partial.mkdir(parents=True)
-    scores = save(pack(dict(sorted(cell.arrays.items()))))
+    scores = save(stored)
     (partial / _SCORES).write_bytes(scores)
-    axes = {name: axes_of(name) for name in cell.arrays}
     arrays = {name: {"dims": dims, "unit": unit} for name, (dims, unit, _) in axes.items()}
-    body = json.loads(
-        json.dumps(cell.as_json() | {"arrays": arrays, "schema": SCHEMA, "scores_sha256": sha256(scores)})
-    )
+    body = json.loads(json.dumps(told | {"arrays": arrays, "schema": SCHEMA, "scores_sha256": sha256(scores)}))
     _write_json(partial / _CELL, {**body, "cell_sha256": sha256(body)})
     if folder.exists():
         shutil.rmtree(folder)
@@ -171,6 +201,27 @@ def write_cell(results: Path, cell: Cell) -> Path:
 
 def read_cell(folder: Path) -> Cell:
     """A cell, its digests checked. Raises DamagedCell that names the file."""
+    return _read_whole(folder, lambda info, arrays: Cell.from_json(info, unpack(arrays), folder))
+
+
+def read_circuit(folder: Path) -> Circuit:
+    """A circuit, its digests checked. Raises DamagedCell that names the file."""
+    return _read_whole(folder, lambda info, arrays: circuit_from_json(info, arrays, folder))
+
+
+def stored_circuit(results: Path, key: CircuitKey, say: Callable[[str], None]) -> bool:
+    """Whether a whole circuit with this very key lies in the folder; says so where it is damaged."""
+    folder = circuit_folder(results, key)
+    if not folder.exists():
+        return False
+    try:
+        return read_circuit(folder).key.digest == key.digest
+    except DamagedCell as damage:
+        say(f"{damage}: it is measured again.")
+        return False
+
+
+def _read_whole(folder: Path, read: Callable[[dict[str, Any], dict[str, np.ndarray]], Read]) -> Read:
     path = folder / _CELL
     try:
         info = json.loads(path.read_text())
@@ -185,7 +236,7 @@ def read_cell(folder: Path) -> Cell:
         scores = (folder / _SCORES).read_bytes()
         if sha256(scores) != info["scores_sha256"]:
             raise DamagedCell(f"{folder / _SCORES} was truncated or changed after it was written (its digest differs)")
-        return Cell.from_json(info, unpack(load(scores)), folder)
+        return read(info, load(scores))
     except (OSError, SafetensorError) as error:
         raise DamagedCell(f"{folder / _SCORES} can't be read ({error})") from error
     except (KeyError, TypeError) as error:  # of a field that another program left out
