@@ -22,6 +22,7 @@ KIND_WORDS = {
     "head": Words("H", "heads", "some"),
     "neuron": Words("N", "neurons", "thousands"),
     "residual": Words("R", "residual streams", "one"),  # what enters each block, and what leaves the last
+    "embedding": Words("E", "embeddings", "one"),  # what enters the first block: MIB's input node
     "attention": Words("A", "attention outputs", "one"),  # what a block's attention adds to the residual stream
     "mlp": Words("M", "MLP outputs", "one"),
     "query": Words("Q", "queries", "some"),

@@ -137,6 +137,7 @@ NEURON = Kind(  # in a gated MLP, act(gate) x up
     "neuron", ("mlp.out.hook_in", "mlp.dense_out.hook_in"), "projection", stand_in=_neurons_stand_in
 )
 RESIDUAL = Kind("residual", ("hook_in",), "stream", last_only=False)  # and, behind the last layer, its `hook_out`
+EMBEDDING = Kind("embedding", RESIDUAL.hooks, "stream", last_only=False)  # of the first layer alone
 ATTENTION = Kind("attention", ("ln1_post.hook_out", "attn.hook_out"), "stream", stand_in=_attention_stands_in)
 MLP = Kind("mlp", ("ln2_post.hook_out", "mlp.hook_out"), "stream", stand_in=_attention_stands_in)
 QUERY = Kind("query", ("attn.q.hook_out",), "mixed")  # before any rotation and norm, as keys are
@@ -146,4 +147,4 @@ PATTERN = Kind(  # its positions are the queries', its dims the keys'; rows of d
     "pattern", ("attn.hook_pattern",), "mixed", _first, lambda activation, _: activation.transpose(1, 2),
     replacements=tuple(one for one in REPLACEMENTS if one != "mean"),
 )  # fmt: skip
-KIND = {kind.name: kind for kind in (HEAD, NEURON, RESIDUAL, ATTENTION, MLP, QUERY, KEY, VALUE, PATTERN)}
+KIND = {kind.name: kind for kind in (HEAD, NEURON, RESIDUAL, EMBEDDING, ATTENTION, MLP, QUERY, KEY, VALUE, PATTERN)}

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from benchmark.engine.hooked import Hook, run_hooked
-from benchmark.engine.kinds import ATTENTION, MLP, RESIDUAL
+from benchmark.engine.kinds import ATTENTION, EMBEDDING, MLP, RESIDUAL
 
 Hooks = dict[int, str]  # by layer
 ROUNDING = 16  # steps of the number format, at the values' own scale, that two orders of the same sums may be apart
@@ -38,8 +38,10 @@ def same_input(generator: torch.Generator, last_is_other: bool = False) -> Calla
 
 
 def stream(bridge: Any, n_layers: int) -> dict[str, Hooks | str]:
-    """Hooks of `residual`, `attention` and `mlp`, or why that kind can't be scored."""
-    return {RESIDUAL.name: _residual(bridge, n_layers)} | _added(bridge, n_layers)
+    """Hooks of `residual`, `embedding`, `attention` and `mlp`, or why that kind can't be scored."""
+    found = _residual(bridge, n_layers)
+    first = found if isinstance(found, str) else {0: found[0]}
+    return {RESIDUAL.name: found, EMBEDDING.name: first} | _added(bridge, n_layers)
 
 
 def _residual(bridge: Any, n_layers: int) -> Hooks | str:

@@ -20,7 +20,7 @@ from transformers import DynamicCache
 from benchmark.components import DEFAULT_KINDS, FEATURE_KINDS, KINDS, plural
 from benchmark.engine.dictionary import Dictionary
 from benchmark.engine.hooked import Hook, run_hooked
-from benchmark.engine.kinds import KIND, RESIDUAL, Kind
+from benchmark.engine.kinds import EMBEDDING, KIND, RESIDUAL, Kind
 from benchmark.engine.measure import measure
 from benchmark.engine.norms import frozen
 from benchmark.errors import BenchmarkError
@@ -268,7 +268,8 @@ class Model:
 
     def layers(self, kind: str) -> int:
         """How many layers have this kind: one more than there are blocks for the residual stream."""
-        return self.n_layers + (self._whole.get(kind, kind) == RESIDUAL.name)
+        whole = self._whole.get(kind, kind)
+        return 1 if whole == EMBEDDING.name else self.n_layers + (whole == RESIDUAL.name)
 
     def sites(self, kinds: Iterable[str]) -> list[Site]:
         """Every layer's site of these kinds; of features, of the layers that have a dictionary."""

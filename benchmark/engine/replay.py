@@ -174,8 +174,8 @@ def _working(model: Model, kind: str) -> tuple[str, ...]:
 
 def _exact(model: Model, recorded: Recording, kind: str, vocabulary: Tensor, taking: Collection[str]) -> bool:
     rows, prefix = torch.tensor([1, 0], device=model.device), 2
-    layers = {min(1, model.n_layers - 1), model.n_layers // 2, *range(model.n_layers - 1, model.layers(kind))}
-    for site in (Site(kind, layer) for layer in sorted(layers)):
+    layers = {min(1, model.layers(kind) - 1), model.n_layers // 2, *range(model.n_layers - 1, model.layers(kind))}
+    for site in (Site(kind, layer) for layer in sorted(layers) if layer < model.layers(kind)):
 
         def turn(live: Tensor) -> Tensor:
             first = max(0, prefix - (recorded.tokens.shape[1] - live.shape[1]))

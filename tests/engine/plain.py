@@ -69,7 +69,7 @@ def at(model: Any, architecture: str, kind: str, layer: int, edit: Edit) -> Iter
         names = _INPUTS.get(architecture, ("self_attn.o_proj", "mlp.down_proj"))
         place = block.get_submodule(names[kind == "neuron"])
         handle = place.register_forward_pre_hook(entering, with_kwargs=True)
-    elif kind == "residual":
+    elif kind in ("residual", "embedding"):
         before = block.register_forward_pre_hook
         handle = before(entering, with_kwargs=True) if layer < last else block.register_forward_hook(leaving)
     elif kind in ("attention", "mlp"):
