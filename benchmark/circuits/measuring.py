@@ -367,6 +367,7 @@ def _measure(results: Results, game: _Game, found: Behaviour, todo: Sequence[_Pe
         each = values.of(sets).reshape(len(orders), -1, len(key.pair_ids))
         sizes = len(key.sizes)
         arrays = {
+            "players": np.stack([game.players.kind, game.players.layer, game.players.index], axis=1).astype(np.int32),
             "order": orders.astype(np.int32),
             "kept": each[:, :sizes],
             "nothing": values.of(nothing)[0],

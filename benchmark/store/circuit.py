@@ -10,14 +10,15 @@ import numpy as np
 from jaxtyping import Float, Int
 from pydantic import Field, TypeAdapter, ValidationError
 
-from benchmark.components import Way
+from benchmark.components import Way, component_name
 from benchmark.errors import BenchmarkError
 from benchmark.store.cell import Axes, ModelKey, PairFacts, Provenance, TaskKey, sha256, unless_empty
 
 Sort = Literal["scores", "greedy", "random", "matched"]
 SIGNED, ABSOLUTE = "signed", "absolute"
 ARRAYS = {
-    "order": Axes(("ranking", "component"), "place among the components that take part, the first the first kept"),
+    "players": Axes(("component", "where"), "who takes part: number of the kind in the key, layer, index"),
+    "order": Axes(("ranking", "component"), "places among the players, the first the first kept"),
     "kept": Axes(("ranking", "size", "pair"), "the metric with the first `size` components kept, the others replaced"),
     "rest": Axes(("ranking", "size", "pair"), "the metric with these replaced and the others kept"),
     "without": Axes(("ranking", "member", "pair"), "the metric with the top kept but one member, from the first on"),
@@ -95,6 +96,11 @@ class Circuit:
     arrays: Annotated[Any, Field(exclude=True)] = field(default_factory=dict, compare=False)
     folder: Annotated[Any, Field(exclude=True)] = field(default=None, compare=False)
 
+    def names(self) -> list[str]:
+        """The players' names."""
+        places = self.arrays["players"].tolist()
+        return [component_name(self.key.kinds[kind], layer, index) for kind, layer, index in places]
+
     @property
     def order(self) -> Int[np.ndarray, "ranking component"]:
         return np.asarray(self.arrays["order"])
@@ -146,7 +152,7 @@ def refuse_misshapen_circuit(key: CircuitKey, arrays: dict[str, np.ndarray]) -> 
     """Say which array isn't of the shape that the key gives it."""
     sizes = {
         "ranking": len(key.rankings), "size": len(key.sizes), "pair": len(key.pair_ids), "member": key.top,
-        "component": key.components,
+        "component": key.components, "where": 3,
     }  # fmt: skip
     for name, axes in ARRAYS.items():
         wanted = [sizes[dim] for dim in axes.dims]
