@@ -50,12 +50,11 @@ def faithfulness(values: Values, nothing: Float[np.ndarray, " pair"], everything
     if weights is None:
         return np.asarray(faithfulness(values, nothing, everything, np.ones((1, len(nothing))))[0])
     shares = weights / weights.sum(axis=1, keepdims=True)
-    empty, full = shares @ nothing.astype(np.float64), shares @ everything.astype(np.float64)
-    kept = np.moveaxis(values.astype(np.float64) @ shares.T, -1, 0)
-    shape = (-1, *[1] * (kept.ndim - 1))
-    gap = (full - empty).reshape(shape)
+    low = nothing.astype(np.float64)
+    kept = np.einsum("...p,dp->d...", values - low, shares)  # no BLAS: all pairs' sums in one order, so that 1 is 1
+    gap = np.einsum("...p,dp->d...", everything - low, shares).reshape(-1, *[1] * (kept.ndim - 1))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(gap != 0, (kept - empty.reshape(shape)) / gap, np.nan)
+        return np.where(gap != 0, kept / gap, np.nan)
 
 
 def cpr(phi: Curve) -> np.ndarray:
