@@ -24,6 +24,7 @@ from benchmark.engine.intervention import mean_share
 from benchmark.engine.means import discovery_digest, mean_activations
 from benchmark.engine.memory import choose_chunk, fitting_chunk, parse_bytes
 from benchmark.engine.model import Model
+from benchmark.engine.moving import moving
 from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.progress import bar
@@ -100,7 +101,16 @@ class _Game:
         return f"{self.section.key.task.name} x {'+'.join(self.kinds)}"
 
     def scores(self, method: dict[str, Scored]) -> np.ndarray:
-        return self.players.of({kind: one.mean for kind, one in method.items()})
+        """A feature that moved in no pair that was scored has none: there 0 is exact."""
+        return np.asarray(np.nan_to_num(self.players.of({kind: one.mean for kind, one in method.items()})))
+
+    def on(self, model: Model, pairs: Pairs, request: Request) -> "_Game":
+        """The same with the features that move on these pairs, whether or not they did on those that were scored."""
+        there = dict(self.players.there)
+        for kind in set(there) & set(FEATURE_KINDS):
+            there[kind] = there[kind] | (moving(model, pairs, request, kind).numpy() > 0)
+            there[kind][:, -1] = False  # errors stay
+        return replace(self, players=Players(there))
 
 
 @dataclass(frozen=True)
@@ -199,7 +209,11 @@ def _games(section: Section, wanted: Wanted, say: Say) -> Iterator[_Game]:
         there = {kind: np.any([~np.isnan(of[kind].mean) for of in whole], axis=0) for kind in some} if whole else {}
         able = []
         for of in whole:
-            lacking = [kind for kind in some if np.isnan(of[kind].mean[there[kind]]).any()]
+            lacking = [
+                kind
+                for kind in some
+                if (of[kind].sampled if kind in FEATURE_KINDS else np.isnan(of[kind].mean[there[kind]]).any())
+            ]
             if lacking:
                 count = int((~np.isnan(of[lacking[0]].mean)).sum())
                 say(
@@ -241,10 +255,11 @@ def _measure_game(
     assert pairs is not None
     if way.replacement not in model.kind(game.kinds[0]).replacements:
         return []
+    request = _request(game, pairs, way, asked, model)
+    game = game.on(model, pairs, request)
     planned = list(_planned(game, pairs, split, way, wanted, model))
     todo = [one for one in planned if force or not stored_circuit(results.folder, one.key, say)]
     if todo:
-        request = _request(game, pairs, way, asked, model)
         share = mean_share(model, next(pairs.batches()), request)
         sets = sum(len(_sets(one.key, np.zeros((len(one.key.rankings), one.key.components), int))) for one in todo)
         if searched := any(one.orders is None for one in todo):

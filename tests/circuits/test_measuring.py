@@ -1,0 +1,175 @@
+"""From a results folder to stored circuits and their numbers: the other split, resumed, keyed by the scores."""
+
+import re
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmark import BenchmarkError, Results, run
+from benchmark.analysis.circuits import circuit_curves, circuit_members, circuit_numbers, games, overall, two_judges
+from benchmark.analysis.comparisons import compared
+from benchmark.circuits.measuring import circuits
+from benchmark.circuits.values import Values
+from benchmark.cli import main
+from benchmark.components import COUNTERFACTUAL, Way
+from benchmark.running.work import Bench
+from benchmark.store.folder import read_circuit
+
+METHODS = ("activation-patching", "attribution-patching", "activation-difference", "two-sided", "random")
+FEW: dict[str, Any] = {"ways": (COUNTERFACTUAL,), "draws": 3, "search": False}
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Heads and MLPs of pocket on one task, scored on 16 pairs of the evaluation split."""
+    folder = tmp_path_factory.mktemp("scored") / "results"
+    run("pocket", folder, tasks=("ioi",), methods=METHODS, components=("head", "mlp", "embedding"), pairs=16)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(scored: Path) -> Path:
+    circuits(scored, **FEW)
+    return scored
+
+
+def test_orders_are_from_one_split_and_circuits_from_the_other(measured: Path) -> None:
+    results = Results(measured)
+    used = {pair for cell in results.cells for pair in cell.key.pair_ids}
+    assert {one.kinds for one in games(results)} == {"head", "mlp", "head+mlp+embedding"}
+    for one in results.circuits:
+        assert (one.key.task.split, one.key.scored_on) == ("discovery", "evaluation")
+        assert not used & {*one.key.pair_ids}
+    heads = next(one for one in games(results) if one.kinds == "head")
+    assert {one.key.source.label for one in heads.circuits} == {*METHODS, "random", "random, layers and signs kept"}
+    assert heads.means["nothing"] == pytest.approx(heads.means["corrupted"], abs=1e-3)  # pocket: only heads look back
+    [exact] = [one for one in heads.circuits if one.key.source.reference]
+    scores = results.scores("ioi", "activation-patching", "head").mean(0).ravel()
+    np.testing.assert_array_equal(exact.order[0], np.argsort(-scores))
+    np.testing.assert_array_equal(exact.order[1], np.argsort(-np.abs(scores)))
+    assert exact.names()[int(exact.order[0, 0])] == "L0H3"
+
+
+def test_numbers_of_the_best_and_of_chance_are_the_ends_of_the_scale(measured: Path) -> None:
+    numbers = circuit_numbers(Results(measured))
+    for _, game in numbers.groupby("kinds"):
+        assert game[game.sort == "scores"].share.max() == pytest.approx(1)
+        assert game[game.sort == "random"].share.tolist() == [pytest.approx(0)]
+        assert (game.cpr + game.cmd >= 0.999 - 1e-9).all()
+    exact = numbers[(numbers.kinds == "head") & numbers.reference & (numbers.ranking == "absolute")].iloc[0]
+    assert exact.at_top == pytest.approx(1, abs=0.05)
+    assert abs(exact.rest_at_top) < 0.1
+    assert exact.cpr_low < exact.cpr < exact.cpr_high
+    curves = circuit_curves(Results(measured))
+    assert (curves[curves["size"] == 0].phi == 0).all()
+    assert (curves[curves["size"] == curves.components].phi == 1).all()
+    members = circuit_members(Results(measured))
+    first = members[(members.kinds == "head") & (members.place == 1) & (members.source == "activation-patching")]
+    assert set(first.component) == {"L0H3"}
+    assert (first.leaving > 0.9).all()
+
+
+def test_two_judges_are_agreement_and_faithfulness(measured: Path) -> None:
+    results = Results(measured)
+    judges = {one.game.kinds: one for one in two_judges(results, compared(results, tested=False))}
+    assert set(judges) == {"head", "mlp"}
+    heads = judges["head"].table.set_index("method")
+    assert set(heads.index) == {*METHODS} - {"activation-patching", "random"}
+    assert heads.agreement["attribution-patching"] > 0.99
+    assert -1 <= judges["head"].correlation <= 1
+    low, high = judges["head"].interval
+    assert low <= judges["head"].correlation <= high
+    mean, low, high = overall([judges["head"]])
+    assert (mean, low, high) == (judges["head"].correlation, *judges["head"].interval)
+
+
+def test_what_is_stored_is_not_measured_again(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(measured, folder)
+    places = sorted(folder.glob("circuits/*/*/*"))
+    asked: list[int] = []
+    run_sets = Values._run
+
+    def counted(self: Values, sets: np.ndarray) -> np.ndarray:
+        asked.append(len(sets))
+        return run_sets(self, sets)
+
+    monkeypatch.setattr(Values, "_run", counted)
+    circuits(folder, **FEW)
+    assert not asked
+    damaged = next(place for place in places if read_circuit(place).key.source.label == "random")
+    (damaged / "scores.safetensors").write_bytes(b"x")
+    assert len(Results(folder).circuits) == len(places) - 1
+    with pytest.warns(UserWarning, match="measured again"):
+        circuits(folder, **FEW)
+    assert len(asked) == 1
+    assert len(Results(folder).circuits) == len(places)
+    circuits(folder, **FEW | {"pairs": 8, "components": (("head",),)})  # other pairs: other cells
+    assert len(sorted(folder.glob("circuits/*/*/*"))) == len(places) + 7
+
+
+def test_a_search_is_made_on_the_pairs_that_were_scored_and_is_no_worse_than_its_first_step(scored: Path) -> None:
+    results = circuits(scored, ways=(Way("noising", "zero"),), draws=0, search=True, components=(("mlp",),))
+    [found] = [one for one in results.circuits if one.key.source.sort == "greedy"]
+    assert set(found.key.source.pairs) == set(results.cells[0].key.pair_ids)
+    assert sorted(found.order[0]) == [0, 1, 2, 3]
+
+
+def test_a_sample_has_no_circuit_and_errors_of_dictionaries_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "results"
+    methods = ("activation-patching:neurons=2", "attribution-patching")
+    run("pocket", folder, tasks=("ioi",), methods=methods, components=("neuron", "mlp-feature"), pairs=2)
+    with pytest.warns(UserWarning, match=r"activation-patching:neurons=2 scored \d+ of 2048 neurons"):
+        found = circuits(folder, **FEW)
+    neurons = [one for one in found.circuits if one.key.kinds == ("neuron",)]
+    assert {one.key.source.label for one in neurons} == {"attribution-patching", "random"}
+    [features, *_] = [one for one in found.circuits if one.key.kinds == ("mlp-feature",)]
+    assert "error" not in " ".join(features.names())
+    measured = ~np.isnan(found.cells[0].values("mlp-feature")).all(axis=0)
+    assert features.key.components > measured[:, :-1].sum()  # those that move on the other split take part too
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--task", "iio"], "--task iio: .* holds ioi.* Did you mean 'ioi'"),
+        (["--methods", "magic"], "--methods magic: .* holds activation-difference"),
+        (["--components", "neuron"], "--components neuron: .* holds scores of embedding, head, mlp only"),
+        (["--components", "head+heads"], "--components heads: choose from head, neuron"),
+        (["--ways", "noising/nil"], "--ways noising/nil: choose from noising/counterfactual"),
+        (["--pairs", "0"], "at least 1"),
+    ],
+)
+def test_what_is_asked_wrongly_is_said(
+    scored: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["circuits", str(scored), *options]) == 2
+    assert re.search(said, capsys.readouterr().err)
+
+
+def test_scores_of_other_weights_are_refused(scored: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = Bench.model
+
+    def other(self: Bench, source: Any) -> Any:
+        found = load(self, source)
+        found.digest = "0" * 64
+        return found
+
+    monkeypatch.setattr(Bench, "model", other)
+    with pytest.raises(BenchmarkError, match="scores of another 'pocket'"):
+        circuits(scored, **FEW)
+
+
+def test_a_run_with_circuits_goes_on_to_measure_them(tmp_path: Path, without_report: None) -> None:
+    folder = tmp_path / "results"
+    command = ["run", "--task", "ioi", "--methods", "attribution-patching", "--components", "mlp", "--pairs", "2"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert main([*command, "--out", str(folder), "--circuits"]) == 0
+    found = Results(folder).circuits
+    assert {one.key.way for one in found} == {one.key.way for one in found if one.key.source.sort == "greedy"}
+    assert len({one.key.way for one in found}) == 4
