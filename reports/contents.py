@@ -21,6 +21,7 @@ from reports.agreement.frontier import frontier_table
 from reports.agreement.inclusion import inclusion_table
 from reports.agreement.verified import verified_section
 from reports.baselines import section as baselines
+from reports.circuits.section import circuits_section
 from reports.litmus import section as litmus
 from reports.writing import captions
 from reports.writing.blocks import Block, Bullets, Heading, Paragraph, number
@@ -79,6 +80,7 @@ def contents(results: Results, parts: list[Comparisons]) -> tuple[list[Block], d
         blocks += [Heading("Can the model do the tasks?", 2), tables.accuracy_table(found), *_beware(found)]
         blocks += [Heading("Which rows became pairs", 2), tables.audit_table(found)]
     blocks += _overview(parts)
+    blocks += circuits_section(results, parts)
     tried = experiments(parts)
     blocks += baselines.together(tried)
     if formed := figures.formations(parts):

@@ -17,6 +17,7 @@ from benchmark.statistics.agreement import STATISTICS
 from benchmark.store.folder import Results
 from benchmark.words import counted
 from reports.agreement.agreement_map import matrix
+from reports.circuits.section import terminal_lines
 from reports.litmus.section import litmus_summary
 from reports.writing import captions
 from reports.writing.blocks import number, with_interval
@@ -43,6 +44,7 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
         lines.append(
             "(abs) and tops: by size; over all components Spearman and Kendall mostly order noise; " + _intervals(parts)
         )
+    lines += terminal_lines(results, parts)
     if results.failures or results.damaged:
         lines.append(
             f"{counted(len(results.failures), 'cell')} failed, {len(results.damaged)} damaged: the report names them."
