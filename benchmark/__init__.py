@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # what editors and type checkers see; a test holds it togethe
     from benchmark.engine.request import Request as Request
     from benchmark.engine.scores import Scores as Scores
     from benchmark.errors import BenchmarkError as BenchmarkError
+    from benchmark.faithfulness.measuring import circuits as circuits
     from benchmark.models.loading import load_model as load_model
     from benchmark.models.loading import load_tokens as load_tokens
     from benchmark.prompts.dataset import PromptPair as PromptPair
@@ -59,6 +60,7 @@ _HOME = {
     "Trace": "tracing.trace",
     "check_method": "conformance",
     "check_task": "conformance",
+    "circuits": "faithfulness.measuring",
     "kl": "prompts.metrics",
     "load_method": "running.plugins",
     "load_model": "models.loading",

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
-from benchmark.circuits import CIRCUIT_DRAWS
 from benchmark.components import (
     BASELINES,
     COUNTERFACTUAL,
@@ -18,6 +17,7 @@ from benchmark.components import (
     WAYS,
 )
 from benchmark.errors import did_you_mean
+from benchmark.faithfulness import CIRCUIT_DRAWS
 from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
 
 USER_ERROR = 2

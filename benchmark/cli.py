@@ -175,9 +175,9 @@ def interactions(asked: argparse.Namespace) -> int:
 
 
 def circuits(asked: argparse.Namespace) -> int:
-    """Faithfulness of what a folder's scores rank first; the work is in `benchmark.circuits`."""
-    from benchmark.circuits.command import read_request
-    from benchmark.circuits.measuring import measure
+    """Faithfulness of what a folder's scores rank first; the work is in `benchmark.faithfulness`."""
+    from benchmark.faithfulness.command import read_request
+    from benchmark.faithfulness.measuring import measure
     from benchmark.running.work import Bench
     from benchmark.store.folder import Results
 
@@ -225,7 +225,7 @@ def _carry_out(
     if asked.dry_run:
         return 0
     if results.cells and getattr(asked, "circuits", False):
-        from benchmark.circuits.measuring import Wanted, measure
+        from benchmark.faithfulness.measuring import Wanted, measure
 
         results = measure(results, Wanted(seed=asked.seed), bench, _say, asked.force)
     seconds = time.perf_counter() - started

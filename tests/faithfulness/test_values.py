@@ -12,13 +12,13 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from benchmark import load_method, load_model, load_task
-from benchmark.circuits.orders import Players, first, random_orders, ranked
-from benchmark.circuits.values import Values
 from benchmark.components import WAYS, Way
 from benchmark.engine.intervention import Intervention
 from benchmark.engine.means import mean_activations
 from benchmark.engine.model import Model, Site
 from benchmark.engine.request import Request
+from benchmark.faithfulness.orders import Players, first, random_orders, ranked
+from benchmark.faithfulness.values import Values
 from benchmark.models.litmus import load_litmus
 from benchmark.packaged import POCKET
 from benchmark.prompts.pairs import Pairs

@@ -4,7 +4,7 @@ from itertools import permutations
 
 import numpy as np
 
-from benchmark.circuits.orders import Players, first, greedy, matched_orders, random_orders, ranked
+from benchmark.faithfulness.orders import Players, first, greedy, matched_orders, random_orders, ranked
 
 THREE = Players(
     {

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from benchmark.circuits.orders import Players, Sets
 from benchmark.components import DENOISING
 from benchmark.engine.intervention import Intervention
 from benchmark.engine.model import Model
 from benchmark.engine.request import Request
+from benchmark.faithfulness.orders import Players, Sets
 from benchmark.prompts.pairs import Pairs
 
 _AT_ONCE = 2**24  # numbers in the masks that are held at a time

@@ -16,9 +16,6 @@ import numpy as np
 from jaxtyping import Int
 
 from benchmark.analysis.sections import Scored, Section, sections
-from benchmark.circuits import CIRCUIT_DRAWS
-from benchmark.circuits.orders import Players, Sets, first, greedy, matched_orders, random_orders, ranked
-from benchmark.circuits.values import Values
 from benchmark.components import DEFAULT_KINDS, FEATURE_KINDS, MEAN, WAYS, Way, plural
 from benchmark.engine.intervention import mean_share
 from benchmark.engine.means import discovery_digest, mean_activations
@@ -27,6 +24,9 @@ from benchmark.engine.model import Model
 from benchmark.engine.moving import moving
 from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError, did_you_mean
+from benchmark.faithfulness import CIRCUIT_DRAWS
+from benchmark.faithfulness.orders import Players, Sets, first, greedy, matched_orders, random_orders, ranked
+from benchmark.faithfulness.values import Values
 from benchmark.progress import bar
 from benchmark.prompts.pairs import Pairs
 from benchmark.running.behaviour import Behaviour, behaviour

@@ -12,10 +12,10 @@ import pytest
 from benchmark import BenchmarkError, Results, run
 from benchmark.analysis.circuits import circuit_curves, circuit_members, circuit_numbers, games, overall, two_judges
 from benchmark.analysis.comparisons import compared
-from benchmark.circuits.measuring import circuits
-from benchmark.circuits.values import Values
 from benchmark.cli import main
 from benchmark.components import COUNTERFACTUAL, Way
+from benchmark.faithfulness.measuring import circuits
+from benchmark.faithfulness.values import Values
 from benchmark.running.work import Bench
 from benchmark.store.folder import read_circuit
 
