@@ -29,6 +29,11 @@ PAIRS = "benchmark/prompts/pairs.py"
 LAYOUT = f"{MEASURED}::test_every_layout_is_right_or_refused_with_a_reason"
 DAMAGED = f"{RUNS}::test_a_damaged_cell_is_named_and_computed_again"
 
+CURVES, ORDERS = "benchmark/statistics/faithfulness.py", "benchmark/faithfulness/orders.py"
+MEASURING, VALUES = "benchmark/faithfulness/measuring.py", "benchmark/faithfulness/values.py"
+IN_CURVES, IN_ORDERS = "tests/statistics/test_faithfulness.py", "tests/faithfulness/test_orders.py"
+IN_VALUES, IN_MEASURING = "tests/faithfulness/test_values.py", "tests/faithfulness/test_measuring.py"
+
 
 @dataclass(frozen=True)
 class Mutant:
@@ -219,4 +224,29 @@ MUTANTS = (
            ("tests/interactions/test_interactions.py::test_planted_gates_are_named_and_nothing_else"
             "[and-gate-noising-L0H0 L1H1-1-AND partner]",),
            "An interaction leaves out the effect of one of the two."),
+    Mutant("mean of ratios", CURVES, "return np.where(gap != 0, kept / gap, np.nan)",
+           "return np.einsum('...p,dp->d...', (values - low) / (everything - low), shares)", (IN_CURVES,),
+           "Faithfulness is a mean of the pairs' ratios."),
+    Mutant("distance", CURVES, "np.abs(1 - phi)", "(1 - phi)", (IN_CURVES,),
+           "CMD lets what exceeds the model make up for what falls short."),
+    Mutant("rounded sizes", CURVES, "int(share * components)", "round(share * components)", (IN_CURVES,),
+           "MIB's sizes are rounded, where it cuts them."),
+    Mutant("denoised circuit", VALUES, "~sets if self.request.direction == DENOISING.direction else sets", "sets",
+           (f"{IN_VALUES}::test_ends_are_exact_and_all_but_one_is_exact_patching",),
+           "Denoising, a circuit is what isn't restored."),
+    Mutant("forgetful", VALUES, "bits.tobytes() for bits in np.packbits(sets, axis=1)",
+           "bits.sum().tobytes() for bits in sets", (f"{IN_VALUES}::test_a_whole_site_out_is_the_sites_patch",),
+           "Sets of the same size are taken for the same set."),
+    Mutant("smallest first", ORDERS, "len(scores)), -scores))", "len(scores)), scores))", (IN_ORDERS,),
+           "The weakest components are kept first."),
+    Mutant("early layers", ORDERS, "np.random.default_rng(seed).permutation(len(scores)), -scores",
+           "np.arange(len(scores)), -scores", (IN_ORDERS,), "Ties go to early layers."),
+    Mutant("unmatched sign", ORDERS, "players.layer, np.sign(scores)])", "players.layer, np.sign(scores) ** 2])",
+           (IN_ORDERS,), "Matched orders mix signs."),
+    Mutant("same split", MEASURING, 'split = "discovery" if section.key.task.split == "evaluation" else "evaluation"',
+           "split = section.key.task.split", (f"{IN_MEASURING}::test_orders_are_from_one_split_and_circuits_from_the_other",),
+           "Circuits are measured on the pairs that they were found on."),
+    Mutant("others out", MEASURING, "found += [~kept, without]", "found += [kept, without]",
+           (f"{IN_MEASURING}::test_numbers_of_the_best_and_of_chance_are_the_ends_of_the_scale",),
+           "What is left without a circuit is the circuit itself."),
 )  # fmt: skip
