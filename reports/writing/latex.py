@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Iterable
 from textwrap import wrap
 
+import numpy as np
 import pandas as pd
 
 from reports.writing.blocks import Picture, Table, marked
@@ -57,9 +58,9 @@ def _character(sign: str) -> str:
         return " "
     if sign.isascii():
         return sign
-    letter, *accents = unicodedata.normalize("NFD", sign)
-    if letter.isascii() and len(accents) == 1 and accents[0] in _ACCENTS:
-        return f"\\{_ACCENTS[accents[0]]}{{{letter}}}"
+    apart = unicodedata.normalize("NFD", sign)
+    if len(apart) == 2 and apart[0].isascii() and apart[1] in _ACCENTS:
+        return f"\\{_ACCENTS[apart[1]]}{{{apart[0]}}}"
     return f"[U+{ord(sign):04X}]"
 
 
@@ -96,10 +97,11 @@ def _compact(table: Table) -> str:
         lines += [r"\midrule"] * bool(number) + [_row([_heading(name, 9) for name in shown.columns]), r"\midrule"]
         for row in shown.astype(str).itertuples(index=False):
             upper, lower = zip(*map(_split, row), strict=True)
-            lines.append(_row(map(_cell, upper)))
-            if any(lower):
-                lines[-1] = lines[-1].replace(r"\\", r"\\[-1pt]")
-                lines.append(_row(rf"{{\tiny {escaped(text)}}}" if text else "" for text in lower))
+            small = [rf"{{\tiny {escaped(text)}}}" if text else "" for text in lower]
+            if any(small[1:]):
+                lines += [_row(map(_cell, upper)) + "[-1pt]", _row(small)]
+            else:
+                lines.append(_row([f"{_cell(upper[0])} {small[0]}".rstrip(), *map(_cell, upper[1:])]))
     body = "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
     return _floats(table, [rf"\setlength{{\tabcolsep}}{{3pt}}{_FITTED}" + f"\n{body}}}"], wide=False)
 
@@ -122,15 +124,11 @@ def _body(shown: pd.DataFrame, columns: str) -> str:
 
 
 def _pages(shown: pd.DataFrame) -> list[pd.DataFrame]:
-    """The rows in parts that fit onto a page; mostly all in one."""
+    """The rows in parts of about one height that fit onto a page; mostly all in one."""
     heights = [max((-(-len(str(cell)) // _LONG) for cell in row), default=1) for row in shown.itertuples(index=False)]
-    starts, height = [0], 0
-    for place, lines in enumerate(heights):
-        if height and height + lines > _LINES:
-            starts.append(place)
-            height = 0
-        height += lines
-    return [shown.iloc[start:end] for start, end in zip(starts, [*starts[1:], len(shown)], strict=True)]
+    height = sum(heights) / max(1, -(-sum(heights) // _LINES))
+    ends = np.cumsum(heights) - 1
+    return [part for _, part in shown.groupby(ends // height, sort=False)] if len(shown) else [shown]
 
 
 def _floats(table: Table, bodies: list[str], wide: bool) -> str:
