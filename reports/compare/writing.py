@@ -176,10 +176,11 @@ def _scores(found: SideBySide) -> list[Block]:
             }
             for row in group.itertuples()
         ).fillna("-")
-        caption = f"Mean scores of {plural(kind)} in A against those in B, method by method: n components."
+        caption = f"Mean scores of {plural(kind)} in A against those in B, method by method."
+        over = distinct(group.scores_over, " or ")
         facts = (
-            f"Over {distinct(group.scores_over, ' or ')}. Tops by size; largest score: |mean score| in A; largest "
-            "difference: |A - B| of mean scores, and of one pair's scores."
+            f"Over {over} and n components. Tops by size; largest score: |mean score| in A; largest difference: |A - B| of "
+            "mean scores, and of one pair's scores."
         )
         blocks.append(Table(f"compare-{kind}-scores", caption, facts, shown, group))
     return blocks

@@ -20,7 +20,8 @@ _HEADING = 14  # characters of a column's name from which it is broken into line
 _LONG = 50  # characters of a text cell from which its column is broken into lines
 _COLUMN = 55  # characters of a table's row that fit into one of two columns
 _LINES = 44  # of a table that fit onto a page beside caption and notes; a longer one goes on in a further float
-_ACROSS = 4  # columns beside the first of a compact table; what is more stands below
+_ACROSS = 3  # columns beside the first of a compact table; what is more stands below
+_ROWS = 22  # of a compact table, of two lines each, that fit onto a page
 _FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
 _SIGNS = {
     "−": r"\ensuremath{-}", "±": r"\ensuremath{\pm}", "×": r"\ensuremath{\times}", "·": r"\ensuremath{\cdot}",
@@ -86,24 +87,40 @@ def _compact(table: Table) -> str:
     """A table for one column: a row's name and a few numbers, the interval of each below it.
 
     What a cell holds in brackets, and what a row's name says after a colon or in brackets, goes into a second line.
-    Columns beyond the fourth go on below.
+    Columns beyond the third go on below.
     """
     first, *others = table.shown.columns
-    panels = -(-len(others) // _ACROSS)
-    size = -(-len(others) // max(1, panels))
-    lines = [rf"\begin{{tabular}}{{l{'r' * size}}}", r"\toprule"]
-    for number in range(panels):
-        shown = table.shown[[first, *others[number * size : (number + 1) * size]]]
-        lines += [r"\midrule"] * bool(number) + [_row([_heading(name, 9) for name in shown.columns]), r"\midrule"]
-        for row in shown.astype(str).itertuples(index=False):
-            upper, lower = zip(*map(_split, row), strict=True)
-            small = [rf"{{\tiny {escaped(text)}}}" if text else "" for text in lower]
-            if any(small[1:]):
-                lines += [_row(map(_cell, upper)) + "[-1pt]", _row(small)]
-            else:
-                lines.append(_row([f"{_cell(upper[0])} {small[0]}".rstrip(), *map(_cell, upper[1:])]))
-    body = "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
-    return _floats(table, [rf"\setlength{{\tabcolsep}}{{3pt}}{_FITTED}" + f"\n{body}}}"], wide=False)
+    size = -(-len(others) // max(1, -(-len(others) // _ACROSS)))
+    columns = [others[start : start + size] for start in range(0, len(others), size or 1)]
+    panels = [
+        table.shown[[first, *some]].iloc[start : start + _ROWS]
+        for some in columns
+        for start in range(0, len(table.shown), _ROWS)
+    ]
+    pages: list[list[pd.DataFrame]] = []
+    for panel in panels:
+        if not pages or sum(map(len, pages[-1])) + len(panel) > _ROWS:
+            pages.append([])
+        pages[-1].append(panel)
+    bodies = []
+    for page in pages:
+        inside = "\n\\midrule\n".join("\n".join(_panel(panel)) for panel in page)
+        tabular = rf"\begin{{tabular}}{{l{'r' * size}}}"
+        bodies.append("\n".join([_FITTED, tabular, r"\toprule", inside, r"\bottomrule", r"\end{tabular}}"]))
+    return _floats(table, [rf"\setlength{{\tabcolsep}}{{3pt}}{body}" for body in bodies], wide=False)
+
+
+def _panel(shown: pd.DataFrame) -> list[str]:
+    """The lines of some columns of a compact table."""
+    lines = [_row([_heading(name, 9, "r") for name in shown.columns]), r"\midrule"]
+    for row in shown.astype(str).itertuples(index=False):
+        upper, lower = zip(*map(_split, row), strict=True)
+        small = [rf"{{\tiny {_cell(text)}}}" if text else "" for text in lower]
+        if any(small[1:]):
+            lines += [_row(map(_cell, upper)) + "[-1pt]", _row(small) + "[1pt]"]
+        else:
+            lines.append(_row([f"{_cell(upper[0])} {small[0]}".rstrip(), *map(_cell, upper[1:])]))
+    return lines
 
 
 def _split(text: str) -> tuple[str, str]:
@@ -144,7 +161,7 @@ def _floats(table: Table, bodies: list[str], wide: bool) -> str:
             r"\centering",
             rf"\caption{{{caption}{' (continued)' * (not first)}}}",
             *[rf"\label{{tab:{table.stem}}}"] * first,
-            rf"\footnotesize{body}",
+            rf"\smallskip\footnotesize{body}",
             *notes * last,
             rf"\end{{{environment}}}",
         ]
@@ -169,11 +186,11 @@ def _short(caption: str) -> tuple[str, str]:
     return caption, ""
 
 
-def _heading(text: str, characters: int = _HEADING) -> str:
+def _heading(text: str, characters: int = _HEADING, side: str = "c") -> str:
     """A column's name, in lines where it is long."""
     lines = list(map(_cell, _broken(text, characters)))
     stacked = r" \\ ".join(lines)
-    return stacked if len(lines) == 1 else rf"\shortstack{{{stacked}}}"
+    return stacked if len(lines) == 1 else rf"\shortstack[{side}]{{{stacked}}}"
 
 
 def _broken(text: str, characters: int) -> list[str]:
@@ -181,8 +198,8 @@ def _broken(text: str, characters: int) -> list[str]:
 
 
 def _cell(text: object) -> str:
-    r"""A cell's text. A bracket or star at its start would be read as an option of the `\\` before it."""
-    words = escaped(text)
+    r"""A cell's text, a number's hyphen as a minus; a bracket or star at its start is no option of the `\\` before."""
+    words = re.sub(r"(?<![\w-])-(?=\d)", r"\\ensuremath{-}", escaped(text))
     return f"{{}}{words}" if words.lstrip().startswith(("[", "*")) else words
 
 
