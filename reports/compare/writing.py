@@ -179,8 +179,8 @@ def _scores(found: SideBySide) -> list[Block]:
         caption = f"Mean scores of {plural(kind)} in A against those in B, method by method."
         over = distinct(group.scores_over, " or ")
         facts = (
-            f"Over {over} and n components. Tops by size; largest score: |mean score| in A; largest difference: |A - B| of "
-            "mean scores, and of one pair's scores."
+            f"Over {over} and n components. Tops by size; largest score: |mean score| in A; largest difference: |A - B|"
+            " of mean scores, and of one pair's scores."
         )
         blocks.append(Table(f"compare-{kind}-scores", caption, facts, shown, group))
     return blocks

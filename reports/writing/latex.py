@@ -19,7 +19,7 @@ NEEDS = rf"% needs \usepackage{{{','.join(PACKAGES)}}}"
 _HEADING = 14  # characters of a column's name from which it is broken into lines
 _LONG = 50  # characters of a text cell from which its column is broken into lines
 _COLUMN = 55  # characters of a table's row that fit into one of two columns
-_LINES = 44  # of a table that fit onto a page beside caption and notes; a longer one goes on in a further float
+_LINES = 36  # of a table that fit onto a page beside caption and notes; a longer one goes on in a further float
 _ACROSS = 3  # columns beside the first of a compact table; what is more stands below
 _ROWS = 22  # of a compact table, of two lines each, that fit onto a page
 _FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"
@@ -73,13 +73,14 @@ def latex(table: Table) -> str:
     if table.compact:
         return _compact(table)
     longest = [max((len(str(cell)) for cell in column), default=0) for _, column in table.shown.items()]
-    columns = [
-        "r" if numeric else r"p{0.5\linewidth}" if length > _LONG else "l"
-        for numeric, length in zip(table.numeric(), longest, strict=True)
-    ]
-    headings = [max(map(len, _broken(str(name), _HEADING)), default=0) for name in table.shown.columns]
+    long = [length > _LONG for length in longest]
+    columns = "".join(
+        "r" if numeric else r"p{0.5\linewidth}" if broken else "l"
+        for numeric, broken in zip(table.numeric(), long, strict=True)
+    )
+    headings = [max(map(len, _broken(str(name), _HEADING))) for name in table.shown.columns]
     width = sum(min(_LONG, max(pair)) + 2 for pair in zip(longest, headings, strict=True))
-    bodies = [_body(part, "".join(columns) or "l") for part in _pages(table.shown)]
+    bodies = [_body(part, columns, long) for part in _pages(table.shown)]
     return _floats(table, [f"{_FITTED}\n{body}}}" for body in bodies], wide=width > _COLUMN)
 
 
@@ -133,11 +134,24 @@ def _row(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _body(shown: pd.DataFrame, columns: str) -> str:
-    if not len(shown.columns):
-        return rf"\begin{{tabular}}{{{columns}}}none\end{{tabular}}"
-    style = shown.style.hide(axis="index").format(_cell).format_index(_heading, axis=1)
-    return str(style.to_latex(hrules=True, column_format=columns).rstrip())
+def _body(shown: pd.DataFrame, columns: str, long: list[bool]) -> str:
+    """A tabular of these rows; `long` says in which columns a cell is a paragraph."""
+    if not columns:
+        return r"\begin{tabular}{l}none\end{tabular}"
+    lines = [rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _row(map(_heading, shown.columns)), r"\midrule"]
+    for row in shown.itertuples(index=False):
+        lines.append(_row(_paragraph(cell) if one else _cell(cell) for cell, one in zip(row, long, strict=True)))
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+
+
+def _paragraph(text: object) -> str:
+    """A cell in lines, which may end inside of long words such as web addresses too."""
+    words = [
+        re.sub(r"([/:.,=_-]|\w{24})(?=.)", "\\1\0", word) if len(word) > _LONG // 3 else word
+        for word in str(text).split(" ")
+    ]
+    pieces = [r"\allowbreak{}".join(map(_cell, word.split("\0"))) for word in words]
+    return rf"{{\raggedright {' '.join(pieces)}\par}}"
 
 
 def _pages(shown: pd.DataFrame) -> list[pd.DataFrame]:
