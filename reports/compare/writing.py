@@ -69,12 +69,12 @@ def _verdict(found: SideBySide) -> str:
     """In a sentence whether the numbers are the same."""
     rows = found.methods
     if found.identical:
-        return f"The scores are the same to the bit, in all of {counted(len(rows), 'row')}."
+        return f"The scores are the same to the bit, in all {counted(len(rows), 'row')} (a method on a task and kind)."
     comparable = rows[rows.scores_note.isna()]
     if not len(comparable):
         return "The models differ, so no score has a counterpart: agreement is compared, not scores."
     equal = f"{int(comparable.same_bits.sum())} of {counted(len(comparable), 'row')}"
-    same = f"The scores of {equal} (a method on a task and kind of component) are the same to the bit"
+    same = f"The scores of {equal} (a method on a task and kind) are the same to the bit"
     if comparable.same_bits.all():
         return f"{same}; one folder holds more than the other, or some have no counterpart."
     worst = comparable.loc[(comparable.largest_difference / comparable.largest_score).fillna(0).idxmax()]

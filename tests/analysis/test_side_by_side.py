@@ -144,6 +144,10 @@ def test_methods_are_matched_across_settings_and_what_has_no_counterpart_is_name
     assert differing.loc["options of attribution-patching"].b == '{"steps": 8}'
     assert "options of random" not in differing.index
     assert found.alone == ("A: random on heads of ioi",)
+    written(tmp_path / "c")
+    more = side_by_side(a, written(tmp_path / "c", task="sva", dataset="y"))
+    assert list(more.differing.what) == ["tasks"]  # nothing of what another task brings along
+    assert more.alone == ("B: heads of sva",)
     written(tmp_path / "b")  # both replacements in one folder: the one like A's is A's counterpart
     assert set(side_by_side(a, Results(tmp_path / "b")).methods.replacement_b) == {"counterfactual"}
 

@@ -106,6 +106,15 @@ def test_a_compact_table_of_many_methods_and_tasks_is_higher_than_no_page(tmp_pa
 
 
 @needs_latex
+def test_a_long_word_is_broken_where_it_would_run_over_its_column(tmp_path: Path) -> None:
+    address = "https://example.org/" + "-".join(["page"] * 20)
+    shown = pd.DataFrame({"what": ["source", "digest"], "value": [f"See {address}.", "0123456789abcdef" * 6]})
+    text = latex(Table("long-words", "Sources.", "", shown, shown))
+    assert "Overfull" not in document(tmp_path, text, "twocolumn")
+    assert address in text.replace(r"\allowbreak{}", "")
+
+
+@needs_latex
 def test_every_character_of_a_name_compiles(tmp_path: Path) -> None:
     signs = [chr(number) for number in [*range(0x250), *range(0x300, 0x380), *range(0x2000, 0x2300), 0x76EE, 0x1F600]]
     shown = pd.DataFrame({"[*]": [f"{sign}{sign}x" for sign in signs]})
