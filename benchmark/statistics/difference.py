@@ -39,7 +39,7 @@ def difference(
     return estimated(float(second[0] - first[0]), draws, splits, -reach, reach, reason)
 
 
-def _measured(*side: Float[np.ndarray, "pair component"]) -> list[Float[np.ndarray, "pair component"]]:
+def _measured(*side: Float[np.ndarray, "pair component"]) -> list[Float[np.ndarray, "pair _"]]:
     kept = ~(np.isnan(side[0]) | np.isnan(side[1])).any(axis=0)
     return [one[:, kept].astype(np.float64) for one in side]
 
