@@ -186,7 +186,7 @@ def _quantities(means: Float[np.ndarray, "method row component"]) -> dict[str, F
     }  # fmt: skip
 
 
-def no_interval(names: Sequence[str], scores: Iterable[Scores], splits: Halves) -> str:
+def no_interval(names: Sequence[str], scores: Iterable[Float[np.ndarray, "pair _"]], splits: Halves) -> str:
     """Why nothing of these methods has an interval; empty where it has."""
     if splits.refusal:
         return splits.refusal
