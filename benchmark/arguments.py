@@ -236,6 +236,12 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     )
     a.add_argument("--out", help="where to write top.csv and top.html [RESULTS/top]")
 
+    a = command("compare", "two results folders side by side: two models, two settings, two commits")
+    a.add_argument("a", metavar="A", help="a folder that `run` wrote")
+    a.add_argument("b", metavar="B", help="another one")
+    a.add_argument("--out", help="where to write compare.html, .md, .tex and .csv [nowhere]")
+    report_options(a)
+
     a = command("list", "what is there: tasks, methods or models")
     a.add_argument("what", choices=("tasks", "methods", "models"))
 

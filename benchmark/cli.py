@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "check": check,
         "report": report,
         "top": top,
+        "compare": compare,
         "list": show,
         "audit": audit,
         "generate": generate,
@@ -312,6 +313,25 @@ def top(asked: argparse.Namespace) -> int:
     found = top_components(results, asked.component, asked.threshold, count, asked.tasks, asked.methods, asked.mean_of)
     print(lines(found, asked.component))
     print(f"\nThe page: {write_top(found, asked.component, out)}")
+    return 0
+
+
+def compare(asked: argparse.Namespace) -> int:
+    """Two results folders side by side, as text and, where asked for, as page, Markdown, LaTeX and CSV."""
+    from benchmark.analysis.side_by_side import side_by_side
+    from benchmark.running.plugins import refuse_shadow
+    from benchmark.running.runner import refuse_unwritable
+    from benchmark.store.folder import Results
+
+    refuse_shadow("reports")
+    from reports.compare.writing import lines, write
+
+    if asked.out:
+        refuse_unwritable(Path(asked.out))
+    found = side_by_side(Results(asked.a), Results(asked.b), asked.top_k)
+    print(lines(found))
+    if asked.out:
+        print(f"\nThe page: {write(found, Path(asked.out))}")
     return 0
 
 

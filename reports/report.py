@@ -10,15 +10,16 @@ import pandas as pd
 from benchmark.analysis.comparisons import agreement_table, compared
 from benchmark.analysis.litmus import untold
 from benchmark.store.folder import Results
+from reports.agreement.compact import compact_tables
 from reports.contents import contents
 from reports.writing.blocks import Block, Picture, Table
 from reports.writing.drawing import save, style
 from reports.writing.html import html
 from reports.writing.latex import latex
 from reports.writing.markdown import markdown
+from reports.writing.paper import paper
 
-_PAGES = ("report.html", "report.md", "report.json", "references.bib", "agreement.csv")
-_PLACES = {Table: ("tables", ("tex", "csv")), Picture: ("figures", ("pdf", "png"))}
+_PAGES = ("report.html", "report.md", "report.json", "references.bib", "agreement.csv", "paper.tex")
 
 
 def _silent(part: str) -> None:
@@ -38,28 +39,31 @@ def write_report(
     tell("agreement")
     parts = compared(untold(results), top_k)
     blocks, cited = contents(results, parts)
-    pictures = {block.stem: _draw(block, out, tell) for block in blocks if isinstance(block, Picture)}
-    for block in blocks:
-        if isinstance(block, Table):
-            _write(out / "tables" / f"{block.stem}.tex", latex(block))
-            _write(out / "tables" / f"{block.stem}.csv", _csv(block.data))
+    pictures = [block for block in blocks if isinstance(block, Picture)]
+    tables = [*compact_tables(parts), *(block for block in blocks if isinstance(block, Table))]
+    sizes = {block.stem: _draw(block, out, tell) for block in pictures}
+    for table in tables:
+        _write(out / "tables" / f"{table.stem}.tex", latex(table))
+        _write(out / "tables" / f"{table.stem}.csv", _csv(table.data))
     tell("pages")
     _write(out / "agreement.csv", _csv(agreement_table(parts)))
     _write(out / "references.bib", "\n\n".join(cited[key].entry for key in sorted(cited)) + "\n" * bool(cited))
+    _write(out / "paper.tex", paper(tables, pictures, sizes, cites=bool(cited)))
     _write(out / "report.md", markdown(blocks))
-    _write(out / "report.json", json.dumps(_as_json(blocks), indent=1, ensure_ascii=False) + "\n")
-    _write(out / "report.html", html(blocks, pictures))
+    _write(out / "report.json", json.dumps(_as_json(blocks, tables), indent=1, ensure_ascii=False) + "\n")
+    drawn = {stem: (out / "figures" / f"{stem}.png", width) for stem, (width, _) in sizes.items()}
+    _write(out / "report.html", html(blocks, drawn))
     return out / "report.html"
 
 
-def _draw(picture: Picture, out: Path, tell: Callable[[str], None]) -> tuple[Path, float]:
-    """Draw into `figures/`; where the PNG lies and how wide it is in inches."""
+def _draw(picture: Picture, out: Path, tell: Callable[[str], None]) -> tuple[float, float]:
+    """Draw into `figures/`; its width and height in inches."""
     tell(picture.stem)
-    stem = out / "figures" / picture.stem
     with style():
         figure = picture.draw()
-        save(figure, stem)
-    return stem.with_name(f"{stem.name}.png"), float(figure.get_size_inches()[0])
+        save(figure, out / "figures" / picture.stem)
+    width, height = figure.get_size_inches()
+    return float(width), float(height)
 
 
 def _csv(data: pd.DataFrame) -> str:
@@ -71,18 +75,16 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _as_json(blocks: list[Block]) -> dict[str, Any]:
+def _as_json(blocks: list[Block], tables: list[Table]) -> dict[str, Any]:
     """Every block with its words and its numbers unrounded, and the files that the report consists of."""
-    files = [*_PAGES]
+    files = [*_PAGES, *(f"tables/{table.stem}.{ending}" for table in tables for ending in ("tex", "csv"))]
     found = []
     for block in blocks:
         words: dict[str, Any] = {"block": type(block).__name__.lower()}
         match block:
             case Table() | Picture():
-                folder, endings = (
-                    ("tables", ("tex", "csv")) if isinstance(block, Table) else ("figures", ("pdf", "png"))
-                )
-                files += [f"{folder}/{block.stem}.{ending}" for ending in endings]
+                if isinstance(block, Picture):
+                    files += [f"figures/{block.stem}.{ending}" for ending in ("pdf", "png")]
                 words |= {"stem": block.stem, "caption": block.caption, "facts": block.facts} | _numbers(block.data)
             case _:
                 words |= vars(block)

@@ -155,7 +155,8 @@ def test_the_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: 
     commands = [shlex.split(line, comments=True)[1:] for line in lines if line.startswith("attribution-bench ")]
     assert len(commands) > 8
     commands_known = (
-        "run", "trace", "baselines", "litmus", "interactions", "circuits", "paths", "check", "report", "top", "list",
+        "run", "trace", "baselines", "litmus", "interactions", "circuits", "paths", "check", "report", "compare", "top",
+        "list", "audit", "generate",
         "audit", "generate",
     )  # fmt: skip
     nothing = dict.fromkeys(commands_known, lambda asked: 0)

@@ -5,7 +5,7 @@ come from the same half-samples of the pairs (`statistics.halves`), so that a di
 with its own spread, not a gap between two intervals. docs/baselines.md says how to read the result.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 
@@ -82,7 +82,7 @@ def contrasts(grid: Grid, splits: Halves, statistic: Statistic, k: int) -> dict[
     six = grid.reshape(-1, *grid.shape[2:])
     six = six[:, :, ~np.isnan(six).any(axis=(0, 1))].astype(np.float64)
     names = [f"{method} ({baseline})" for method, baseline in product(_METHODS, BASELINES)]
-    reason = _reason(names, six, splits)
+    reason = no_interval(names, six, splits)
     value = _agreements(six.mean(axis=1)[:, None], statistic, k)[0]
     draws = [
         _agreements(np.stack([half @ one for one in six]), statistic, k)
@@ -93,7 +93,7 @@ def contrasts(grid: Grid, splits: Halves, statistic: Statistic, k: int) -> dict[
     for name, weights in CONTRASTS.items():
         reach = 1 - statistic.lowest
         bounds = (-reach, reach) if weights.min() < 0 else (statistic.lowest, 1.0)
-        found[name] = _estimate(
+        found[name] = estimated(
             _weighted(value, weights), [_weighted(draw, weights) for draw in draws], splits, *bounds, reason
         )
     return found
@@ -154,11 +154,11 @@ def parting(exact: Scores, first_order: Scores, integrated: Scores, splits: Halv
     """
     three = np.stack([exact, first_order, integrated])
     three = three[:, :, ~np.isnan(three).any(axis=(0, 1))].astype(np.float64)
-    reason = _reason((_METHODS[0], "attribution patching", _METHODS[1]), three, splits)
+    reason = no_interval((_METHODS[0], "attribution patching", _METHODS[1]), three, splits)
     found = _quantities(three.mean(axis=1)[:, None])
     draws = [_quantities(half @ three) for weights in splits.weights(three.shape[2]) for half in weights]
     estimates = {
-        name: _estimate(value[0], [draw[name] for draw in draws], splits, *_RANGES.get(name, (0.0, np.inf)), reason)
+        name: estimated(value[0], [draw[name] for draw in draws], splits, *_RANGES.get(name, (0.0, np.inf)), reason)
         for name, value in found.items()
     }
     return Parting(**estimates, n_components=three.shape[2])
@@ -186,14 +186,14 @@ def _quantities(means: Float[np.ndarray, "method row component"]) -> dict[str, F
     }  # fmt: skip
 
 
-def _reason(names: Sequence[str], scores: Float[np.ndarray, "method pair component"], splits: Halves) -> str:
+def no_interval(names: Sequence[str], scores: Iterable[Float[np.ndarray, "pair _"]], splits: Halves) -> str:
     """Why nothing of these methods has an interval; empty where it has."""
     if splits.refusal:
         return splits.refusal
     return refusal({name: influence(one, splits.cluster) for name, one in zip(names, scores, strict=True)})
 
 
-def _estimate(
+def estimated(
     value: Float[np.ndarray, ""] | float,
     draws: Sequence[np.ndarray],
     splits: Halves,

@@ -32,7 +32,7 @@ class Bullets:
 class Table:
     """`shown` holds the text of every cell, `data` the same numbers unrounded: `tables/<stem>.csv`.
 
-    `caption` says what is shown, `facts` how it came to be.
+    `caption` says what is shown, `facts` how it came to be. `compact`: in LaTeX it is to fit one of two columns.
     """
 
     stem: str
@@ -40,6 +40,7 @@ class Table:
     facts: str
     shown: pd.DataFrame
     data: pd.DataFrame
+    compact: bool = False
 
     def numeric(self) -> list[bool]:
         """For each column whether it holds numbers only, and so stands to the right."""

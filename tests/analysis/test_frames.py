@@ -13,7 +13,9 @@ from pathlib import Path
 from benchmark.analysis.comparisons import agreement_table, compared
 from benchmark.analysis.frontier import frontier_data
 from benchmark.store.folder import Results
+from benchmark.analysis.side_by_side import side_by_side
 parts = compared(Results(Path(sys.argv[1])), tested=False)
+assert side_by_side(*[Results(sys.argv[1])] * 2).identical
 print(len(agreement_table(parts)), len(frontier_data(parts)), *sorted({"torch", "reports"} & set(sys.modules)))
 """
 
