@@ -157,7 +157,6 @@ def test_the_commands_of_the_readme_are_understood(tmp_path: Path, monkeypatch: 
     commands_known = (
         "run", "trace", "baselines", "litmus", "interactions", "circuits", "paths", "check", "report", "compare", "top",
         "list", "audit", "generate",
-        "audit", "generate",
     )  # fmt: skip
     nothing = dict.fromkeys(commands_known, lambda asked: 0)
     for words in commands:
