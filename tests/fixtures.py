@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -122,12 +122,15 @@ def lent_smollm2(smollm2: Model, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session", params=list(ARCHITECTURES))
 def model(request: pytest.FixtureRequest) -> Model:
     """A tiny random model of each supported architecture, float64, no BOS."""
-    return tiny_model(request.param)
+    return _built(request.param)
 
 
 @pytest.fixture(scope="session")
 def llama() -> Model:
-    return tiny_model("llama")
+    return _built("llama")
+
+
+_built = cache(tiny_model)  # pytest asks for a fixture with parameters again each time that the parameter changes
 
 
 @pytest.fixture(scope="session")

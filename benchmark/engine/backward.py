@@ -104,7 +104,7 @@ def acting(model: Model, rules: str) -> tuple[str, ...]:
 
 
 def frozen_norms(model: Model) -> tuple[str, ...]:
-    """The rule under which norms are linear maps at the scale of the run, tried on this model; none where it has no norm.
+    """The rule under which norms are linear maps at the scale of the run, tried on this model; none without norms.
 
     Raises BenchmarkError where a norm isn't of this form.
     """
@@ -371,8 +371,8 @@ def _refuse_bent_norms(model: Model, forward: Callable[[], object]) -> None:
         off = (gradient * x - behind * linear).sum()
         if off.abs() > max(1e-5, 16 * torch.finfo(x.dtype).eps) * behind.norm() * linear.norm():
             raise BenchmarkError(
-                f"Backward rule 'frozen-norm' finds a norm in {where} of model {model.name!r} that isn't linear at a given "
-                "scale. Leave it out, or use another model."
+                f"Backward rule 'frozen-norm' finds a norm in {where} of model {model.name!r} that isn't linear at a "
+                "given scale. Leave it out, or use another model."
             )
 
 
