@@ -137,3 +137,19 @@ _built = cache(tiny_model)  # pytest asks for a fixture with parameters again ea
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama as a local folder."""
     return save(tmp_path_factory.mktemp("tiny-llama"))
+
+
+_LOADED: dict[tuple[object, ...], Model] = {}
+
+
+@pytest.fixture
+def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run gets the model that an earlier one loaded from the same place: it left it as it was."""
+
+    def lent(*source: object, **options: object) -> Model:
+        key = (*source, *sorted(options.items()))
+        if key not in _LOADED:
+            _LOADED[key] = load_model(*source, **options)  # type: ignore[arg-type]
+        return _LOADED[key]
+
+    monkeypatch.setattr("benchmark.running.work.load_model", lent)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -21,9 +21,7 @@ from safetensors.numpy import load_file
 
 from benchmark.cli import main
 from benchmark.engine.memory import Chunk
-from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
-from benchmark.models.loading import load_model
 from benchmark.pocket.facts import TASKS as POCKET_TASKS
 from benchmark.running.plan import Asked
 from benchmark.running.runner import execute, prepare, run
@@ -76,22 +74,6 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("plugin") / "plugin.py"
     path.write_text(PLUGIN)
     return str(path)
-
-
-LOADED: dict[tuple[Any, ...], Model] = {}
-
-
-@pytest.fixture
-def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model that an earlier test loaded is lent again: a run leaves it as it is."""
-
-    def lent(*source: Any, **options: Any) -> Model:
-        key = (*source, *sorted(options.items()))
-        if key not in LOADED:
-            LOADED[key] = load_model(*source, **options)
-        return LOADED[key]
-
-    monkeypatch.setattr("benchmark.running.work.load_model", lent)
 
 
 @pytest.fixture
