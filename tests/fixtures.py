@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -122,15 +122,34 @@ def lent_smollm2(smollm2: Model, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session", params=list(ARCHITECTURES))
 def model(request: pytest.FixtureRequest) -> Model:
     """A tiny random model of each supported architecture, float64, no BOS."""
-    return tiny_model(request.param)
+    return _built(request.param)
 
 
 @pytest.fixture(scope="session")
 def llama() -> Model:
-    return tiny_model("llama")
+    return _built("llama")
+
+
+_built = cache(tiny_model)  # pytest asks for a fixture with parameters again each time that the parameter changes
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama as a local folder."""
     return save(tmp_path_factory.mktemp("tiny-llama"))
+
+
+_LOADED: dict[tuple[object, ...], Model] = {}
+
+
+@pytest.fixture
+def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run gets the model that an earlier one loaded from the same place: it left it as it was."""
+
+    def lent(*source: object, **options: object) -> Model:
+        key = (*source, *sorted(options.items()))
+        if key not in _LOADED:
+            _LOADED[key] = load_model(*source, **options)  # type: ignore[arg-type]
+        return _LOADED[key]
+
+    monkeypatch.setattr("benchmark.running.work.load_model", lent)

@@ -110,6 +110,7 @@ def carried_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[
     return hold
 
 
+@pytest.mark.usefixtures("loaded_once")
 @some
 @given(text=mutated(PAIRS_FILE))
 def test_a_dataset(text: str, tiny: Path, tmp_path: Path, carried_out: Callable[..., None]) -> None:
@@ -118,6 +119,7 @@ def test_a_dataset(text: str, tiny: Path, tmp_path: Path, carried_out: Callable[
     carried_out(file, *RUN, "--model", str(tiny), "--methods", "random", "--pairs-file", str(file))
 
 
+@pytest.mark.usefixtures("loaded_once")
 @some
 @given(text=mutated(SCORES))
 def test_a_score_file(text: str, tiny: Path, tmp_path: Path, carried_out: Callable[..., None]) -> None:
@@ -128,6 +130,7 @@ def test_a_score_file(text: str, tiny: Path, tmp_path: Path, carried_out: Callab
     carried_out(file, *RUN, *asked)
 
 
+@pytest.mark.usefixtures("loaded_once")
 @some
 @given(text=mutated(PLUGIN))
 def test_a_plugin(text: str, tiny: Path, tmp_path: Path, carried_out: Callable[..., None]) -> None:

@@ -16,13 +16,15 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 def state(model: Model) -> dict[str, dict[str, Any]]:
     """What a run must not change, by what it is called in a message."""
     modules, parameters = dict(model.bridge.named_modules()), dict(model.bridge.named_parameters())
+    buffers = {f"{name}.{key}": kept for name, module in modules.items() for key, kept in module._buffers.items()}
+    weights = {name: value for name, value in (parameters | buffers).items() if value is not None}
     return {
         "train mode": {name: module.training for name, module in modules.items()},
         "requires_grad": {name: weight.requires_grad for name, weight in parameters.items()},
         "gradients": {name: weight.grad is not None for name, weight in parameters.items()},
         "hooks": {name: [len(getattr(module, kind)) for kind in _HOOKS] for name, module in modules.items()},
         "forward functions": {name: vars(module).get("forward") for name, module in modules.items()},
-        "weights": {name: value.detach().clone() for name, value in model.bridge.state_dict().items()},
+        "weights": {name: value.detach().clone() for name, value in weights.items()},
         SHARED: {
             "the gradient mode": torch.is_grad_enabled(),
             "torch's generator": torch.get_rng_state(),

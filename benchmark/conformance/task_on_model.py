@@ -4,11 +4,14 @@ from collections import Counter
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from benchmark.conformance.findings import NotApplicable, expect
 from benchmark.conformance.task_trial import TaskTrial, few
 from benchmark.engine.method import metrics
-from benchmark.prompts.metrics import METRICS, Answers
+from benchmark.engine.model import Model
+from benchmark.prompts.metrics import METRICS, Answers, Metric
+from benchmark.prompts.pairs import Pairs
 
 ENOUGH = 8  # evaluation pairs; the report gives no interval for fewer than 16
 CLEAR = 0.3  # a metric where one side has nearly all the mass
@@ -74,9 +77,9 @@ def metrics_are_not_degenerate(trial: TaskTrial) -> None:
     pairs = trial.pairs()
     if any(pair.corrupted is None for pair in pairs.pairs):
         raise NotApplicable("its pairs have no corrupted prompts")
-    of_answers = [metric for metric in METRICS.values() if metric.of_answers]
+    of_answers = _of_answers(trial.model, pairs)
     for metric in dict.fromkeys((*of_answers, trial.task.metric)):
-        found = metrics(trial.model, replace(pairs, metric=metric))
+        found = of_answers[metric] if metric in of_answers else metrics(trial.model, replace(pairs, metric=metric))
         clean, corrupted = found["clean"], found["corrupted"]
         expect(bool(clean.isfinite().all()), f"{metric.name} is not finite", "a number a pair", "an empty answer set")
         expect(
@@ -92,3 +95,17 @@ def metrics_are_not_degenerate(trial: TaskTrial) -> None:
             "a metric that the corruption moves",
             "what was changed doesn't reach the answer",
         )
+
+
+@torch.no_grad()
+def _of_answers(model: Model, pairs: Pairs) -> dict[Metric, dict[str, Tensor]]:
+    """Every metric of answers on the clean and on the corrupted prompts, from one run of each."""
+    chosen = [metric for metric in METRICS.values() if metric.of_answers]
+    found = {metric: {name: torch.zeros(len(pairs)).double() for name in ("clean", "corrupted")} for metric in chosen}
+    for batch in pairs.batches():
+        for name, prompts in zip(("clean", "corrupted"), batch.both(), strict=True):
+            logits = model.run(prompts)
+            for metric in chosen:
+                values = replace(batch, metric_function=metric).metric(logits, torch.arange(len(batch)))
+                found[metric][name][list(batch.index)] = values.cpu().double()
+    return found

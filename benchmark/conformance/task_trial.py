@@ -36,6 +36,10 @@ class TaskTrial:
         """A few evaluation pairs for the model."""
         if not self.survivors("evaluation"):
             raise NotApplicable("no evaluation pair survives the audit")
+        return self._drawn
+
+    @cached_property
+    def _drawn(self) -> Pairs:
         return self.task.pairs(self.model, limit=LOOKED_AT)
 
 

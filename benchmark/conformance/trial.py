@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Hashable, MutableMapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -202,17 +202,20 @@ def _obvious_effects(model: Model, pairs: Pairs, way: Way, kind: str) -> Tensor:
     effects = torch.zeros(len(pairs), model.n_layers, model.size(kind), dtype=torch.float64)
     for batch in pairs.batches():
         base, _, put = base_and_replacement(model, pairs, batch, way)
-        rows = torch.arange(len(batch))
-        before = batch.value(model, base, rows)
+        before = batch.value(model, base, torch.arange(len(batch)))
+        # a row for each component of each pair
+        pair, index = torch.cartesian_prod(torch.arange(len(batch)), torch.arange(model.size(kind))).T
         for site in model.sites([kind]):
-            for index in range(model.size(kind)):
+            edit = partial(_one_a_row, new=put[site][pair], index=index)
+            moved = (before[pair] - batch.value(model, base[pair], pair, {site: edit})).double()
+            effects[list(batch.index), site.layer] = moved.reshape(len(batch), -1)
+    return effects if way.direction == "noising" else -effects
 
-                def patched(live: Tensor, index: int = index, new: Tensor = put[site]) -> Tensor:
-                    return live.index_copy(2, torch.tensor([index]), new[:, :, index : index + 1])
 
-                moved = (before - batch.value(model, base, rows, {site: patched})).double()
-                effects[list(batch.index), site.layer, index] = moved if way.direction == "noising" else -moved
-    return effects
+def _one_a_row(live: Tensor, new: Tensor, index: Tensor) -> Tensor:
+    """In row i the new activation of component `index[i]`, and all else as it is."""
+    rows = torch.arange(len(live))
+    return live.index_put((rows[:, None], torch.arange(live.shape[1]), index[:, None]), new[rows, :, index])
 
 
 @torch.no_grad()

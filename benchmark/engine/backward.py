@@ -95,15 +95,34 @@ def acting(model: Model, rules: str) -> tuple[str, ...]:
     if rules in PRESETS:
         preset = PRESETS[rules]
         chosen = preset.always + (preset.gated if any(block.gated for block in model.blocks) else preset.ungated)
-        parts = _parts(model)
-        lacking = {part for part in ("norm", "mlp") if not any(part == of for of, _, _ in parts)}
+        lacking = _lacking(model)
         chosen = tuple(rule for rule in chosen if RULES[rule].part not in lacking)
         if "norm" in lacking:
             _say_no_norm(rules)
-    if chosen not in _ACTING.setdefault(model, set()):
-        _try(model, chosen)
-        _ACTING[model].add(chosen)
+    _tried(model, chosen)
     return chosen
+
+
+def frozen_norms(model: Model) -> tuple[str, ...]:
+    """The rule under which norms are linear maps at the scale of the run, tried on this model; none without norms.
+
+    Raises BenchmarkError where a norm isn't of this form.
+    """
+    rules = () if "norm" in _lacking(model) else ("frozen-norm",)
+    _tried(model, rules)
+    return rules
+
+
+def _lacking(model: Model) -> set[str]:
+    """The parts that a model may be without, and is."""
+    return {"norm", "mlp"} - {part for part, _, _ in _parts(model)}
+
+
+def _tried(model: Model, rules: tuple[str, ...]) -> None:
+    """Try rules on a model, once."""
+    if rules not in _ACTING.setdefault(model, set()):
+        _try(model, rules)
+        _ACTING[model].add(rules)
 
 
 @cache  # said once, not for every planted model of a litmus run
@@ -325,3 +344,37 @@ def _try(model: Model, rules: Sequence[str]) -> None:
             f"Under backward rules {', '.join(rules)} the forward of model {model.name!r} is another one. Use other "
             "rules, or another model."
         )
+    if "frozen-norm" in rules:
+        with torch.enable_grad(), model.uncounted(), backward_rules(model, ("frozen-norm",)):
+            _refuse_bent_norms(model, forward)
+
+
+def _refuse_bent_norms(model: Model, forward: Callable[[], object]) -> None:
+    """Raise BenchmarkError where a norm isn't a linear map and a shift at a given scale, as the rule takes it to be.
+
+    Then its gradient along x is what it makes of x, less the shift, which is half of N(x) + N(-x). Norms get what they
+    get in a run.
+    """
+    given: dict[nn.Module, tuple[str, Tensor, Any]] = {}
+    with ExitStack() as stack:
+        for part, where, norm in _parts(model):
+            if part == "norm":
+                keep = partial(_keep, given, where)
+                stack.callback(norm.register_forward_pre_hook(keep, with_kwargs=True).remove)
+        forward()
+    generator = torch.Generator().manual_seed(0)
+    for norm, (where, x, options) in given.items():
+        found = norm(x, **options)
+        behind = torch.randn(found.shape, generator=generator, dtype=torch.float64).to(found)
+        [gradient] = torch.autograd.grad(found, x, behind)
+        linear = (found - norm(-x, **options)).detach() / 2
+        off = (gradient * x - behind * linear).sum()
+        if off.abs() > max(1e-5, 16 * torch.finfo(x.dtype).eps) * behind.norm() * linear.norm():
+            raise BenchmarkError(
+                f"Backward rule 'frozen-norm' finds a norm in {where} of model {model.name!r} that isn't linear at a "
+                "given scale. Leave it out, or use another model."
+            )
+
+
+def _keep(given: dict[nn.Module, Any], where: str, norm: nn.Module, inputs: tuple[Any, ...], options: Any) -> None:
+    given[norm] = (where, inputs[0].detach().requires_grad_(), options)

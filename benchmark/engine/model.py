@@ -22,7 +22,6 @@ from benchmark.engine.dictionary import Dictionary
 from benchmark.engine.hooked import Hook, run_hooked
 from benchmark.engine.kinds import EMBEDDING, KIND, RESIDUAL, Kind
 from benchmark.engine.measure import measure
-from benchmark.engine.norms import frozen
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.tokens import Tokens
 
@@ -326,25 +325,7 @@ class Model:
         [gradient] = torch.autograd.grad(written[:, 0].diagonal().sum(), inputs)  # row i: that of output i
         return gradient[:, 0].T.reshape(self.size(site.kind), -1, self.d_model)
 
-    def frozen_norms(self) -> list[Hook]:
-        """Hooks under which gradients take the norms that stand between writes and the unembedding for linear maps.
-
-        These are the final norm and, where there is one, the norm behind what attention or an MLP writes. Each keeps
-        the scale that the run gives it; what a run computes stays as it is. Raises BenchmarkError where a norm isn't of
-        this form, or where more stands between the last block and the final norm.
-        """
-        written = [self._hooks[site] for site in self.sites(("attention", "mlp"))]
-        places = [hook.removesuffix(".hook_out") for hook in written if "_post." in hook]
-        like = torch.empty(self.d_model, device=self.device, dtype=self.dtype)
-        hooks = self._end_at_the_norm()
-        for place in [_FINAL_NORM, *places]:
-            *way, last = place.split(".")
-            norm = getattr(self.blocks[int(way[1])].module if way else self.bridge, last)
-            entering, leaving = frozen(norm, like, f"{place} of {self.name!r}")
-            hooks += [(f"{place}.hook_in", entering), (f"{place}.hook_out", leaving)]
-        return hooks
-
-    def _end_at_the_norm(self) -> list[Hook]:
+    def end_at_the_norm(self) -> list[Hook]:
         """Hooks that raise BenchmarkError where what leaves the last block isn't what the final norm reads."""
         end, entrance = f"blocks.{self.n_layers - 1}.hook_out", f"{_FINAL_NORM}.hook_in"
         if lacking := [name for name in (end, entrance) if not self.has_place(name)]:

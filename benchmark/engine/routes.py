@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from benchmark.engine.backward import backward_rules, frozen_norms
 from benchmark.engine.integrals import Inputs
 from benchmark.engine.intervention import Intervention
 from benchmark.engine.model import Site
@@ -79,11 +80,12 @@ def direct_slopes(run: Intervention) -> dict[Site, Float[Tensor, "pair component
     """
     run.model.refuse(_STREAM)
     totals, ends = run.zeros(run.sites), run.model.sites(("residual",))[:: run.model.n_layers]
-    cut, hooks = run.model.sites(run.model.passages), run.model.frozen_norms()
+    cut, hooks, rules = run.model.sites(run.model.passages), run.model.end_at_the_norm(), frozen_norms(run.model)
     for (pairs,) in run.split([torch.arange(len(run.batch), device=run.model.device)]):
         leaves: dict[Site, Tensor] = {}
         edits = run.watching([*run.sites, *ends], leaves, {}, cut)
-        _, gradients = run.metric(pairs, [0] * len(pairs), edits, None, leaves, run.prefix, hooks)
+        with backward_rules(run.model, rules):
+            _, gradients = run.metric(pairs, [0] * len(pairs), edits, None, leaves, run.prefix, hooks)
         _refuse_other_writers(run, *(gradients[end] for end in ends))
         for site, slope in _base_slopes(run, pairs, {site: gradients[site] for site in run.sites}).items():
             totals[site][pairs] = run.sign * slope

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import pkgutil
 import sys
 import types
@@ -193,7 +194,7 @@ def _modules(plugin_files: Sequence[str | Path]) -> Iterator[types.ModuleType]:
     for package in ("tasks", "methods"):
         yield from _folder_modules(package)
     for group in ("attribution_bench.tasks", "attribution_bench.methods"):
-        for entry in sorted(importlib.metadata.entry_points(group=group)):
+        for entry in _entry_points(group, _state_of_path()):
             try:
                 loaded = entry.load()
                 module = loaded if isinstance(loaded, types.ModuleType) else importlib.import_module(entry.module)
@@ -203,6 +204,17 @@ def _modules(plugin_files: Sequence[str | Path]) -> Iterator[types.ModuleType]:
                 warnings.warn(f"Plugin {entry.name} = {entry.value} is skipped: {error!r}", stacklevel=2)
     for file in plugin_files:
         yield _file_module(Path(file))
+
+
+@lru_cache
+def _entry_points(group: str, path: tuple[tuple[str, int], ...]) -> list[importlib.metadata.EntryPoint]:
+    """What installed packages offer. Kept until one comes or goes: looking takes ten times as long as all the rest."""
+    return sorted(importlib.metadata.entry_points(group=group))
+
+
+def _state_of_path() -> tuple[tuple[str, int], ...]:
+    """The folders where packages are looked for, and when something was last put there or taken away."""
+    return tuple((place, os.stat(place).st_mtime_ns) for place in sys.path if os.path.exists(place))
 
 
 def refuse_shadow(package: str) -> types.ModuleType:

@@ -3,6 +3,7 @@
 Each against the untouched Hugging Face model, with hooks of torch and nothing of the engine; and their identities.
 """
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache, partial
@@ -18,7 +19,6 @@ from benchmark.engine.intervention import Intervention
 from benchmark.engine.memory import Chunk
 from benchmark.engine.method import Request
 from benchmark.engine.model import Model
-from benchmark.engine.norms import frozen
 from benchmark.engine.routes import direct_slopes
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
@@ -371,14 +371,17 @@ def test_of_a_difference_it_is_the_scores_of_one_prompt_less_those_of_the_other_
         scored("direct-logit-attribution", model, pairs, "counterfactual", "denoising")
 
 
-def test_what_is_no_norm_isnt_taken_for_one() -> None:
-    like = torch.empty(6, dtype=torch.float64)
-    norms = (torch.nn.LayerNorm(6), torch.nn.RMSNorm(6, eps=1.0), torch.nn.Identity())
-    for norm in norms:
-        frozen(norm.double(), like, "norm")
-    for other in (torch.nn.Tanh(), torch.nn.Softmax(-1), torch.nn.Sequential(torch.nn.Linear(6, 6), torch.nn.ReLU())):
-        with pytest.raises(BenchmarkError, match="a place is no norm"):
-            frozen(other.double(), like, "a place")
+@pytest.mark.parametrize("bend", [torch.tanh, torch.relu])
+def test_what_is_no_norm_isnt_taken_for_one(bend: Callable[[Tensor], Tensor]) -> None:
+    """It has a scale, as a norm does, and what it makes of x at a given scale is no linear map."""
+    reference = hf_model("llama")
+    norm = reference.model.norm
+    straight = norm.forward
+    norm.forward = lambda x: bend(straight(x))
+    model = Model.from_hf(reference, tokenizer(), "bent", False)
+    for method in ("direct-logit-attribution", "propagation"):
+        with pytest.raises(BenchmarkError, match="a norm in the final norm of model 'bent' that isn't linear"):
+            scored(method, model, of_one(model)[0])
 
 
 def test_a_model_that_does_more_before_its_final_norm_is_refused() -> None:

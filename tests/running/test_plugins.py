@@ -273,6 +273,18 @@ def test_entry_points_are_found_and_a_broken_one_is_skipped_with_a_warning(
     assert any(line.startswith("Plugin unfit = packaged_unfit is skipped") for line in said)
 
 
+def test_a_package_that_is_installed_meanwhile_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "from-a-package" not in discover().tasks
+    plugin(tmp_path, "from-a-package", "packaged_later.py")
+    about = tmp_path / "packaged_later-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: packaged-later\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[attribution_bench.tasks]\nlater = packaged_later\n")
+    importlib.invalidate_caches()
+    assert "from-a-package" in discover().tasks
+
+
 SHADOWED = """
 import importlib, pathlib, sys
 from benchmark.cli import main

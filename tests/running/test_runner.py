@@ -77,7 +77,7 @@ def plugin(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def options(folder: Path, plugin: str) -> dict[str, object]:
+def options(folder: Path, plugin: str, loaded_once: None) -> dict[str, object]:
     return {"model": str(folder), "tasks": ("one", "two"), "methods": METHODS, "plugins": (plugin,), "device": "cpu"}
 
 
