@@ -87,11 +87,19 @@ def measured_words(shown: pd.DataFrame) -> str:
     """On how many pairs of which split, and what there is to keep."""
     one, tasks = shown.iloc[0], shown.drop_duplicates("task")
     pairs = " to ".join(map(str, sorted({int(tasks.pairs.min()), int(tasks.pairs.max())})))
-    flat = [row.task for row in tasks.itertuples() if not row.gap_low > 0 and not np.isnan(row.gap_low)]
-    told = (
-        f" On {', '.join(flat)} the metric with nothing kept isn't told from that with everything, so faithfulness "
-        "there means nothing." if flat else ""
-    )  # fmt: skip
+    flat = [row.task for row in tasks.itertuples() if row.gap_low <= 0 <= row.gap_high]
+    against = [row.task for row in tasks.itertuples() if row.gap < 0 and row.task not in flat]
+    told = ""
+    if flat:
+        told += (
+            f" On {', '.join(flat)} the metric with nothing kept isn't told from that with everything: faithfulness "
+            "says nothing there."
+        )
+    if against:
+        told += (
+            f" On {', '.join(against)} the metric is larger with nothing kept: there the model prefers the other "
+            "answer, faithfulness is about that, and signed rankings go against it."
+        )
     return (
         f"Ranked on the {one.scored_on} split, measured on {pairs} pairs a task of the {one.measured_on} split, "
         f"{way_words(way_of(one))}. {int(one.components)} components take part.{told}"
