@@ -11,14 +11,14 @@ from benchmark.analysis.comparisons import agreement_table, compared
 from benchmark.analysis.litmus import untold
 from benchmark.store.folder import Results
 from reports.contents import contents
-from reports.writing.blocks import Block, Picture, Table
+from reports.writing.blocks import Block, Leaf, Picture, Table, flat
 from reports.writing.drawing import save, style
 from reports.writing.html import html
 from reports.writing.latex import latex
 from reports.writing.markdown import markdown
 
 _PAGES = ("report.html", "report.md", "report.json", "references.bib", "agreement.csv")
-_PLACES = {Table: ("tables", ("tex", "csv")), Picture: ("figures", ("pdf", "png"))}
+_PLACES = {Table: ("tables", ("tex", "csv")), Picture: ("figures", ("pdf", "png", "svg"))}
 
 
 def _silent(part: str) -> None:
@@ -38,8 +38,9 @@ def write_report(
     tell("agreement")
     parts = compared(untold(results), top_k)
     blocks, cited = contents(results, parts)
-    pictures = {block.stem: _draw(block, out, tell) for block in blocks if isinstance(block, Picture)}
-    for block in blocks:
+    leaves = list(flat(blocks))
+    pictures = {block.stem: _draw(block, out, tell) for block in leaves if isinstance(block, Picture)}
+    for block in leaves:
         if isinstance(block, Table):
             _write(out / "tables" / f"{block.stem}.tex", latex(block))
             _write(out / "tables" / f"{block.stem}.csv", _csv(block.data))
@@ -47,19 +48,19 @@ def write_report(
     _write(out / "agreement.csv", _csv(agreement_table(parts)))
     _write(out / "references.bib", "\n\n".join(cited[key].entry for key in sorted(cited)) + "\n" * bool(cited))
     _write(out / "report.md", markdown(blocks))
-    _write(out / "report.json", json.dumps(_as_json(blocks), indent=1, ensure_ascii=False) + "\n")
+    _write(out / "report.json", json.dumps(_as_json(leaves), indent=1, ensure_ascii=False) + "\n")
     _write(out / "report.html", html(blocks, pictures))
     return out / "report.html"
 
 
 def _draw(picture: Picture, out: Path, tell: Callable[[str], None]) -> tuple[Path, float]:
-    """Draw into `figures/`; where the PNG lies and how wide it is in inches."""
+    """Draw into `figures/`; where the SVG lies and how wide it is in inches."""
     tell(picture.stem)
     stem = out / "figures" / picture.stem
     with style():
         figure = picture.draw()
         save(figure, stem)
-    return stem.with_name(f"{stem.name}.png"), float(figure.get_size_inches()[0])
+    return stem.with_name(f"{stem.name}.svg"), float(figure.get_size_inches()[0])
 
 
 def _csv(data: pd.DataFrame) -> str:
@@ -71,7 +72,7 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _as_json(blocks: list[Block]) -> dict[str, Any]:
+def _as_json(blocks: list[Leaf]) -> dict[str, Any]:
     """Every block with its words and its numbers unrounded, and the files that the report consists of."""
     files = [*_PAGES]
     found = []
@@ -79,11 +80,9 @@ def _as_json(blocks: list[Block]) -> dict[str, Any]:
         words: dict[str, Any] = {"block": type(block).__name__.lower()}
         match block:
             case Table() | Picture():
-                folder, endings = (
-                    ("tables", ("tex", "csv")) if isinstance(block, Table) else ("figures", ("pdf", "png"))
-                )
+                folder, endings = _PLACES[type(block)]
                 files += [f"{folder}/{block.stem}.{ending}" for ending in endings]
-                words |= {"stem": block.stem, "caption": block.caption, "facts": block.facts} | _numbers(block.data)
+                words |= {"stem": block.stem, "caption": block.caption, "note": block.note, "facts": block.facts} | _numbers(block.data)
             case _:
                 words |= vars(block)
         found.append(words)
