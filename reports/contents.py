@@ -31,8 +31,8 @@ from reports.agreement.verified import verified_section
 from reports.baselines import section as baselines
 from reports.findings import findings
 from reports.headline import headline
-from reports.litmus import section as litmus
 from reports.how import how_it_is_made
+from reports.litmus import section as litmus
 from reports.writing import captions
 from reports.writing.blocks import Block, Bullets, Fold, Heading, Paragraph, Picture, Table
 from reports.writing.html import METHODS
@@ -91,8 +91,12 @@ def first_screen(study: Study) -> list[Block]:
 def _agreement(study: Study) -> list[Block]:
     blocks: list[Block] = []
     for heading, stem, parts in study.groups:
-        inside: list[Block] = [figures.forest_picture(parts, f"{stem}-forest")]
-        words = [Paragraph(one) for one in captions.left_out(part for part in study.parts if part.kind == parts[0].kind)]
+        known = any(found.low.notna().any() for part in parts for _, _, found in part.against_whole)
+        why = captions.distinct((part.halves.refusal.capitalize() for part in parts), "; ")
+        inside: list[Block] = [figures.forest_picture(parts, f"{stem}-forest") if known else Paragraph(f"{why}.")]
+        words = [
+            Paragraph(one) for one in captions.left_out(part for part in study.parts if part.kind == parts[0].kind)
+        ]
         blocks += [Heading(heading, 3)] * (len(study.groups) > 1) + words + inside
     return blocks
 

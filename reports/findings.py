@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from benchmark.analysis.evidence import Evidence
 from benchmark.components import plural, titled
+from benchmark.statistics.halves import FEWEST_CLUSTERS, FEWEST_PAIRS
 from benchmark.statistics.influence import DECIDES
 from benchmark.statistics.proportion import CHANCE
 from benchmark.words import counted
@@ -37,65 +37,71 @@ def agrees_best(found: Evidence) -> list[Finding]:
     said = []
     for (model, kind), rows in groups[:MOST_KINDS]:
         where = titled(str(kind)) + f" of {model}" * (found.agreement.model.nunique() > 1)
-        ranked = rows[rows.ranked & rows.value.notna()]
+        ranked = rows[rows.ranked.astype(bool) & rows.value.notna()]
         if len(ranked):
-            words = _leaders(ranked) if ranked.low.notna().any() else _highest(ranked)
-            said.append(Finding("agrees best", f"**{where}:** {words}", ranked))
+            said.append(Finding("agrees best", f"**{where}:** {_means(ranked)} {_told(ranked)}", ranked))
     if said and len(groups) > MOST_KINDS:
         last = said[-1]
-        more = f"{last.text} {counted(len(groups) - MOST_KINDS, 'more kind')} of component below."
+        more = f"{last.text} {counted(len(groups) - MOST_KINDS, 'more matrix', 'more matrices')} below."
         said[-1] = Finding(last.name, more, last.numbers)
     return said
 
 
-def _leaders(ranked: pd.DataFrame) -> str:
-    """Where there are intervals: on how many tasks each method leads, or isn't told apart from the one that does."""
-    known = ranked[ranked.low.notna()]
-    tasks = known.task.nunique()
-    references = listed(dict.fromkeys(known.reference))
-    if known.method.nunique() == 1:
-        return f"{_code(known.method.iloc[0])} agrees with {references} at {_range(known)}. {_least(known)}"
-    counts = known.groupby("method").agg(leads=("leads", "sum"), mean=("value", "mean"))
-    counts = counts[counts.leads > 0].sort_values(["leads", "mean"], ascending=False)
-    first = counts.index[counts.leads == counts.leads.max()]
-    alone = known[known.leads].groupby("task").method.agg(list)
-    of = f"{tasks} of {counted(ranked.task.nunique(), 'task')} with an interval"
-    of = counted(tasks, "task") if tasks == ranked.task.nunique() else of
-    if len(first) == 1 and (alone.map(len) == 1).all() and len(counts) == 1:
-        words = f"{_code(first[0])} agrees best with {references} on {'all ' * (tasks > 1)}{of}"
-    else:
-        names = listed(_code(name) for name in first[:NAMED])
-        more = f" and {len(first) - NAMED} more" * (len(first) > NAMED)
-        each = " each" * (len(first) > 1)
-        words = (
-            f"{names}{more} agree{'s' * (len(first) == 1)} best with {references}, or {'are' if each else 'is'} not told "
-            f"from the best,{each} on {counts.leads.max()} of {of}"
-        )
-        if len(rest := counts.index[len(first) :][:NAMED]):
-            words += "; " + ", ".join(f"{_code(name)} on {counts.leads[name]}" for name in rest)
-    leading = known[known.method.isin(first[:1])]
-    return f"{words}. {_least(leading)}"
-
-
-def _highest(ranked: pd.DataFrame) -> str:
-    """Where there is no interval: the highest mean values, which are no ranking."""
+def _means(ranked: pd.DataFrame) -> str:
+    """The highest mean values over the tasks, and where each is lowest."""
     means = ranked.groupby("method").value.mean().sort_values(ascending=False)
-    tasks = ranked.task.nunique()
-    over = f"mean Pearson over {tasks} tasks" if tasks > 1 else f"Pearson on {ranked.task.iloc[0]}"
-    names = ", ".join(f"{_code(name)} {number(value)}" for name, value in means[:NAMED].items())
-    why = distinct_reasons(ranked)
-    words = f"no method can be called best, since no number has an interval ({why}). Highest {over}: {names}."
-    return f"{words} {_least(ranked[ranked.method == means.index[0]])}" if tasks > 1 else words
+    tasks, references = list(dict.fromkeys(ranked.task)), listed(dict.fromkeys(ranked.reference))
+    named = []
+    for name, value in means[:NAMED].items():
+        least = ranked.loc[ranked[ranked.method == name].value.idxmin()]
+        interval = with_interval(least.value, least.low, least.high)
+        named.append(f"{_code(name)} {number(value)} (least on {least.task}, {interval})" if len(tasks) > 1 else
+                     f"{_code(name)} {interval}")  # fmt: skip
+    over = f"mean Pearson with {references} over {len(tasks)} tasks" if len(tasks) > 1 else (
+        f"Pearson with {references} on {tasks[0]}")  # fmt: skip
+    return f"{'highest ' * (len(means) > NAMED)}{over}: {', '.join(named)}."
 
 
-def _least(rows: pd.DataFrame) -> str:
-    """On which task a method agrees least."""
-    if rows.task.nunique() < 2:
-        return f"Pearson {with_interval(*_interval(rows.iloc[0]))} on {rows.task.iloc[0]}."
-    least = rows.loc[rows.value.idxmin()]
-    value = with_interval(*_interval(least))
-    best = number(rows.value.max())
-    return f"{_code(least.method)} agrees least on {least.task}: Pearson {value}, elsewhere up to {best}."
+def _told(ranked: pd.DataFrame) -> str:
+    """On which tasks one method is told from all others as the best, by the interval of the difference."""
+    if ranked.method.nunique() == 1:
+        return "Nothing else can be ranked." if ranked.low.notna().any() else "It has no interval."
+    if ranked.low.isna().all():
+        return "None has an interval, so none can be called best."
+    compared = ranked[ranked.behind.notna()]
+    tasks = compared.task.nunique()
+    if not tasks:
+        return "On no task do two of them have an interval, so none can be called best."
+    leading = compared[compared.leads.astype(bool)]
+    alone = leading[leading.groupby("task").method.transform("size") == 1]
+    if alone.empty:
+        return f"On {_none_of(tasks)} is the best told apart from the others."
+    each = "; ".join(f"{_code(name)} on {_some(rows.task)}" for name, rows in alone.groupby("method", sort=False))
+    if len(alone) == tasks and alone.method.nunique() == 1:
+        return f"{_code(alone.method.iloc[0])} is told to be the best on {_all_of(tasks)}."
+    return f"The best is told from the others on {len(alone)} of {counted(tasks, 'task')}: {each}."
+
+
+def _none_of(tasks: int) -> str:
+    return "no task" if tasks == 1 else f"none of {tasks} tasks"
+
+
+def _all_of(tasks: int) -> str:
+    return "that task" if tasks == 1 else f"all {tasks} tasks"
+
+
+def beaten_by_a_floor(found: Evidence) -> list[Finding]:
+    """Where a method that sees no metric isn't told from the best one, by size."""
+    data = found.agreement[found.agreement.floor.astype(bool) & (found.agreement.behind_low <= 0)]
+    if data.empty:
+        return []
+    most = data.loc[data.value.idxmax()]
+    more = f"; likewise in {counted(len(data) - 1, 'more case')}" * (len(data) > 1)
+    words = (
+        f"{_code(most.method)}, which sees no metric, isn't told from the best on {plural(most.kind)} of {most.task} (by "
+        f"size: {with_interval(most.value, most.low, most.high)}){more}. Agreement there is no evidence for a method."
+    )
+    return [Finding("floor", f"**A floor reaches the best:** {words}", data)]
 
 
 def one_pair(found: Evidence) -> list[Finding]:
@@ -107,7 +113,9 @@ def one_pair(found: Evidence) -> list[Finding]:
         return [Finding("one pair", "**One pair** is all there is: every number here is that pair's.", data)]
     told = data[data.refusal == ""]
     if told.empty:
-        words = f"{distinct_reasons(data)}. Every number is a first look, and what one pair decides isn't known."
+        few = counted(int(data.n_pairs.max()), "pair") + " a task" * (data.task.nunique() > 1)
+        takes = f"{few}, and an interval takes {FEWEST_PAIRS} in {FEWEST_CLUSTERS} clusters"
+        words = f"{takes}. Every number is a first look, and what one pair decides isn't known."
         return [Finding("one pair", f"**Too few pairs:** {words}", data)]
     deciding = told[told.share > DECIDES].sort_values("share", ascending=False)
     if deciding.empty:
@@ -155,21 +163,23 @@ def at_chance(found: Evidence) -> list[Finding]:
     if data.empty:
         return []
     fails = data[data.low <= CHANCE]
-    told = counted(len(data), "task")
     if fails.empty:
-        shares = _span(data.accuracy)
         least = data.loc[data.accuracy.idxmin()]
-        words = f"better than a guess on {'all ' * (len(data) > 1)}{told}: right on {shares} of the pairs, least on "
-        words += f"{least.task}, {with_interval(least.accuracy, least.low, least.high)}."
+        interval = with_interval(least.accuracy, least.low, least.high)
+        words = f"better than a guess on {least.task}: accuracy {interval}."
+        if len(data) > 1:
+            most = number(data.accuracy.max())
+            words = f"better than a guess on all {len(data)} tasks: accuracy {interval} on {least.task} to {most}."
         return [Finding("at chance", f"**The model** is {words}", data)]
     named = "; ".join(
-        f"{row.task} (right on {row.right} of {row.of}, {row.low:.2f} to {row.high:.2f}"
-        + (", worse than a guess" if row.high < CHANCE else "")
+        f"{row.task} (right on {row.right} of {counted(row.of, 'pair')}, 95% interval {row.low:.2f} to {row.high:.2f}"
+        + (": worse than a guess" if row.high < CHANCE else "")
         + ")"
         for row in fails[:NAMED].itertuples()
     )
     more = f" and {len(fails) - NAMED} more" * (len(fails) > NAMED)
-    words = f"isn't shown to be better than a guess on {len(fails)} of {told}: {named}{more}. Agreement there says little."
+    on = f"{len(fails)} of {len(data)} tasks: {named}{more}" if len(data) > 1 else named
+    words = f"isn't shown to be better than a guess on {on}. Agreement there says little."
     return [Finding("at chance", f"**The model** {words}", data)]
 
 
@@ -194,20 +204,12 @@ def is_missing(found: Evidence) -> list[Finding]:
     return [Finding("missing", f"**Missing:** {'; '.join(said[:5])}{'; and more' * (len(said) > 5)}.", data)]
 
 
-FINDINGS = (agrees_best, one_pair, not_converged, at_chance, is_missing)
+FINDINGS = (agrees_best, one_pair, beaten_by_a_floor, not_converged, at_chance, is_missing)
 
 
 def findings(found: Evidence) -> list[Finding]:
     """All that there is to say, in reading order."""
     return [one for function in FINDINGS for one in function(found)]
-
-
-def distinct_reasons(rows: pd.DataFrame) -> str:
-    """Why there are no intervals: the one reason, or each."""
-    reasons = list(dict.fromkeys(reason.removeprefix("no interval: ") for reason in rows.refusal if reason))
-    if not reasons:
-        return "one pair decides"
-    return reasons[0] if len(reasons) == 1 else f"{counted(int(rows.n_pairs.max()), 'pair')} a task or fewer are too few"
 
 
 def listed(names: Iterable[str]) -> str:
@@ -223,16 +225,3 @@ def _some(tasks: Iterable[str]) -> str:
 
 def _code(name: Any) -> str:
     return f"`{name}`"
-
-
-def _interval(row: Any) -> tuple[float, float, float]:
-    return row.value, row.low, row.high
-
-
-def _range(rows: pd.DataFrame) -> str:
-    return f"Pearson {_span(rows.value)}"
-
-
-def _span(values: pd.Series) -> str:
-    low, high = number(np.min(values)), number(np.max(values))
-    return low if low == high else f"{low} to {high}"

@@ -15,7 +15,7 @@ def headline(results: Results, found: list[Section]) -> str:
     if not keys:
         return "No cell was computed."
     models = list(dict.fromkeys(section.model for section in found)) or list(dict.fromkeys(k.model.name for k in keys))
-    named = listed(f"**{name}**" for name in models) if len(models) <= NAMED else f"**{len(models)} models**"
+    named = listed(models) if len(models) <= NAMED else f"{len(models)} models"
     references = list(dict.fromkeys(key.method.label for key in keys if key.method.reference))
     methods = {key.method.label for key in keys} - {*references}
     held = f" against {listed(f'`{name}`' for name in references)}" if references else ""
@@ -25,7 +25,7 @@ def headline(results: Results, found: list[Section]) -> str:
     pairs = ""
     if sizes:
         n = counted(sizes[-1], "pair") if len(sizes) == 1 else f"{sizes[0]} to {counted(sizes[-1], 'pair')}"
-        pairs = f", n = {n} of prompts" + " each" * (len(tasks) > 1)
+        pairs = f", n = {n}" + " each" * (len(tasks) > 1)
     directions = listed(dict.fromkeys(key.method.direction for key in keys))
     replacements = listed(dict.fromkeys(key.method.replacement for key in keys))
     return (

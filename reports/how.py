@@ -43,5 +43,7 @@ def how_it_is_made(parts: list[Comparisons]) -> list[Block]:
         "Models": captions.made_by(part.section for part in parts),
     }
     made = [f"**{name}**: {words}" for name, words in facts.items() if words]
-    last = "All definitions, what each interval is for and how often it covers: `docs/statistics.md` of attribution-bench."
+    last = (
+        "All definitions, what each interval is for and how often it covers: `docs/statistics.md` of attribution-bench."
+    )
     return [Bullets((*_READING, *made, last))]

@@ -11,7 +11,7 @@ from benchmark.analysis.comparisons import agreement_table, compared
 from benchmark.analysis.litmus import untold
 from benchmark.store.folder import Results
 from reports.contents import contents
-from reports.writing.blocks import Block, Leaf, Picture, Table, flat
+from reports.writing.blocks import Leaf, Picture, Table, flat
 from reports.writing.drawing import save, style
 from reports.writing.html import html
 from reports.writing.latex import latex
@@ -82,7 +82,12 @@ def _as_json(blocks: list[Leaf]) -> dict[str, Any]:
             case Table() | Picture():
                 folder, endings = _PLACES[type(block)]
                 files += [f"{folder}/{block.stem}.{ending}" for ending in endings]
-                words |= {"stem": block.stem, "caption": block.caption, "note": block.note, "facts": block.facts} | _numbers(block.data)
+                words |= {
+                    "stem": block.stem,
+                    "caption": block.caption,
+                    "note": block.note,
+                    "facts": block.facts,
+                } | _numbers(block.data)
             case _:
                 words |= vars(block)
         found.append(words)

@@ -209,7 +209,9 @@ def cost_table(section: Section, stem: str) -> Table:
         }
         for row in data.itertuples()
     )
-    caption = f"{section.title}: cost of {counted(section.n_pairs, 'pair')}, and completeness error where one is claimed."
+    caption = (
+        f"{section.title}: cost of {counted(section.n_pairs, 'pair')}, and completeness error where one is claimed."
+    )
     return Table(stem, caption, captions.made_by([section]), shown, data)
 
 

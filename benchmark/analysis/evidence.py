@@ -5,6 +5,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,15 +16,14 @@ from benchmark.analysis.comparisons import Comparisons, is_decided, primary
 from benchmark.analysis.sections import Scored
 from benchmark.components import FEATURE_KINDS, plural
 from benchmark.statistics.agreement import statistic
-from benchmark.statistics.score_rows import ScoreRows
+from benchmark.statistics.score_rows import ScoreRows, Version
 from benchmark.store.folder import Results
 
 FLOORS = ("random", "activation-difference", "write-norm")  # they see no metric
-_CORRELATION = statistic("pearson", "signed")
 
 AGREEMENT = (
-    "model", "kind", "task", "method", "reference", "version", "value", "low", "high", "decided", "ranked", "behind",
-    "behind_low", "behind_high", "leads", "n_pairs", "n_components", "refusal",
+    "model", "kind", "task", "method", "reference", "version", "value", "low", "high", "decided", "floor", "ranked",
+    "behind", "behind_low", "behind_high", "leads", "n_pairs", "n_components", "refusal",
 )  # fmt: skip
 DECIDING = ("model", "kind", "task", "method", "share", "pairs", "refusal", "n_pairs", "alone")
 UNCONVERGED = ("model", "task", "method", "share", "rounding")
@@ -36,7 +36,8 @@ class Evidence:
     """The frames; `agreement` is empty where nothing was held against a reference.
 
     `agreement`: a row a method and task, its primary statistic with the reference; `ranked` says whether it may be
-    called best, `behind` how far it is from the best one, `leads` whether it is not told apart from that.
+    called best, `behind` how far it is from the best one (a floor by size), where there are others; `leads` whether it
+    is not told apart from that.
     `deciding`: a row a method, the largest share of its mean scores that one pair or cluster holds.
     `unconverged`: methods whose scores miss the sum that they must have by a share of the gap, or are mere rounding.
     `behaviour`: how often the model is right. `absent`: what is not there, and why.
@@ -64,25 +65,32 @@ def _frame(rows: Iterable[dict[str, object]], columns: tuple[str, ...]) -> pd.Da
     return pd.DataFrame(list(rows), columns=list(columns))
 
 
-def _agreement(part: Comparisons) -> list[dict[str, object]]:
+def _agreement(part: Comparisons) -> list[dict[str, Any]]:
     """Who may be called best: whoever scores with signs and an interval, sees the metric and isn't the reference."""
-    rows, able = [], []
+    rows: list[dict[str, Any]] = []
+    able: list[tuple[dict[str, Any], Scored, Scored]] = []
     for method, reference, found in part.against_whole:
         main = primary(found)
-        ranked = main["version"] == "signed" and method.cell.key.method.name not in FLOORS and not _exact(method)
-        rows.append(
+        floor = method.cell.key.method.name in FLOORS
+        ranked = main["version"] == "signed" and not floor and not _exact(method)
+        row = (
             {"model": part.section.model, "kind": part.kind, "task": part.section.short, "method": method.label}
             | {"reference": reference.label} | {name: main[name] for name in ("version", "value", "low", "high")}
-            | {"decided": is_decided(main), "ranked": ranked, "leads": False, "n_pairs": part.section.n_pairs}
-            | {"n_components": main["n_components"], "refusal": part.halves.refusal}
+            | {"decided": is_decided(main), "floor": floor, "ranked": ranked, "leads": False}
+            | {"n_pairs": part.section.n_pairs, "n_components": main["n_components"], "refusal": part.halves.refusal}
         )  # fmt: skip
-        if ranked and not np.isnan(main["low"]):
-            able.append((rows[-1], method, reference))
-    if able:
-        best = max(able, key=lambda one: one[0]["value"])
-        for row, method, reference in able:
-            found = difference(part, best[1:], (method, reference), len(able) - 1)
-            row |= {"behind": found[0], "behind_low": found[1], "behind_high": found[2], "leads": found[1] <= 0}
+        rows.append(row)
+        if (ranked or floor) and not np.isnan(main["low"]):
+            able.append((row, method, reference))
+    rivals = [one for one in able if one[0]["ranked"]]
+    if not rivals:
+        return rows
+    best = max(rivals, key=lambda one: float(one[0]["value"]))
+    for row, method, reference in able if len(rivals) > 1 else [one for one in able if one[0]["floor"]]:
+        version: Version = "by_size" if row["floor"] else "signed"
+        family = 1 if row["floor"] else len(rivals) - 1
+        behind, low, high = difference(part, best[1:], (method, reference), version, family)
+        row |= {"behind": behind, "behind_low": low, "behind_high": high, "leads": bool(row["ranked"] and low <= 0)}
     return rows
 
 
@@ -93,23 +101,25 @@ def _exact(method: Scored) -> bool:
 
 
 def difference(
-    part: Comparisons, one: tuple[Scored, Scored], other: tuple[Scored, Scored], family: int
+    part: Comparisons, one: tuple[Scored, Scored], other: tuple[Scored, Scored], version: Version, family: int
 ) -> tuple[float, float, float]:
-    """How much further one method agrees with its reference than another: signed Pearson less signed Pearson.
+    """How much further one method agrees with its reference than another: Pearson less Pearson, with its interval.
 
-    With the interval of the difference over the same half-samples, wide enough for a `family` of them.
+    The interval is over the same half-samples for both, and wide enough for a `family` of them.
     """
     if one == other:
         return 0.0, 0.0, 0.0
     scores = [method.scores for method in (*one, *other)]
     kept = ~np.isnan(np.stack([values.mean(axis=0) for values in scores])).any(axis=0)
-    a, b, c, d = (values[:, kept].astype(np.float64) for values in scores)
+    whole = [values[:, kept].astype(np.float64) for values in scores]
+    correlation = statistic("pearson", version)
 
     def apart(weights: Float[np.ndarray, "row pair"]) -> Float[np.ndarray, " row"]:
-        rows = [ScoreRows.of(weights @ values, "signed") for values in (a, b, c, d)]
-        return np.asarray(_CORRELATION.rows(rows[0], rows[1], 1) - _CORRELATION.rows(rows[2], rows[3], 1))
+        a, b, c, d = (ScoreRows.of(weights @ values, version) for values in whole)
+        return np.asarray(correlation.rows(a, b, 1) - correlation.rows(c, d, 1))
 
-    value = float(apart(np.full((1, len(a)), 1 / len(a)))[0])
+    n_pairs = len(whole[0])
+    value = float(apart(np.full((1, n_pairs), 1 / n_pairs))[0])
     draws = np.concatenate([apart(half) for halves in part.halves.weights(int(kept.sum())) for half in halves])
     return value, *part.halves.interval(value, draws, -2.0, 2.0, max(1, family))
 
@@ -165,7 +175,10 @@ def _not_there(results: Results) -> list[dict[str, object]]:
         {"what": "failed", "task": cell.task, "name": cell.identity[0], "why": " ".join(str(cell.error).split())}
         for cell in results.failures
     ]
-    rows += [{"what": "damaged", "task": "", "name": str(one).replace(f"{results.folder}/", ""), "why": ""} for one in results.damaged]
+    rows += [
+        {"what": "damaged", "task": "", "name": str(one).replace(f"{results.folder}/", ""), "why": ""}
+        for one in results.damaged
+    ]
     rows += [
         {"what": "missing", "task": task, "name": method, "why": "planned and never computed"}
         for task, _, method in (name.partition(" x ") for name in results.missing)

@@ -113,7 +113,9 @@ def formations(parts: list[Comparisons]) -> list[Picture]:
     drawn = []
     for (model, task, metric), course in found.items():
         data = formation_data(course)
-        caption = f"{model} on {task}: agreement with activation patching, and effects ({metric}) of the final top heads."
+        caption = (
+            f"{model} on {task}: agreement with activation patching, and effects ({metric}) of the final top heads."
+        )
         metrics = [metric] if sum(name[:2] == (model, task) for name in found) > 1 else []
         stem = slug(model, task, *metrics, "formation")
         drawn.append(Picture(stem, caption, captions.about(course.values()), partial(formation, data, metric), data))

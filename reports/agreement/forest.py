@@ -20,7 +20,7 @@ def forest_data(parts: list[Comparisons]) -> pd.DataFrame:
     return pd.DataFrame(
         {"task": part.section.short, "method": method.label}
         | {name: primary(found)[name] for name in names}
-        | {"decided": is_decided(primary(found))}
+        | {"decided": is_decided(primary(found)) and not part.halves.refusal}
         for part in parts
         for method, _, found in part.against_whole
     )

@@ -1,6 +1,7 @@
 """How far two methods' tops agree, from the very first component to many: overlap, rank and sign agreement over k."""
 
 from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 import seaborn as sns

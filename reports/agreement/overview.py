@@ -39,7 +39,7 @@ def overview(parts: list[Comparisons], found: Evidence, stem: str) -> Table:
         values = {one.method: one for one in group.itertuples()}
         for column, method in enumerate(methods, 1):
             one: Any = values.get(method)
-            marks = _marks(one, first.section.model, found) if one else ""
+            marks = _marks(one, known[task, method].refusal, first.section.model, found) if one else ""
             used |= set(marks)
             heading = f"{method} (by size)" if sizes[method] else method
             row[heading] = f"{with_interval(one.value, one.low, one.high)} {marks}".strip() if one else "-"
@@ -84,11 +84,11 @@ def _marks_of_task(task: str, model: str, known: dict[tuple[str, str], Any], fou
     return "§" * few + "¶" * bool(guesses.any())
 
 
-def _marks(row: Any, model: str, found: Evidence) -> str:
+def _marks(row: Any, refusal: str, model: str, found: Evidence) -> str:
     gone = found.unconverged
     gone = gone[(gone.model == model) & (gone.task == row.task) & (gone.method == row.method)]
     rounding = gone.rounding.astype(bool)
-    return "†" * bool(row.decided) + "‡" * bool((~rounding).any()) + "#" * bool(rounding.any())
+    return "†" * bool(row.decided and not refusal) + "‡" * bool((~rounding).any()) + "#" * bool(rounding.any())
 
 
 def _hover(row: Any, marks: str, known: Any) -> str:

@@ -71,7 +71,9 @@ def intervals(parts: Iterable[Comparisons], decided: bool = True) -> str:
         f"Brackets: 95% intervals over pairs by half-sampling ({splits} splits of the pairs, the same for all methods, "
         "whole clusters together, templates as strata), for the agreement that a study with this many pairs would find."
     )
-    return " ".join([words, *[f"Where there is none, {refusals}."] * bool(refusals), *one_pair_decides(parts if decided else [])])
+    return " ".join(
+        [words, *[f"Where there is none, {refusals}."] * bool(refusals), *one_pair_decides(parts if decided else [])]
+    )
 
 
 def one_pair_decides(parts: Iterable[Comparisons]) -> list[str]:
