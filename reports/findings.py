@@ -19,6 +19,7 @@ from benchmark.words import counted
 from reports.writing.blocks import number, with_interval
 
 MOST_KINDS = 2  # models and kinds of component that have a finding of their own
+MOST = 6
 NAMED = 3  # methods or tasks that a sentence names
 
 
@@ -75,19 +76,12 @@ def _told(ranked: pd.DataFrame) -> str:
     leading = compared[compared.leads.astype(bool)]
     alone = leading[leading.groupby("task").method.transform("size") == 1]
     if alone.empty:
-        return f"On {_none_of(tasks)} is the best told apart from the others."
+        return "The best isn't told from the others" + (f" on any of {tasks} tasks." if tasks > 1 else ".")
     each = "; ".join(f"{_code(name)} on {_some(rows.task)}" for name, rows in alone.groupby("method", sort=False))
     if len(alone) == tasks and alone.method.nunique() == 1:
-        return f"{_code(alone.method.iloc[0])} is told to be the best on {_all_of(tasks)}."
+        where = f" on all {tasks} tasks" if tasks > 1 else ""
+        return f"{_code(alone.method.iloc[0])} is told from all others as the best{where}."
     return f"The best is told from the others on {len(alone)} of {counted(tasks, 'task')}: {each}."
-
-
-def _none_of(tasks: int) -> str:
-    return "no task" if tasks == 1 else f"none of {tasks} tasks"
-
-
-def _all_of(tasks: int) -> str:
-    return "that task" if tasks == 1 else f"all {tasks} tasks"
 
 
 def beaten_by_a_floor(found: Evidence) -> list[Finding]:
@@ -98,8 +92,8 @@ def beaten_by_a_floor(found: Evidence) -> list[Finding]:
     most = data.loc[data.value.idxmax()]
     more = f"; likewise in {counted(len(data) - 1, 'more case')}" * (len(data) > 1)
     words = (
-        f"{_code(most.method)}, which sees no metric, isn't told from the best on {plural(most.kind)} of {most.task} (by "
-        f"size: {with_interval(most.value, most.low, most.high)}){more}. Agreement there is no evidence for a method."
+        f"{_code(most.method)}, which sees no metric, isn't told from the best on {plural(most.kind)} of {most.task} "
+        f"(by size: {with_interval(most.value, most.low, most.high)}){more}. Agreement there speaks for no method."
     )
     return [Finding("floor", f"**A floor reaches the best:** {words}", data)]
 
@@ -119,24 +113,19 @@ def one_pair(found: Evidence) -> list[Finding]:
         return [Finding("one pair", f"**Too few pairs:** {words}", data)]
     deciding = told[told.share > DECIDES].sort_values("share", ascending=False)
     if deciding.empty:
-        most = told.loc[told.share.idxmax()]
-        words = f"{_holder(most)} at most {most.share:.0%} of a method's mean scores ({_of(most)})."
-        return [Finding("one pair", f"**No one pair decides:** {words}", told)]
-    tasks = deciding.groupby("task", sort=False).first()
-    named = "; ".join(f"on {task}, {_holder(row)} {row.share:.0%} of the mean scores of {_of(row)}"
-                      for task, row in tasks[:NAMED].iterrows())  # fmt: skip
-    more = f"; likewise on {counted(len(tasks) - NAMED, 'more task')}" * (len(tasks) > NAMED)
-    words = f"{named}{more}. There is no interval there: other pairs would show something else."
-    return [Finding("one pair", f"**One pair decides** on {counted(len(tasks), 'task')}: {words}", deciding)]
+        most = _held(told.loc[told.share.idxmax()])
+        return [Finding("one pair", f"**No one pair decides:** at most, {most}.", told)]
+    named = "; ".join(_held(row) for _, row in deciding[:NAMED].iterrows())
+    more = f"; likewise in {counted(len(deciding) - NAMED, 'more case')}" * (len(deciding) > NAMED)
+    words = f"{named}{more}. No interval is given there: other pairs would show something else."
+    return [Finding("one pair", f"**One pair decides:** {words}", deciding)]
 
 
-def _holder(row: Any) -> str:
+def _held(row: Any) -> str:
+    """Which pair, or cluster, holds how much of a method's mean scores."""
     ids = row.pairs.split()
-    return f"pair {ids[0]} holds" if len(ids) == 1 else f"the {len(ids)} pairs with {ids[0]} hold"
-
-
-def _of(row: Any) -> str:
-    return f"{_code(row.method)} on {plural(row.kind)}"
+    who = f"pair {ids[0]} holds" if len(ids) == 1 else f"the {len(ids)} pairs with {ids[0]} hold"
+    return f"{who} {row.share:.0%} of the mean scores of {_code(row.method)} on {plural(row.kind)} of {row.task}"
 
 
 def not_converged(found: Evidence) -> list[Finding]:
@@ -204,12 +193,13 @@ def is_missing(found: Evidence) -> list[Finding]:
     return [Finding("missing", f"**Missing:** {'; '.join(said[:5])}{'; and more' * (len(said) > 5)}.", data)]
 
 
-FINDINGS = (agrees_best, one_pair, beaten_by_a_floor, not_converged, at_chance, is_missing)
+# in reading order; of more than `MOST` findings the last are not said
+FINDINGS = (agrees_best, one_pair, not_converged, at_chance, is_missing, beaten_by_a_floor)
 
 
 def findings(found: Evidence) -> list[Finding]:
     """All that there is to say, in reading order."""
-    return [one for function in FINDINGS for one in function(found)]
+    return [one for function in FINDINGS for one in function(found)][:MOST]
 
 
 def listed(names: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ _STATISTICS = {  # sources of what a report computes, beside those of what was r
     "cost to find": "kramar2024",
     "inclusion frequency": "meinshausen2010; parekh2026",
 }
+_PLACES = ("1st", "2nd", "3rd", "4th", "5th")
 _REPLACEMENTS = {"resample": "chan2022; conmy2023"}  # the others are as old as patching
 _FINDING = {"AUROC": "hanley1982"}  # of planted models alone
 
@@ -90,16 +91,16 @@ def _commit(origin: Provenance) -> str | None:
 
 def accuracy_table(found: list[Section]) -> Table:
     data = accuracy_data(found)
+    asked = data.min_metric.notna().any()
     shown = pd.DataFrame(
         {
             "task": row.task,
             "right": f"{row.right} of {row.n}" if row.n else "-",
             "accuracy": number(row.accuracy, ".3f"),
             "95% interval": f"{row.low:.3f} to {row.high:.3f}" if row.n else "-",
-            "min. metric asked": number(row.min_metric, "g"),
-            "left out by it": str(row.left_out),
-            "pairs scored": str(row.pairs),
         }
+        | ({"least metric asked": number(row.min_metric, "g"), "left out by it": str(row.left_out)} if asked else {})
+        | {"pairs scored": str(row.pairs)}
         for row in data.itertuples()
     )
     caption = "Accuracy: the share of pairs with a clean metric above 0 and above the corrupted one, before any filter."
@@ -146,13 +147,13 @@ def strongest_table(section: Section, methods: list[Scored], stem: str) -> Table
     for method, group in data.groupby("method", sort=False):
         row: dict[str, str] = {"method": str(method)}
         for rank, name, score, share in zip(group["rank"], group.component, group.score, group.share, strict=True):
-            row[str(rank)] = f"{name} {score:.3g}" + ("" if np.isnan(share) else f" ({share:.0%})")
+            row[_PLACES[rank - 1]] = f"{name} {score:.3g}" + ("" if np.isnan(share) else f" ({share:z.0%})")
         rows.append(row)
     caption = f"{titled(methods[0].kind)}: the strongest of each method, mean score (share of the mean gap)."
     note = sampled(methods).strip()
     facts = (
-        f"{section.title}, {counted(section.n_pairs, 'pair')}; gap: f(clean) - f(corrupted). {captions.MEAN_OF['scores']} "
-        f"{note} {captions.made_by([section])}"
+        f"{section.title}, {counted(section.n_pairs, 'pair')}; gap: f(clean) - f(corrupted). "
+        f"{captions.MEAN_OF['scores']} {note} {captions.made_by([section])}"
     )
     return Table(stem, caption, facts, pd.DataFrame(rows).fillna("-"), data, note=note)
 
@@ -209,9 +210,7 @@ def cost_table(section: Section, stem: str) -> Table:
         }
         for row in data.itertuples()
     )
-    caption = (
-        f"{section.title}: cost of {counted(section.n_pairs, 'pair')}, and completeness error where one is claimed."
-    )
+    caption = f"{section.title}: cost of {counted(section.n_pairs, 'pair')}, and completeness error where claimed."
     return Table(stem, caption, captions.made_by([section]), shown, data)
 
 

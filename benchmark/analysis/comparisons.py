@@ -68,16 +68,12 @@ class Comparisons:
         return list({reference.label: reference for _, reference, _ in self.against_reference}.values())
 
     @cached_property
-    def influences(self) -> list[tuple[Scored, Influence]]:
-        """Of each method the pair, or cluster, that holds the largest share of its mean scores."""
-        return [(method, influence(method.scores, self.halves.cluster)) for method in self.methods]
-
-    @cached_property
     def deciding(self) -> list[tuple[Scored, Influence]]:
         """The methods whose mean scores one pair, or cluster, decides, where there would be intervals otherwise."""
         if self.halves.refusal:
             return []
-        return [(method, one) for method, one in self.influences if one.decides]
+        found = [(method, influence(method.scores, self.halves.cluster)) for method in self.methods]
+        return [(method, one) for method, one in found if one.decides]
 
     @cached_property
     def against_whole(self) -> list[tuple[Scored, Scored, pd.DataFrame]]:

@@ -16,6 +16,7 @@ from benchmark.analysis.comparisons import Comparisons, is_decided, primary
 from benchmark.analysis.sections import Scored
 from benchmark.components import FEATURE_KINDS, plural
 from benchmark.statistics.agreement import statistic
+from benchmark.statistics.influence import influence
 from benchmark.statistics.score_rows import ScoreRows, Version
 from benchmark.store.folder import Results
 
@@ -125,14 +126,17 @@ def difference(
 
 
 def _deciding(part: Comparisons) -> list[dict[str, object]]:
-    """Of every method but floors; `alone`: all that the pairs hold is one pair."""
-    ids = part.section.key.pair_ids
+    """Of every method but floors, over what its reference measured too; `alone`: there is one pair and no more."""
+    ids, others = part.section.key.pair_ids, {method.label: other for method, other, _ in part.against_reference}
+    found = []
+    for method in (one for one in part.methods if one.cell.key.method.name not in FLOORS):
+        kept = ~np.isnan(others.get(method.label, method).vector)
+        found.append((method, influence(method.scores[:, kept], part.halves.cluster)))
     return [
         {"model": part.section.model, "kind": part.kind, "task": part.section.short, "method": method.label}
         | {"share": one.share, "pairs": " ".join(ids[place] for place in one.pairs), "refusal": part.halves.refusal}
         | {"n_pairs": part.section.n_pairs, "alone": part.section.n_pairs == 1}
-        for method, one in part.influences
-        if method.cell.key.method.name not in FLOORS
+        for method, one in found
     ]
 
 

@@ -37,8 +37,8 @@ def _dictionaries(data: pd.DataFrame, part: Comparisons, stem: str, facts: str) 
         }
     )
     caption = (
-        f"The dictionaries of the {plural(part.kind)}: how well they reconstruct activations of the clean prompts (below "
-        "0%, the mean does better), and the metric with them in place."
+        f"The dictionaries of the {plural(part.kind)}: how well they reconstruct clean activations (below 0%, the mean "
+        "does better), and the metric with them in place."
     )
     return Table(stem, caption, facts, shown, data)
 

@@ -16,8 +16,8 @@ from reports.writing.drawing import TEXT_WIDTH, across, legend_at_foot, panels
 MOST_ACROSS = 3
 _ORDER = (
     "Components are patched from the largest |mean score| on, tied ones in random order, those without a score last; "
-    "the true top is that of the exact scores of these pairs. With v patches until the true top j is found, cost is the "
-    "geometric mean of v/j over j, weights 1/j. Own cost: the method's passes over those of an average exact patch."
+    "the true top is that of the exact scores of these pairs. With v patches until the true top j is found, cost is "
+    "the geometric mean of v/j over j, weights 1/j. Own cost: the method's passes over those of an average exact patch."
 )
 
 
@@ -44,7 +44,7 @@ def finding_table(costs: pd.DataFrame, parts: list[Comparisons], stem: str) -> T
             "cost to find": number(row.cost),
             "by chance": number(row.chance),
             "patches to the strongest": number(row.first, ".1f"),
-            f"to all {k}": number(row.all, ".1f"),
+            f"patches to all {k}": number(row.all, ".1f"),
             "own cost, in patches": number(row.own, ".1f"),
         }
         for row in costs.itertuples()

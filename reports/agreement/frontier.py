@@ -25,7 +25,7 @@ def frontier_table(data: pd.DataFrame, parts: list[Comparisons], stem: str) -> T
             "backward a pair": number(row.backward, ".1f"),
             "seconds a pair": number(row.seconds, ".2g"),
             "frontier by passes": _yes(row.on_frontier_by_passes, row.passes),
-            "by seconds": _yes(row.on_frontier_by_seconds, row.seconds),
+            "frontier by seconds": _yes(row.on_frontier_by_seconds, row.seconds),
         }
         for row in data.itertuples()
     )

@@ -52,7 +52,7 @@ def overview(parts: list[Comparisons], found: Evidence, stem: str) -> Table:
     bold = "Bold: the best, and what isn't told apart from it. " if any(one.strong for one in looks.values()) else ""
     return Table(
         stem,
-        f"{titled(first.kind)}: Pearson of mean scores with `{captions.distinct(data.reference)}`. {bold}{legend}".strip(),
+        f"{titled(first.kind)}: Pearson with `{captions.distinct(data.reference)}`. {bold}{legend}".strip(),
         captions.about(parts, captions.intervals(parts), captions.null(parts)),
         pd.DataFrame(rows),
         data,

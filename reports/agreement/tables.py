@@ -44,21 +44,22 @@ def reference_table(part: Comparisons, stem: str) -> Table:
         )
     for reference in part.references if not part.halves.refusal else []:
         rows += [
-            {"method": f"layer means of {reference.label} (floor)", "against": reference.label}
+            {"method": f"layer means of {reference.label}", "against": reference.label}
             | {"version": floor.version, "half_disjoint": floor.value, "note": floor.note}
             | dict.fromkeys(_AT_FLOOR, False)
             for floor in part.floor(reference)
             if floor.statistic == "pearson" and floor.version == ("signed" if reference.signed else "by_size")
         ]
     data = pd.DataFrame(rows)
-    several = data.against.nunique() > 1
+    several, sizes = data.against.nunique() > 1, (data.version == "by_size").any()
+    counts = data.n_components.dropna().unique()
     notes = [f"{row['method']}: {row['note']}." for row in rows if row["note"]]
     shown = pd.DataFrame(
         {"method": row["method"]}
         | ({"against": row["against"]} if several else {})
         | {
-            "components": number(row["n_components"], ".0f"),
-            "scores": _SCORES[row["version"]],
+            "components": number(row["n_components"], ".0f") if len(counts) > 1 else "-",
+            "scores": _SCORES[row["version"]] if sizes else "-",
             "reliability": number(row["reliability"]),
             "ceiling": number(row["ceiling"]),
             "different pairs": number(row["disjoint"]),
@@ -66,7 +67,7 @@ def reference_table(part: Comparisons, stem: str) -> Table:
             "halves, same pairs": number(row["half_same"]),
             "halves, different pairs": number(row["half_disjoint"]),
             "within layers": number(row["within_layer"]),
-            "largest share of one pair": number(row["largest_share"]),
+            "largest share": number(row["largest_share"]),
             "p, free": _p(row["p_free_holm"], row["p_free_at_floor"]),
             "p, within layers": _p(row["p_within_layer_holm"], row["p_within_layer_at_floor"]),
         }
@@ -74,7 +75,8 @@ def reference_table(part: Comparisons, stem: str) -> Table:
     )
     return Table(
         stem,
-        f"{titled(part.kind)}: what noise, layers and chance say of Pearson with {captions.distinct(data.against)}.",
+        f"{titled(part.kind)}: what noise, layers and chance say of Pearson with {captions.distinct(data.against)}"
+        + (f" over {counts[0]:.0f} of them." if len(counts) == 1 else "."),
         captions.about([part], _COLUMNS, captions.intervals([part]), captions.null([part]), *notes),
         _without_empty(shown),
         data,

@@ -101,7 +101,7 @@ def legend_at_foot(figure: Figure, handles: Sequence[Any], labels: Sequence[str]
 
 
 def widen(figure: Figure, right: float, below: float) -> None:
-    """Room of so many inches, if above 0, at the right edge and at the foot; panels stay where and as large as they are."""
+    """Room of so many inches, if above 0, at the right edge and at the foot; panels stay as they are."""
     width, height = figure.get_size_inches()
     right, below = max(0.0, right), max(0.0, below)
     boxes = [axis.get_position() for axis in figure.axes]
