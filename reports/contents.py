@@ -89,15 +89,18 @@ def first_screen(study: Study) -> list[Block]:
 
 
 def _agreement(study: Study) -> list[Block]:
+    """Intervals and ceilings in a picture, or why there are none."""
     blocks: list[Block] = []
-    for heading, stem, parts in study.groups:
-        known = any(found.low.notna().any() for part in parts for _, _, found in part.against_whole)
-        why = captions.distinct((part.halves.refusal.capitalize() for part in parts), "; ")
-        inside: list[Block] = [figures.forest_picture(parts, f"{stem}-forest") if known else Paragraph(f"{why}.")]
-        words = [
-            Paragraph(one) for one in captions.left_out(part for part in study.parts if part.kind == parts[0].kind)
-        ]
-        blocks += [Heading(heading, 3)] * (len(study.groups) > 1) + words + inside
+    groups = by_model_and_kind([part for part in study.parts if part.references], lambda part: part, "all")
+    for heading, stem, parts in groups:
+        blocks += [Heading(heading, 3)] * (len(groups) > 1)
+        blocks += [Paragraph(words) for words in captions.left_out(parts)]
+        if not (whole := [part for part in parts if part.against_whole]):
+            continue
+        if any(found.low.notna().any() for part in whole for _, _, found in part.against_whole):
+            blocks.append(figures.forest_picture(whole, f"{stem}-forest"))
+        else:
+            blocks.append(Paragraph(captions.intervals(whole)))
     return blocks
 
 
@@ -231,7 +234,7 @@ def _training(study: Study) -> list[Block]:
 
 
 SECTIONS: tuple[tuple[str, Callable[[Study], list[Block]]], ...] = (
-    ("What can't methods see?", _litmus),
+    ("Litmus: what methods can't see", _litmus),
     ("How sure is the agreement?", _agreement),
     ("What does agreement cost?", _cost),
     ("Whose order finds the strongest?", _order),

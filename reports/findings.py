@@ -109,7 +109,7 @@ def one_pair(found: Evidence) -> list[Finding]:
     if told.empty:
         few = counted(int(data.n_pairs.max()), "pair") + " a task" * (data.task.nunique() > 1)
         takes = f"{few}, and an interval takes {FEWEST_PAIRS} in {FEWEST_CLUSTERS} clusters"
-        words = f"{takes}. Every number is a first look, and what one pair decides isn't known."
+        words = f"{takes}. Every number is a first look, and what rests on one pair isn't known."
         return [Finding("one pair", f"**Too few pairs:** {words}", data)]
     deciding = told[told.share > DECIDES].sort_values("share", ascending=False)
     if deciding.empty:

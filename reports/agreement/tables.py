@@ -17,7 +17,7 @@ _SCORES = {"signed": "signed", "by_size": "sizes"}
 _COLUMNS = (
     "Ceiling: root of the two reliabilities. Different pairs: agreement had the methods been run on different ones; "
     "over the ceiling that is the disattenuated agreement. Within layers: each layer's mean taken off. Largest share: "
-    f"of the method's mean scores, held by one pair or cluster; above {DECIDES} there is no interval."
+    f"of the method's mean scores, held by one pair or cluster; above {DECIDES} that is too much for an interval."
 )
 _AT_FLOOR = ("p_free_at_floor", "p_within_layer_at_floor")
 
