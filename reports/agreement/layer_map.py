@@ -78,10 +78,9 @@ def layer_shares(method: Scored) -> Float[np.ndarray, " layer"]:
 
 
 def _map(axis: Axes, method: Scored, limit: float) -> None:
-    sns.heatmap(
-        method.mean, ax=axis, vmin=-limit or -1, vmax=limit or 1, cmap=DIVERGING, cbar=False,
-        mask=np.isnan(method.mean), rasterized=True, xticklabels=False, yticklabels=False,
-    )  # fmt: skip
+    measured = np.ma.masked_invalid(method.mean)
+    axis.pcolormesh(measured, vmin=-limit or -1, vmax=limit or 1, cmap=DIVERGING, rasterized=True)
+    axis.invert_yaxis()
     axis.set_facecolor(UNMEASURED)
     columns, rows = (np.arange(0, n, 1 if n < 7 else 4 if n < 20 else 5) for n in method.mean.shape[::-1])
     axis.set_xticks(columns + 0.5, [str(column) for column in columns])

@@ -67,8 +67,8 @@ def matching_table(tasks: list[Experiment], stem: str) -> Table:
             ]  # fmt: skip
     parts = [one.part for one in tasks]
     caption = (
-        f"{titled(parts[0].kind)}: agreement of activation patching and integrated gradients with the same baseline and "
-        "with different ones, and of one method with itself."
+        f"{titled(parts[0].kind)}: agreement of activation patching and integrated gradients with the same baseline "
+        "and with different ones, and of one method with itself."
     )
     meaning = (
         "Means over 3 cells with the same baseline and 6 with different ones, their difference, and the same from two "
@@ -122,9 +122,9 @@ def parting_table(tasks: list[Experiment], stem: str) -> Table:
     )
     meaning = (
         "Curvature C along a component's own axis, interactions I within the site: root mean squares over components, "
-        "as multiples of activation patching's own, which is the size of exact in units of the metric. Then attribution "
-        "patching - integrated gradients = C - I: the shares of Var(C), Var(I) and -2 Cov(C, I) in its variance over "
-        "components."
+        "as multiples of activation patching's own, which is the size of exact in units of the metric. Then "
+        "attribution patching - integrated gradients = C - I: the shares of Var(C), Var(I) and -2 Cov(C, I) in its "
+        "variance over components."
     )
     facts = captions.about(parts, meaning, captions.intervals(parts))
     return Table(stem, caption, facts, pd.DataFrame(shown), pd.DataFrame(rows))

@@ -100,22 +100,29 @@ def legend_at_foot(figure: Figure, handles: Sequence[Any], labels: Sequence[str]
     widen(figure, box.width / figure.dpi + 0.1 - width, box.height / figure.dpi + 0.05)
 
 
-def widen(figure: Figure, right: float, below: float) -> None:
-    """Room of so many inches, if above 0, at the right edge and at the foot; panels stay as they are."""
+def widen(figure: Figure, right: float = 0.0, below: float = 0.0, left: float = 0.0, above: float = 0.0) -> None:
+    """Room of so many inches, if above 0, at each edge; panels keep their size."""
     width, height = figure.get_size_inches()
-    right, below = max(0.0, right), max(0.0, below)
+    right, below, left, above = (max(0.0, room) for room in (right, below, left, above))
     boxes = [axis.get_position() for axis in figure.axes]
-    figure.set_size_inches(width + right, height + below)
+    wide, tall = width + left + right, height + below + above
+    figure.set_size_inches(wide, tall)
     for axis, box in zip(figure.axes, boxes, strict=True):
-        axis.set_position((
-            box.x0 * width / (width + right), (box.y0 * height + below) / (height + below),
-            box.width * width / (width + right), box.height * height / (height + below),
-        ))  # fmt: skip
+        corner = ((box.x0 * width + left) / wide, (box.y0 * height + below) / tall)
+        axis.set_position((*corner, box.width * width / wide, box.height * height / tall))
+
+
+def contain(figure: Figure) -> None:
+    """Room for all that would be cut at an edge: a long title over the last panel, a label beside the first."""
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    if min(box.x0, box.y0, width - box.x1, height - box.y1) < 0:
+        widen(figure, box.x1 - width + 0.03, 0.03 - box.y0, 0.03 - box.x0, box.y1 - height + 0.03)
 
 
 def save(figure: Figure, stem: Path) -> None:
     """Write `stem`.pdf, .png and .svg, without the time of writing."""
     stem.parent.mkdir(parents=True, exist_ok=True)
+    contain(figure)
     figure.savefig(f"{stem}.pdf", metadata={"CreationDate": None})
     figure.savefig(f"{stem}.png")
     text = StringIO()
