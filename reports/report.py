@@ -8,9 +8,11 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.comparisons import agreement_table, compared
+from benchmark.analysis.evidence import evidence
 from benchmark.analysis.litmus import untold
 from benchmark.store.folder import Results
 from reports.contents import contents
+from reports.findings import findings
 from reports.writing.blocks import Leaf, Picture, Table, flat
 from reports.writing.drawing import save, style
 from reports.writing.html import html
@@ -48,7 +50,9 @@ def write_report(
     _write(out / "agreement.csv", _csv(agreement_table(parts)))
     _write(out / "references.bib", "\n\n".join(cited[key].entry for key in sorted(cited)) + "\n" * bool(cited))
     _write(out / "report.md", markdown(blocks))
-    _write(out / "report.json", json.dumps(_as_json(leaves), indent=1, ensure_ascii=False) + "\n")
+    said = [vars(one) | {"numbers": _numbers(one.numbers)} for one in findings(evidence(results, parts))]
+    body = {"findings": said} | _as_json(leaves)
+    _write(out / "report.json", json.dumps(body, indent=1, ensure_ascii=False) + "\n")
     _write(out / "report.html", html(blocks, pictures))
     return out / "report.html"
 

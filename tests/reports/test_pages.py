@@ -108,6 +108,50 @@ def test_every_picture_is_there_twice_and_its_numbers_are_in_the_json(report: Pa
     assert all(one.startswith("<?xml") and "<metadata>" not in one for one in svgs)
 
 
+def test_the_first_screen_says_what_was_compared_what_was_found_and_where_it_agrees(grid: Path, report: Path) -> None:
+    headline, bullets = (next(iter(blocks(report, kind))) for kind in ("paragraph", "bullets"))
+    assert headline["text"] == (
+        "pocket: 3 methods against `activation-patching` on heads and neurons; 2 tasks, n = 24 pairs each; noising, "
+        "counterfactual replacement."
+    )
+    found = json.loads((report / "report.json").read_text())["findings"]
+    assert bullets["items"] == [one["text"] for one in found]
+    assert [one["name"] for one in found[-3:]] == ["one pair", "at chance", "missing"]
+    lines = (report / "report.md").read_text().splitlines()
+    assert lines.index(f"- {found[0]['text']}") < 6
+    assert all(re.sub(r"\*\*|`", "", one["text"])[:60] in terminal_summary(Results(grid)) for one in found)
+
+
+def test_a_cell_of_the_matrix_shows_its_number_and_tells_its_interval(report: Path, part: Comparisons) -> None:
+    main = next(primary(rows) for method, _, rows in part.against_reference if method.label == "attribution-patching")
+    page = (report / "report.html").read_text()
+    number, low, high = (f"{main[name]:.2f}" for name in ("value", "low", "high"))
+    [cell] = re.findall(r'<td class="" style="--tone:([\d.]+);font-weight:700" data-tip="([^"]*)">(.*?)</td>', page)[:1]
+    assert float(cell[0]) == pytest.approx(main["value"] ** 2, abs=0.01)
+    assert f"95% interval {low} to {high}" in cell[1]
+    assert cell[2] == f'{number}<span class="interval"> [{low}, {high}]</span>'
+    assert "[" in (report / "tables/all-head-agreement.tex").read_text()  # where nobody can point, it is written out
+
+
+def test_captions_are_short_and_how_numbers_are_made_is_said_once(report: Path) -> None:
+    told = blocks(report, "table") + blocks(report, "picture")
+    assert max(len(re.sub(r"`", "", block["caption"])) for block in told) <= 200
+    for page in ("report.md", "report.html"):
+        text = (report / page).read_text()
+        assert text.count("by half-sampling") == text.count("adjusted by Holm") == 1
+    page = (report / "report.html").read_text()
+    assert page.count('href="#methods"') > 10
+    assert page.count('id="methods"') == 1
+
+
+def test_headings_of_columns_are_words_and_n_is_the_number_of_pairs(report: Path) -> None:
+    page = (report / "report.html").read_text()
+    headings = {re.sub("<.*?>", "", one) for one in re.findall(r"<th [^>]*>(.*?)</th>", page)}
+    assert not [name for name in headings if len(name) < 3 or "@" in name or "(abs)" in name]
+    words = re.sub(r"<script>.*|<style>.*?</style>", "", page, flags=re.DOTALL)
+    assert set(re.findall(r"\bn = (\S+ \w+)", words)) == {"24 pairs"}
+
+
 def test_pdf_fonts_are_embedded_as_truetype(report: Path) -> None:
     for path in (report / "figures").glob("*.pdf"):
         data = path.read_bytes()
