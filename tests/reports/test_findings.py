@@ -210,7 +210,7 @@ def test_the_difference_and_its_interval_are_those_of_the_same_halves(folder: Pa
 
     split = halves(PAIRS)
     draws = [lead(half) for first in split.first for half in (first, ~first)]
-    low, high = split.interval(lead(np.full(PAIRS, True)), np.array(draws), -2, 2)
+    low, high = split.interval(lead(np.full(PAIRS, True)), np.array(draws), -2.0, 2.0)
     row = rows.loc["integrated-gradients"]
     assert [row.behind, row.behind_low, row.behind_high] == pytest.approx([lead(np.full(PAIRS, True)), low, high])
     assert row.behind_low > 0
