@@ -6,12 +6,12 @@ import numpy as np
 from jaxtyping import Bool
 
 
-def counted(count: int, what: str) -> str:
+def counted(count: int, what: str, several: str = "") -> str:
     """
-    >>> counted(1, "pair"), counted(2, "pair")
-    ('1 pair', '2 pairs')
+    >>> counted(1, "pair"), counted(2, "pair"), counted(2, "matrix", "matrices")
+    ('1 pair', '2 pairs', '2 matrices')
     """
-    return f"{count} {what}" + "s" * (count != 1)
+    return f"{count} {what if count == 1 else several or f'{what}s'}"
 
 
 def runs(numbers: Sequence[int]) -> str:

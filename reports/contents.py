@@ -1,17 +1,24 @@
-"""The content of a report: which headings, paragraphs, tables and pictures it has, in which order."""
+"""The content of a report: what it says first, then a section a question, in the order of `SECTIONS`.
+
+To add a section: a function of the `Study` that gives its blocks, and its line in `SECTIONS`. Without blocks it has no
+heading either. What most readers skip goes into a `Fold`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 from benchmark.analysis.behaviour import incomplete, only_rounding
 from benchmark.analysis.comparisons import Comparisons, by_model_and_kind
+from benchmark.analysis.evidence import Evidence, evidence
 from benchmark.analysis.finding import finding_data
 from benchmark.analysis.frontier import frontier_data
 from benchmark.analysis.inclusion import inclusion_data
 from benchmark.analysis.litmus import untold
-from benchmark.analysis.matched_baselines import experiments
+from benchmark.analysis.matched_baselines import Experiment, experiments
 from benchmark.analysis.sections import Section, sections
 from benchmark.components import FEATURE_KINDS, plural, titled
-from benchmark.statistics.influence import DECIDES
 from benchmark.store.folder import Results
-from benchmark.words import counted
 from reports import run_tables as tables
 from reports.agreement import figures
 from reports.agreement import tables as agreement_tables
@@ -19,149 +26,148 @@ from reports.agreement.features import features_section
 from reports.agreement.finding import finding_table, not_known
 from reports.agreement.frontier import frontier_table
 from reports.agreement.inclusion import inclusion_table
+from reports.agreement.overview import overview
 from reports.agreement.verified import verified_section
 from reports.baselines import section as baselines
-from reports.circuits.section import circuits_section
+from reports.circuits.section import circuits_blocks
+from reports.findings import findings
+from reports.headline import headline
+from reports.how import how_it_is_made
 from reports.litmus import section as litmus
 from reports.writing import captions
-from reports.writing.blocks import Block, Bullets, Heading, Paragraph, number
+from reports.writing.blocks import Block, Bullets, Fold, Heading, Paragraph, Picture, Table
+from reports.writing.html import METHODS
 from reports.writing.references import Reference
 
-HOW_TO_READ = (
-    "A **score** is an amount of the metric. Positive: the component's clean activation pushes the metric towards the "
-    "clean answer. All statistics are over the components' mean scores over the pairs.",
-    "**By size** means by |mean score|; without these words scores are taken with their sign. An unsigned method has "
-    "sizes only. A signed method's mean is taken first and its size then, |E score|: a component that helps on some "
-    "pairs and hurts on others is small. E|score|, the mean of each pair's size, is what `attribution-bench top "
-    "--mean-of magnitudes` ranks by.",
-    "**Pearson**, the primary statistic, is led by the strongest components. **Spearman and Kendall** (tau-b) weigh "
-    "all components alike, and most of those have scores near zero: over all components they mostly measure the order "
-    "of noise. Read the panel, never one of them.",
-    "**Top-k overlap** is the share of the k strongest components that two methods have in common; independent methods "
-    "reach k/n on average. Components tied at rank k share the places left; one that scores 0 has none.",
-    "**Sign agreement** is the share of k of the components that are in both methods' top k by size and have the same "
-    "sign, **rank agreement** of those at the same rank in both, so neither exceeds the overlap by size.",
-    "**Intervals** are over pairs of prompts, not over components. They hold the agreement that studies with this many "
-    "pairs find on average.",
-    "**Disattenuated** is an estimate of the agreement over all prompts, for signed Pearson. It has no interval and "
-    "may exceed 1.",
-    f"**One pair decides** where one pair, or cluster, holds more than {DECIDES:.0%} of a method's mean scores. That "
-    "method has no intervals then: other pairs would show something else, and these can't tell how far.",
-    "**Reliability** is a method's agreement with itself on different pairs, stepped up to all pairs; the **ceiling** "
-    "is the root of two methods' reliabilities: what noise lets them reach on different pairs. On the same pairs they "
-    "share the pairs' noise, and may agree beyond it.",
-    "**p, within layers** asks whether two methods agree on more than which layers matter. The floor of layer means is "
-    "how far one gets by knowing the layers alone.",
-    "**Cost to find**: how many times the fewest possible exact patches it takes to find the strongest components when "
-    "a method says in which order to patch. 1 is perfect.",
-    "**Core** components are in a method's top for nearly any half of the pairs, **contingent** ones for some. A paper "
-    "should name the core.",
-    "**Accuracy** is the share of pairs with a clean metric above 0 and above the corrupted metric, before any filter; "
-    "its interval is Wilson's, 95%.",
-    "**Share** is mean score / mean gap f(clean) - f(corrupted). Shares needn't sum to 1.",
-    "**Completeness error** is a pair's largest difference between the sum of scores and what they must sum to; a dash "
-    "where the method claims no completeness.",
-    "Every statistic's definition, what its interval is for, and how often it covers: `docs/statistics.md` of "
-    "attribution-bench.",
-)
+
+@dataclass(frozen=True)
+class Study:
+    """A results folder, and all comparisons of its methods on models of which nothing is known."""
+
+    results: Results
+    parts: list[Comparisons]
+
+    @cached_property
+    def everything(self) -> list[Section]:
+        return sections(self.results)
+
+    @cached_property
+    def found(self) -> list[Section]:
+        """Without planted models."""
+        return sections(untold(self.results))
+
+    @cached_property
+    def evidence(self) -> Evidence:
+        return evidence(self.results, self.parts)
+
+    @cached_property
+    def experiments(self) -> list[Experiment]:
+        return experiments(self.parts)
+
+    @cached_property
+    def groups(self) -> list[tuple[str, str, list[Comparisons]]]:
+        """What stands side by side: the tasks of each model and kind that are held against a reference of all."""
+        held = [part for part in self.parts if part.against_whole]
+        return by_model_and_kind(held, lambda part: part, "all")
 
 
 def contents(results: Results, parts: list[Comparisons]) -> tuple[list[Block], dict[str, Reference]]:
-    """All blocks of the report, and the sources that it names by key; `parts` compare the methods on real models."""
-    everything, found = sections(results), sections(untold(results))
-    table, cited = tables.sources(results, bool(found), len(found) < len(everything))
-    blocks: list[Block] = [
-        Heading("Attribution benchmark", 1),
-        Heading("What was run", 2),
-        tables.what_was_run(results, everything),
-        *litmus.together(results),
-    ]
-    if found:
-        blocks += [Heading("Can the model do the tasks?", 2), tables.accuracy_table(found), *_beware(found)]
-        blocks += [Heading("Which rows became pairs", 2), tables.audit_table(found)]
-    blocks += _overview(parts)
-    blocks += circuits_section(results, parts)
-    tried = experiments(parts)
-    blocks += baselines.together(tried)
-    if formed := figures.formations(parts):
-        blocks += [Heading("Over training", 2), *formed]
-    for section in found:
-        blocks += _section(section, [part for part in parts if part.section.slug == section.slug])
-        blocks += baselines.details(tried, section)
-    blocks += [Heading("Failed, damaged and missing cells", 2), *_trouble(results)]
-    if found:
-        blocks += [Heading("How to read this", 2), Bullets(HOW_TO_READ)]
-    blocks += [Heading("Sources", 2), table]
-    return blocks, cited
+    """All blocks of the report, and the sources that it names by key."""
+    study = Study(results, parts)
+    blocks = first_screen(study)
+    for title, section in SECTIONS:
+        if inside := section(study):
+            blocks += [Heading(title, 2), *inside]
+    return blocks, _sources(study)[1]
 
 
-def _beware(found: list[Section]) -> list[Block]:
-    """The caveats of all tasks, before any number that they are about."""
-    words = tuple(f"**{section.title}**: {caveat}" for section in found for caveat in section.caveats)
-    return [Bullets(words)] if words else []
+def first_screen(study: Study) -> list[Block]:
+    """What was compared, what was found, and the matrix of task by method."""
+    blocks: list[Block] = [Heading("Attribution benchmark", 1), Paragraph(headline(study.results, study.everything))]
+    if study.found or study.evidence.absent.size:
+        blocks.append(Bullets(tuple(one.text for one in findings(study.evidence))))
+    return [*blocks, *(overview(parts, study.evidence, f"{stem}-agreement") for _, stem, parts in study.groups)]
 
 
-def _overview(parts: list[Comparisons]) -> list[Block]:
-    """All tasks together, for each model and kind of component that is held against a reference."""
+def _agreement(study: Study) -> list[Block]:
+    """Intervals and ceilings in a picture, or why there are none."""
     blocks: list[Block] = []
-    held = [part for part in parts if part.references]
-    for heading, stem, together in by_model_and_kind(held, lambda part: part, "all"):
-        blocks += [Heading(heading, 3), *map(Paragraph, captions.left_out(together))]
-        if whole := [part for part in together if part.against_whole]:
-            blocks += [
-                agreement_tables.overview(whole, f"{stem}-agreement"),
-                figures.forest_picture(whole, f"{stem}-forest"),
-                *_frontier(whole, f"{stem}-frontier"),
-                *_finding(whole, f"{stem}-finding"),
-            ]
-    return [Heading("Agreement with the reference", 2), *blocks] if blocks else []
+    groups = by_model_and_kind([part for part in study.parts if part.references], lambda part: part, "all")
+    for heading, stem, parts in groups:
+        blocks += [Heading(heading, 3)] * (len(groups) > 1)
+        blocks += [Paragraph(words) for words in captions.left_out(parts)]
+        if not (whole := [part for part in parts if part.against_whole]):
+            continue
+        if any(found.low.notna().any() for part in whole for _, _, found in part.against_whole):
+            blocks.append(figures.forest_picture(whole, f"{stem}-forest"))
+        else:
+            blocks.append(Paragraph(captions.intervals(whole)))
+    return blocks
 
 
-def _frontier(parts: list[Comparisons], stem: str) -> list[Block]:
+def _cost(study: Study) -> list[Block]:
     """Agreement against cost, where the cells say what they cost."""
-    data = frontier_data(parts)
-    if not (data.passes > 0).any():
-        return []
-    return [frontier_table(data, parts, stem), figures.frontier_picture(data, parts, stem)]
+    blocks: list[Block] = []
+    for _, stem, parts in study.groups:
+        data = frontier_data(parts)
+        if (data.passes > 0).any():
+            blocks.append(figures.frontier_picture(data, parts, f"{stem}-frontier"))
+            blocks.append(_folded(frontier_table(data, parts, f"{stem}-frontier"), parts))
+    return blocks
 
 
-def _finding(parts: list[Comparisons], stem: str) -> list[Block]:
+def _order(study: Study) -> list[Block]:
     """What each method's order is worth to somebody who patches exactly, where the true top is known."""
-    costs, curves = finding_data(parts)
-    words: list[Block] = [Paragraph(lacking)] if (lacking := not_known(parts)) else []
-    if costs.empty:
-        return words
-    return [*words, finding_table(costs, parts, stem), figures.finding_picture(costs, curves, parts, f"{stem}-curves")]
+    blocks: list[Block] = []
+    for _, stem, parts in study.groups:
+        costs, curves = finding_data(parts)
+        if lacking := not_known(parts):
+            blocks.append(Paragraph(lacking))
+        if not costs.empty:
+            blocks.append(figures.finding_picture(costs, curves, parts, f"{stem}-finding-curves"))
+            blocks.append(_folded(finding_table(costs, parts, f"{stem}-finding"), parts))
+    return blocks
 
 
-def _section(section: Section, parts: list[Comparisons]) -> list[Block]:
-    gap = number(section.gap, ".3f")
-    metric = section.metric
-    line = f"{counted(section.n_pairs, 'pair')}; mean f(clean) - f(corrupted) = {gap} ({metric})."
+def _folded(block: Block, parts: list[Comparisons]) -> Fold:
+    return Fold(f"The numbers: {plural(parts[0].kind)}", (block,), 4)
+
+
+def _behaviour(study: Study) -> list[Block]:
+    """The caveats of all tasks; how often the model is right, and which rows became pairs."""
+    if not study.found:
+        return []
+    words = tuple(f"**{one.title}**: {caveat}" for one in study.found for caveat in one.caveats)
+    told = (tables.accuracy_table(study.found), tables.audit_table(study.found))
+    return [*[Bullets(words)] * bool(words), Fold("Accuracy, and which rows became pairs", told)]
+
+
+def _tasks(study: Study) -> list[Block]:
+    """Each task by itself."""
+    return [_task(study, section) for section in study.found]
+
+
+def _task(study: Study, section: Section) -> Fold:
+    parts = [part for part in study.parts if part.section.slug == section.slug]
+    blocks: list[Block] = [Paragraph(f"**{words}**") for words in section.caveats]
     if parts and (refusal := parts[0].halves.refusal):
-        line += f" **{refusal.capitalize()}. Take every number below as a first look.**"
-    blocks: list[Block] = [Heading(section.title, 2), Paragraph(line)]
-    blocks += [Paragraph(f"**{words}**") for words in section.caveats]
+        blocks.append(Paragraph(f"**{refusal.capitalize()}.** Take every number below as a first look."))
     for part in parts:
         blocks += _kind(part)
     blocks += verified_section(section)
-    warnings = [Paragraph(f"**{warning}**") for warning in [*incomplete(section), *only_rounding(section)]]
-    return [
-        *blocks,
-        Heading("Cost and completeness", 3),
-        *warnings,
-        tables.cost_table(section, f"{section.slug}-cost"),
-    ]
+    blocks += [Paragraph(f"**{warning}**") for warning in [*incomplete(section), *only_rounding(section)]]
+    return Fold(section.title, (*blocks, *baselines.details(study.experiments, section)), stem=f"task-{section.slug}")
 
 
 def _kind(part: Comparisons) -> list[Block]:
     stem = f"{part.section.slug}-{part.kind}"
-    blocks: list[Block] = [Heading(titled(part.kind), 3)]
+    blocks: list[Block] = [Heading(titled(part.kind), 4)]
     blocks += [Paragraph(f"**{words}**") for words in captions.one_pair_decides([part])]
+    blocks.append(tables.strongest_table(part.section, part.methods, f"{stem}-strongest"))
     if part.references:
         blocks += [
-            agreement_tables.reference_table(part, f"{stem}-reference"),
             agreement_tables.panel_table(part, f"{stem}-panel"),
+            agreement_tables.reference_table(part, f"{stem}-reference"),
         ]
     elif len(part.methods) > 1:
         blocks.append(Paragraph("No reference to hold the methods against: see `agreement.csv` for every two methods."))
@@ -169,7 +175,6 @@ def _kind(part: Comparisons) -> list[Block]:
         blocks.append(Paragraph(f"One method ({part.methods[0].label}), so nothing to compare."))
     if (concordance := part.concordance) is not None:
         blocks.append(Paragraph(agreement_tables.concordance_words(concordance)))
-    blocks.append(tables.strongest_table(part.section, part.methods, f"{stem}-strongest"))
     if part.kind in FEATURE_KINDS:
         blocks += features_section(part, stem)
     return [*blocks, *_inclusion(part, f"{stem}-inclusion"), *figures.pictures(part, stem)]
@@ -182,13 +187,15 @@ def _inclusion(part: Comparisons, stem: str) -> list[Block]:
     data = inclusion_data(part)
     if data.empty:
         return []
-    picture = [figures.inclusion_picture(data, part, f"{stem}-frequency")] * bool((data.label == "contingent").any())
+    picture: list[Picture] = []
+    if (data.label == "contingent").any():
+        picture.append(figures.inclusion_picture(data, part, f"{stem}-frequency"))
     return [inclusion_table(data, part, stem), *picture]
 
 
-def _trouble(results: Results) -> list[Block]:
+def _missing(study: Study) -> list[Block]:
     """Cells that failed, were damaged or were never computed, or that there are none."""
-    lines = []
+    results, lines = study.results, []
     for cell in results.failures:
         message = " ".join(str(cell.error).split())
         names = ", ".join([cell.model, cell.task, " ".join(cell.identity), "+".join(cell.kinds)])
@@ -196,3 +203,52 @@ def _trouble(results: Results) -> list[Block]:
     lines += [f"damaged: {str(damage).replace(f'{results.folder}/', '')}" for damage in results.damaged]
     lines += [f"missing: {name}: planned and never computed; the same command goes on" for name in results.missing]
     return [Bullets(tuple(lines)) if lines else Paragraph("No cell failed, none is damaged and none is missing.")]
+
+
+def _methods(study: Study) -> list[Block]:
+    return how_it_is_made(study.parts) if study.found else []
+
+
+def _provenance(study: Study) -> list[Block]:
+    costs = tuple(tables.cost_table(section, f"{section.slug}-cost") for section in study.found)
+    return [
+        Fold("What was run, and with what", (tables.what_was_run(study.results, study.everything),)),
+        *[Fold("What each cell cost", costs)] * bool(costs),
+        Fold("Sources", (_sources(study)[0],)),
+    ]
+
+
+def _sources(study: Study) -> tuple[Table, dict[str, Reference]]:
+    return tables.sources(study.results, bool(study.found), len(study.found) < len(study.everything))
+
+
+def _litmus(study: Study) -> list[Block]:
+    return litmus.together(study.results)
+
+
+def _circuits(study: Study) -> list[Block]:
+    return circuits_blocks(study.results, study.parts)
+
+
+def _baselines(study: Study) -> list[Block]:
+    return baselines.together(study.experiments)
+
+
+def _training(study: Study) -> list[Block]:
+    return [*figures.formations(study.parts)]
+
+
+SECTIONS: tuple[tuple[str, Callable[[Study], list[Block]]], ...] = (
+    ("Litmus: what methods can't see", _litmus),
+    ("How sure is the agreement?", _agreement),
+    ("What does agreement cost?", _cost),
+    ("Whose order finds the strongest?", _order),
+    ("Is what a method ranks first enough?", _circuits),
+    ("Do matched baselines agree?", _baselines),
+    ("Over training", _training),
+    ("Can the model do the tasks?", _behaviour),
+    ("Task by task", _tasks),
+    ("What is missing?", _missing),
+    (METHODS, _methods),
+    ("Provenance", _provenance),
+)

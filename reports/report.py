@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.comparisons import agreement_table, compared
+from benchmark.analysis.evidence import evidence
 from benchmark.analysis.litmus import untold
 from benchmark.store.folder import Results
 from reports.agreement.compact import compact_tables
 from reports.contents import contents
-from reports.writing.blocks import Block, Picture, Table
+from reports.findings import findings
+from reports.writing.blocks import Leaf, Picture, Table, flat
 from reports.writing.drawing import save, style
 from reports.writing.html import html
 from reports.writing.latex import latex
@@ -20,6 +22,7 @@ from reports.writing.markdown import markdown
 from reports.writing.paper import paper
 
 _PAGES = ("report.html", "report.md", "report.json", "references.bib", "agreement.csv", "paper.tex")
+_PLACES = {Table: ("tables", ("tex", "csv")), Picture: ("figures", ("pdf", "png", "svg"))}
 
 
 def _silent(part: str) -> None:
@@ -39,8 +42,9 @@ def write_report(
     tell("agreement")
     parts = compared(untold(results), top_k)
     blocks, cited = contents(results, parts)
-    pictures = [block for block in blocks if isinstance(block, Picture)]
-    tables = [*compact_tables(parts), *(block for block in blocks if isinstance(block, Table))]
+    leaves = list(flat(blocks))
+    pictures = [block for block in leaves if isinstance(block, Picture)]
+    tables = [*compact_tables(parts), *(block for block in leaves if isinstance(block, Table))]
     sizes = {block.stem: _draw(block, out, tell) for block in pictures}
     for table in tables:
         _write(out / "tables" / f"{table.stem}.tex", latex(table))
@@ -50,8 +54,10 @@ def write_report(
     _write(out / "references.bib", "\n\n".join(cited[key].entry for key in sorted(cited)) + "\n" * bool(cited))
     _write(out / "paper.tex", paper(tables, pictures, sizes, cites=bool(cited)))
     _write(out / "report.md", markdown(blocks))
-    _write(out / "report.json", json.dumps(_as_json(blocks, tables), indent=1, ensure_ascii=False) + "\n")
-    drawn = {stem: (out / "figures" / f"{stem}.png", width) for stem, (width, _) in sizes.items()}
+    said = [vars(one) | {"numbers": _numbers(one.numbers)} for one in findings(evidence(results, parts))]
+    body = {"findings": said} | _as_json(leaves, tables)
+    _write(out / "report.json", json.dumps(body, indent=1, ensure_ascii=False) + "\n")
+    drawn = {stem: (out / "figures" / f"{stem}.svg", width) for stem, (width, _) in sizes.items()}
     _write(out / "report.html", html(blocks, drawn))
     return out / "report.html"
 
@@ -75,7 +81,7 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _as_json(blocks: list[Block], tables: list[Table]) -> dict[str, Any]:
+def _as_json(blocks: list[Leaf], tables: list[Table]) -> dict[str, Any]:
     """Every block with its words and its numbers unrounded, and the files that the report consists of."""
     files = [*_PAGES, *(f"tables/{table.stem}.{ending}" for table in tables for ending in ("tex", "csv"))]
     found = []
@@ -84,8 +90,14 @@ def _as_json(blocks: list[Block], tables: list[Table]) -> dict[str, Any]:
         match block:
             case Table() | Picture():
                 if isinstance(block, Picture):
-                    files += [f"figures/{block.stem}.{ending}" for ending in ("pdf", "png")]
-                words |= {"stem": block.stem, "caption": block.caption, "facts": block.facts} | _numbers(block.data)
+                    folder, endings = _PLACES[Picture]
+                    files += [f"{folder}/{block.stem}.{ending}" for ending in endings]
+                words |= {
+                    "stem": block.stem,
+                    "caption": block.caption,
+                    "note": block.note,
+                    "facts": block.facts,
+                } | _numbers(block.data)
             case _:
                 words |= vars(block)
         found.append(words)

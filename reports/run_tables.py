@@ -5,7 +5,7 @@ import pandas as pd
 
 from benchmark.analysis.behaviour import accuracy_data
 from benchmark.analysis.sections import Scored, Section
-from benchmark.components import FEATURE_KINDS, plural
+from benchmark.components import FEATURE_KINDS, plural, titled
 from benchmark.store.cell import ModelKey, Provenance
 from benchmark.store.folder import Results
 from benchmark.words import counted
@@ -22,6 +22,7 @@ _STATISTICS = {  # sources of what a report computes, beside those of what was r
     "cost to find": "kramar2024",
     "inclusion frequency": "meinshausen2010; parekh2026",
 }
+_PLACES = ("1st", "2nd", "3rd", "4th", "5th")
 _REPLACEMENTS = {"resample": "chan2022; conmy2023"}  # the others are as old as patching
 _FINDING = {"AUROC": "hanley1982"}  # of planted models alone
 
@@ -64,7 +65,7 @@ def what_was_run(results: Results, found: list[Section]) -> Table:
         "versions": ", ".join(f"{package} {distinct(versions[package], ' / ')}" for package in sorted(versions)),
     }
     data = pd.DataFrame([{"what": name, "value": value} for name, value in facts.items() if value])
-    return Table("run", "What was run, and with what.", "", data, data)
+    return Table("run", "All that it takes to repeat the run.", "", data, data)
 
 
 def _left_out(results: Results) -> list[str]:
@@ -90,23 +91,20 @@ def _commit(origin: Provenance) -> str | None:
 
 def accuracy_table(found: list[Section]) -> Table:
     data = accuracy_data(found)
+    asked = data.min_metric.notna().any()
     shown = pd.DataFrame(
         {
             "task": row.task,
             "right": f"{row.right} of {row.n}" if row.n else "-",
             "accuracy": number(row.accuracy, ".3f"),
             "95% interval": f"{row.low:.3f} to {row.high:.3f}" if row.n else "-",
-            "min. metric asked": number(row.min_metric, "g"),
-            "left out by it": str(row.left_out),
-            "pairs scored": str(row.pairs),
         }
+        | ({"least metric asked": number(row.min_metric, "g"), "left out by it": str(row.left_out)} if asked else {})
+        | {"pairs scored": str(row.pairs)}
         for row in data.itertuples()
     )
-    caption = (
-        "Accuracy: the share of pairs with a clean metric above 0 and above the corrupted one, before any filter; "
-        "Wilson's 95% intervals."
-    )
-    return Table("accuracy", caption, captions.made_by(found), shown, data)
+    caption = "Accuracy: the share of pairs with a clean metric above 0 and above the corrupted one, before any filter."
+    return Table("accuracy", caption, f"Wilson's 95% intervals. {captions.made_by(found)}", shown, data)
 
 
 def audit_table(found: list[Section]) -> Table:
@@ -149,14 +147,15 @@ def strongest_table(section: Section, methods: list[Scored], stem: str) -> Table
     for method, group in data.groupby("method", sort=False):
         row: dict[str, str] = {"method": str(method)}
         for rank, name, score, share in zip(group["rank"], group.component, group.score, group.share, strict=True):
-            row[str(rank)] = f"{name} {score:.3g}" + ("" if np.isnan(share) else f" ({share:.0%})")
+            row[_PLACES[rank - 1]] = f"{name} {score:.3g}" + ("" if np.isnan(share) else f" ({share:z.0%})")
         rows.append(row)
-    caption = (
-        f"Strongest {plural(methods[0].kind)} of {section.title}: mean score over {counted(section.n_pairs, 'pair')}, "
-        f"and its share of the mean gap f(clean) - f(corrupted)."
+    caption = f"{titled(methods[0].kind)}: the strongest of each method, mean score (share of the mean gap)."
+    note = sampled(methods).strip()
+    facts = (
+        f"{section.title}, {counted(section.n_pairs, 'pair')}; gap: f(clean) - f(corrupted). "
+        f"{captions.MEAN_OF['scores']} {note} {captions.made_by([section])}"
     )
-    facts = f"{captions.MEAN_OF['scores']} {sampled(methods)}{captions.made_by([section])}"
-    return Table(stem, caption, facts, pd.DataFrame(rows).fillna("-"), data)
+    return Table(stem, caption, facts, pd.DataFrame(rows).fillna("-"), data, note=note)
 
 
 def sampled(methods: list[Scored]) -> str:
@@ -166,8 +165,7 @@ def sampled(methods: list[Scored]) -> str:
         measured, total = int((~np.isnan(method.vector)).sum()), len(method.vector)
         if measured < total and (method.sampled or method.kind not in FEATURE_KINDS):
             lines.append(
-                f"{method.label} measured {measured} of {total} {plural(method.kind)}: its strongest are those of a "
-                "sample. "
+                f"{method.label} measured {measured} of {total} {plural(method.kind)}: its strongest are of a sample. "
             )
     return "".join(lines)
 
@@ -212,11 +210,7 @@ def cost_table(section: Section, stem: str) -> Table:
         }
         for row in data.itertuples()
     )
-    caption = (
-        f"Cost of {counted(section.n_pairs, 'pair')} of {section.title}, and completeness error: a pair's largest "
-        "difference between the sum of scores and what they must sum to; a dash where the method claims no "
-        "completeness."
-    )
+    caption = f"{section.title}: cost of {counted(section.n_pairs, 'pair')}, and completeness error where claimed."
     return Table(stem, caption, captions.made_by([section]), shown, data)
 
 

@@ -1,8 +1,9 @@
-"""The table that a run ends with."""
+"""What a run ends with: the findings, and a table for each task."""
 
+import re
 from collections.abc import Hashable, Mapping
 from itertools import groupby
-from textwrap import wrap
+from textwrap import fill, wrap
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pandas as pd
 
 from benchmark.analysis.behaviour import accuracy_data, incomplete, only_rounding
 from benchmark.analysis.comparisons import Comparisons, compared, value_of
+from benchmark.analysis.evidence import evidence
 from benchmark.analysis.litmus import untold
 from benchmark.analysis.sections import Scored, Section, sections
 from benchmark.components import plural
@@ -18,12 +20,14 @@ from benchmark.store.folder import Results
 from benchmark.words import counted
 from reports.agreement.agreement_map import matrix
 from reports.circuits.section import terminal_lines
+from reports.findings import findings
 from reports.litmus.section import litmus_summary
 from reports.writing import captions
 from reports.writing.blocks import number, with_interval
 
 _SHOWN = tuple(sorted((one for one in STATISTICS if one.column), key=lambda one: one.version == "by_size"))
 _PRIMARY = ("pearson", "signed")  # the one column with intervals: a terminal is narrow
+_WIDTH = 118  # characters of a line of words
 _WIDEST = 13  # characters of a heading in one line
 
 
@@ -33,6 +37,9 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
     parts = compared(real, top_k, tested=False, statistics=_SHOWN)
     found = sections(real)
     lines = [litmus_summary(results)] if len(real.cells) < len(results.cells) else []
+    if found:
+        said = (re.sub(r"\*\*|`", "", one.text) for one in findings(evidence(results, parts)))
+        lines += ["", *(fill(f"- {words}", _WIDTH, subsequent_indent="  ", break_on_hyphens=False) for words in said)]
     for section, accuracy in zip(found, accuracy_data(found).to_dict("records"), strict=True):
         lines.append(_headline(section, accuracy))
         lines += [f"  ! {warning}" for warning in [*section.caveats, *incomplete(section), *only_rounding(section)]]
@@ -42,7 +49,7 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
                 lines += _against_references(part) or [_matrix(part)]
     if found:
         lines.append(
-            "(abs) and tops: by size; over all components Spearman and Kendall mostly order noise; " + _intervals(parts)
+            "Tops are by size; over all components Spearman and Kendall mostly order noise; " + _intervals(parts)
         )
     lines += terminal_lines(results, parts)
     if results.failures or results.damaged:
@@ -86,9 +93,9 @@ def _reference_lines(part: Comparisons, reference: Scored, group: list[tuple[Sco
     rows = _heads([f"{plural(part.kind)} against {reference.label}", *columns.values()], part.k)
     for method, _, found in group:
         rows.append([method.label, *(_value(found, name) for name in columns)])
-    n = max(int(found.n_components.max()) for _, _, found in group)
-    chance = {("top_k_overlap", "by_size"): number(part.k / n if part.k <= n else None)}
-    rows.append([f"by chance (n = {n})", *(chance.get(name, "-") for name in columns)])
+    components = max(int(found.n_components.max()) for _, _, found in group)
+    chance = {("top_k_overlap", "by_size"): number(part.k / components if part.k <= components else None)}
+    rows.append([f"by chance ({components} {plural(part.kind)})", *(chance.get(name, "-") for name in columns)])
     return _aligned(rows)
 
 

@@ -10,10 +10,9 @@ import torch
 from benchmark.engine.model import Model
 from benchmark.prompts.dataset import answers
 from benchmark.prompts.pairs import Audit, Pairs, TokenPair
-from benchmark.statistics.proportion import wilson
+from benchmark.statistics.proportion import CHANCE, wilson
 from benchmark.words import counted
 
-CHANCE = 0.5  # of two answers, to prefer the right one
 LOOKED_AT = 16  # pairs whose answers' other spellings are tried
 LIKELIER, WORTH_A_WORD = 10.0, 0.01  # times, and the least probability of the other spelling
 

@@ -90,7 +90,7 @@ def _top_note(name: str, scores: Vector, k: int) -> str:
 
 STATISTICS = (
     Statistic("pearson", "signed", "Pearson", correlation.pearson, "Pearson", lowest=-1.0),
-    Statistic("pearson", "by_size", "Pearson", correlation.pearson, "Pearson (abs)", lowest=-1.0, needs_signs=False),
+    Statistic("pearson", "by_size", "Pearson", correlation.pearson, "Pearson by size", lowest=-1.0, needs_signs=False),
     Statistic("spearman", "signed", "Spearman", correlation.spearman, "Spearman", lowest=-1.0),
     Statistic("spearman", "by_size", "Spearman", correlation.spearman, lowest=-1.0, needs_signs=False),
     Statistic("kendall", "signed", "Kendall", correlation.kendall, "Kendall", lowest=-1.0, pairwise=True),

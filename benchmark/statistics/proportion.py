@@ -2,6 +2,8 @@
 
 from scipy import stats
 
+CHANCE = 0.5  # of two answers, to prefer the right one
+
 
 def wilson(right: int, of: int) -> tuple[float, float]:
     """Wilson's 95% interval of a share (Wilson 1927, doi:10.2307/2276774); `of` is at least 1."""

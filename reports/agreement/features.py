@@ -37,8 +37,8 @@ def _dictionaries(data: pd.DataFrame, part: Comparisons, stem: str, facts: str) 
         }
     )
     caption = (
-        f"The dictionaries of the {plural(part.kind)}: how well they reconstruct the activations of the clean prompts "
-        "(below 0%, the mean does better), and the metric with the reconstruction in their place."
+        f"The dictionaries of the {plural(part.kind)}: how well they reconstruct clean activations (below 0%, the mean "
+        "does better), and the metric with them in place."
     )
     return Table(stem, caption, facts, shown, data)
 
@@ -54,8 +54,8 @@ def _errors(data: pd.DataFrame, part: Comparisons, stem: str, facts: str) -> Tab
         measured = int(group.measured.sum())
         shown.append({"method": method, "features": str(measured)} | cells | {"all layers": f"{whole:.0%}"})
     caption = (
-        f"The share that the errors carry: the error's |mean score| over the sum of |mean score| of the "
-        f"{plural(part.kind)} that all these methods measured there, and of the error."
+        f"The share of all |mean score| that the errors carry, beside the {plural(part.kind)} that all these methods "
+        "measured."
     )
     return Table(stem, caption, facts, pd.DataFrame(shown), data)
 

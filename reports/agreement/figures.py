@@ -6,7 +6,7 @@ import pandas as pd
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import slug
-from benchmark.components import many, plural
+from benchmark.components import many, titled
 from benchmark.statistics.inclusion import CORE, NOISE
 from reports.agreement.agreement_map import agreement_map, shows_intervals
 from reports.agreement.finding import finding_curves
@@ -37,80 +37,61 @@ def _agreement(part: Comparisons, stem: str) -> Picture:
         "(statistic == 'pearson' and version == 'signed') or (statistic == 'top_k_overlap' and version == 'by_size')"
     )
     data = shown[["method_a", "method_b", "statistic", "version", "k", "value", "low", "high", "n_components", "note"]]
-    caption = (
-        f"Agreement of every two methods on {plural(part.kind)} of {part.section.title}: Pearson of signed scores, "
-        "top-k overlap by size; the numbers on the diagonal name the columns."
-    )
+    caption = f"{titled(part.kind)}: agreement of every two methods; numbers on the diagonal name the columns."
     facts = captions.intervals([part])
     if not shows_intervals(part):
-        caption += " The cells of so many methods have no room for their intervals: see `agreement.csv`."
+        caption += " Intervals: `agreement.csv`."
         facts = " ".join(captions.one_pair_decides([part]))
     return Picture(stem, caption, captions.about([part], facts), partial(agreement_map, part), data)
 
 
 def _maps(part: Comparisons, stem: str) -> Picture:
-    caption = (
-        f"Mean score of every head of {part.section.title}, on one scale; methods in units of their own say so in "
-        "their titles."
-    )
+    caption = f"{titled(part.kind)}: mean score of each, on one scale unless a title says otherwise."
     draw = partial(layer_map, part.section, part.methods)
     return Picture(stem, caption, captions.about([part]), draw, _mean_scores(part))
 
 
 def _layers(part: Comparisons, stem: str) -> Picture:
     data = pd.DataFrame({method.label: layer_shares(method) for method in part.methods}).rename_axis("layer")
-    caption = (
-        f"How each method's summed sizes of {part.kind} scores of {part.section.title} are spread over the layers."
-    )
+    caption = f"{titled(part.kind)}: how each method's summed sizes are spread over the layers."
     return Picture(stem, caption, captions.about([part]), partial(layer_bars, part.methods), data.reset_index())
 
 
 def _scatter(part: Comparisons, stem: str) -> Picture:
-    caption = (
-        f"Mean {part.kind} scores of {part.section.title} against the reference, the strongest named; dashed: y = x."
-    )
+    caption = f"{titled(part.kind)}: mean scores against the reference's, the strongest named; dashed: y = x."
     return Picture(stem, caption, captions.about([part]), partial(scatter, part.methods), _mean_scores(part))
 
 
 def _curves(part: Comparisons, stem: str) -> Picture:
     data = curves_data(part)
-    caption = (
-        f"Agreement with the reference in the top k {plural(part.kind)} by size of {part.section.title}, over k. Grey: "
-        "chance, its expectation and its central 95% under free permutations."
-    )
+    caption = f"{titled(part.kind)}: agreement of the top k by size with the reference's, over k. Grey: chance, 95%."
+    facts = "Chance: expectation and central 95% under free permutations."
     if not part.halves.refusal:
-        caption += (
-            " Shaded: overlap of the reference on one half of the pairs with itself on the other half, central 95% "
-            "over the splits."
-        )
-    return Picture(stem, caption, captions.about([part]), partial(curves_figure, data), data)
+        caption += " Shaded: the reference on other pairs."
+        facts += " Shaded: the reference's overlap with itself on opposite halves, central 95% over the splits."
+    return Picture(stem, caption, captions.about([part], facts), partial(curves_figure, data), data)
 
 
 def forest_picture(parts: list[Comparisons], stem: str) -> Picture:
     """Every task's agreement with the reference beside the ceiling that noise sets to it."""
     data = forest_data(parts)
-    caption = (
-        f"Agreement with the reference on {plural(parts[0].kind)}: Pearson of mean scores (by size where a method is "
-        "unsigned) on the same pairs and on different ones, and the noise ceiling of the latter."
-    )
+    caption = f"{titled(parts[0].kind)}: the same with intervals, beside agreement on different pairs and its ceiling."
     return Picture(stem, caption, captions.about(parts, captions.intervals(parts)), partial(forest, data), data)
 
 
 def frontier_picture(data: pd.DataFrame, parts: list[Comparisons], stem: str) -> Picture:
     """Every task's agreement with the reference against its cost."""
-    caption = (
-        f"Agreement with the reference on {plural(parts[0].kind)} against cost in passes, forward and backward, a "
-        f"pair. The line joins the methods on the frontier. {frontier_words(data)}"
-    )
+    caption = f"{titled(parts[0].kind)}: agreement against {data.unit.iloc[0]} and backward rows; line: the frontier."
     draw = partial(cost_frontier, data[data.passes.notna()])
-    return Picture(stem, caption, captions.about(parts, captions.intervals(parts)), draw, data)
+    facts = captions.about(parts, frontier_words(data), captions.intervals(parts))
+    return Picture(stem, caption, facts, draw, data)
 
 
 def finding_picture(costs: pd.DataFrame, curves: pd.DataFrame, parts: list[Comparisons], stem: str) -> Picture:
     """Every task's exact patches to the true top k, over k."""
     caption = (
-        f"Exact patches in each method's order until the true top k {plural(parts[0].kind)} are all patched, over k; "
-        "dotted: the k over which the cost is taken."
+        f"{titled(parts[0].kind)}: exact patches in each method's order until the true top k are all patched; dotted: "
+        "the k of the table."
     )
     k = {str(task): int(group.k.iloc[0]) for task, group in costs.groupby("task")}
     return Picture(stem, caption, captions.about(parts), partial(finding_curves, curves, k), curves)
@@ -118,17 +99,11 @@ def finding_picture(costs: pd.DataFrame, curves: pd.DataFrame, parts: list[Compa
 
 def inclusion_picture(data: pd.DataFrame, part: Comparisons, stem: str) -> Picture:
     """How often each component is in each method's top when the pairs are drawn anew."""
-    words = f"in whose top {part.k} by size each of the {plural(part.kind)} of {part.section.title} is"
+    words = f"{titled(part.kind)}: share of half-samples of the pairs in whose top {part.k} by size each"
     if len(drawn_components(data)) <= MOST_DRAWN:
-        caption = (
-            f"Share of half-samples of the pairs {words}, where that is {NOISE} or more for some method; bold: core, "
-            f"{CORE} or more."
-        )
+        caption = f"{words} is (where {NOISE} or more for some method); bold: core, {CORE} or more."
         return Picture(stem, caption, facts(part), partial(inclusion_map, data), data)
-    caption = (
-        f"Share of half-samples of the pairs {words}, each method's most frequent first. If all pairs said the same, a "
-        f"line would fall from 1 to 0 at {part.k}; dotted: above it the core, below it noise."
-    )
+    caption = f"{words} is, each method's most frequent first; dotted: above it the core, below it noise."
     return Picture(stem, caption, facts(part), partial(inclusion_curves, data, part.k), data)
 
 
@@ -139,8 +114,7 @@ def formations(parts: list[Comparisons]) -> list[Picture]:
     for (model, task, metric), course in found.items():
         data = formation_data(course)
         caption = (
-            f"{model} on {task} over training: agreement of each method with activation patching on heads, and the "
-            f"mean effect ({metric}) of the heads that are strongest at the end."
+            f"{model} on {task}: agreement with activation patching, and effects ({metric}) of the final top heads."
         )
         metrics = [metric] if sum(name[:2] == (model, task) for name in found) > 1 else []
         stem = slug(model, task, *metrics, "formation")

@@ -1,7 +1,5 @@
 """How many exact patches each method's order takes to find the true top: the table and picture of `finding_data`."""
 
-from math import ceil
-
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -9,16 +7,17 @@ from matplotlib.figure import Figure
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.finding import measured_all
-from benchmark.components import plural
+from benchmark.components import plural, titled
 from reports.agreement.overlap_curves import method_lines
 from reports.writing import captions
 from reports.writing.blocks import Table, number
-from reports.writing.drawing import TEXT_WIDTH, across, panels
+from reports.writing.drawing import TEXT_WIDTH, across, legend_at_foot, panels
 
 MOST_ACROSS = 3
 _ORDER = (
     "Components are patched from the largest |mean score| on, tied ones in random order, those without a score last; "
-    "the true top is that of the exact scores of these pairs."
+    "the true top is that of the exact scores of these pairs. With v patches until the true top j is found, cost is "
+    "the geometric mean of v/j over j, weights 1/j. Own cost: the method's passes over those of an average exact patch."
 )
 
 
@@ -42,20 +41,18 @@ def finding_table(costs: pd.DataFrame, parts: list[Comparisons], stem: str) -> T
         {
             "task": row.task,
             "method": row.method,
-            "n": str(row.n_components),
             "cost to find": number(row.cost),
             "by chance": number(row.chance),
             "patches to the strongest": number(row.first, ".1f"),
-            f"to all {k}": number(row.all, ".1f"),
+            f"patches to all {k}": number(row.all, ".1f"),
             "own cost, in patches": number(row.own, ".1f"),
         }
         for row in costs.itertuples()
     )
     return Table(
         stem,
-        f"Cost to find the {k} strongest {plural(parts[0].kind)} of {captions.distinct(costs.reference)}: v exact "
-        "patches in a method's order find the true top j; cost is the geometric mean of v/j over j, weights 1/j. 1 is "
-        "perfect, 2 takes twice the patches. Own cost: the method's passes over those of an average exact patch.",
+        f"{titled(parts[0].kind)}: exact patches, in a method's order, that find the true top {k} of "
+        f"{captions.distinct(costs.reference)}. Cost 1 is perfect, 2 takes twice the patches.",
         captions.about(parts, _ORDER, *captions.one_pair_decides(parts)),
         shown,
         costs,
@@ -68,8 +65,7 @@ def finding_curves(curves: pd.DataFrame, k: dict[str, int]) -> Figure:
     methods = list(dict.fromkeys(curves.method))
     columns = across(len(tasks), MOST_ACROSS)
     size = (min(1.9, (TEXT_WIDTH - 0.62) / columns - 0.3), 1.4)
-    foot = 0.13 * ceil((len(methods) + 3) / columns) + 0.1
-    figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.3, foot=foot)
+    figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.3)
     for position, (axis, (name, group)) in enumerate(zip(axes, tasks, strict=True)):
         _grey(axis, group[group.method == group.method.iloc[0]])
         for method, marker, shade in method_lines(methods):
@@ -83,7 +79,7 @@ def finding_curves(curves: pd.DataFrame, k: dict[str, int]) -> Figure:
         axis.minorticks_off()
         sns.despine(ax=axis)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=columns, frameon=False, fontsize=6, borderaxespad=0.2)
+    legend_at_foot(figure, handles, labels)
     return figure
 
 

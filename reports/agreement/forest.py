@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.analysis.comparisons import Comparisons, is_decided, primary
-from reports.writing.drawing import CHARACTER, TEXT_WIDTH, across, colour, panels
+from reports.writing.drawing import CHARACTER, TEXT_WIDTH, across, colour, legend_at_foot, panels
 
 MOST_ACROSS = 3
 
@@ -20,7 +20,7 @@ def forest_data(parts: list[Comparisons]) -> pd.DataFrame:
     return pd.DataFrame(
         {"task": part.section.short, "method": method.label}
         | {name: primary(found)[name] for name in names}
-        | {"decided": is_decided(primary(found))}
+        | {"decided": is_decided(primary(found)) and not part.halves.refusal}
         for part in parts
         for method, _, found in part.against_whole
     )
@@ -33,7 +33,7 @@ def forest(data: pd.DataFrame) -> Figure:
     columns = across(len(tasks), MOST_ACROSS)
     left = 0.15 + CHARACTER * max(map(len, methods))
     size = (min(1.9, (TEXT_WIDTH - left - 0.1) / columns - 0.15), 0.17 * len(methods) + 0.1)
-    figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.15, left=left, foot=0.2)
+    figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.15, left=left)
     drawn = data[["value", "low", "high", "disjoint", "ceiling"]].to_numpy(dtype=float)
     lowest, highest = min(0.0, float(np.nanmin(drawn))), max(1.0, float(np.nanmax(drawn)))
     for number, (axis, (_, group)) in enumerate(zip(axes, tasks, strict=True)):
@@ -70,4 +70,4 @@ def _legend(figure: Figure, decided: bool) -> None:
     ]
     if decided:
         handles.insert(1, Line2D([], [], lw=0, label="one pair decides: no interval", **_marker(True)))
-    figure.legend(handles=handles, loc="lower center", ncols=len(handles), frameon=False, fontsize=6, borderaxespad=0.2)
+    legend_at_foot(figure, handles)

@@ -1,7 +1,5 @@
 """What each method costs against how far it agrees with the reference: the table and the picture of `frontier_data`."""
 
-from math import ceil
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -9,10 +7,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.analysis.comparisons import Comparisons
-from benchmark.components import plural
+from benchmark.components import titled
 from reports.writing import captions
-from reports.writing.blocks import Table, number, with_interval
-from reports.writing.drawing import MARKERS, TEXT_WIDTH, across, colour, panels
+from reports.writing.blocks import Table, number
+from reports.writing.drawing import TEXT_WIDTH, across, colour, legend_at_foot, marker, panels
 
 MOST_ACROSS = 3
 
@@ -26,19 +24,19 @@ def frontier_table(data: pd.DataFrame, parts: list[Comparisons], stem: str) -> T
             f"{row.unit} a pair": number(row.passes - row.backward, ".1f"),
             "backward a pair": number(row.backward, ".1f"),
             "seconds a pair": number(row.seconds, ".2g"),
-            "Pearson": with_interval(row.value, row.low, row.high),
             "frontier by passes": _yes(row.on_frontier_by_passes, row.passes),
-            "by seconds": _yes(row.on_frontier_by_seconds, row.seconds),
+            "frontier by seconds": _yes(row.on_frontier_by_seconds, row.seconds),
         }
         for row in data.itertuples()
     )
+    unknown = captions.distinct(data.method[data.passes.isna()])
     return Table(
         stem,
-        f"Cost against agreement with the reference on {plural(parts[0].kind)}. On the frontier: no method is cheaper "
-        f"and agrees at least as well, or costs the same and agrees better. {frontier_words(data)}",
-        captions.about(parts, captions.intervals(parts)),
+        f"{titled(parts[0].kind)}: cost, and who is on the frontier: no method is cheaper and agrees at least as well.",
+        captions.about(parts, frontier_words(data), captions.intervals(parts)),
         shown,
         data,
+        note=f"The cost of {unknown} is unknown." if unknown else "",
     )
 
 
@@ -65,8 +63,7 @@ def cost_frontier(data: pd.DataFrame) -> Figure:
     methods = list(dict.fromkeys(data.method))
     columns = across(len(tasks), MOST_ACROSS)
     size = (min(1.9, (TEXT_WIDTH - 0.62) / columns - 0.3), 1.2)
-    foot = 0.13 * ceil(len(methods) / columns) + 0.1
-    figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.3, foot=foot)
+    figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.3)
     free = bool((data.passes < 1).any())  # floors that need no run of the model: they stand at the left edge
     costs = (-0.15 if free else data.passes.min() / 1.6, data.passes.max() * 1.6)
     lowest = min(0.0, float(np.nanmin(data[["value", "low"]].to_numpy())))
@@ -76,7 +73,7 @@ def cost_frontier(data: pd.DataFrame) -> Figure:
         for row in group.itertuples():
             place = methods.index(row.method)
             axis.plot([row.passes] * 2, [row.low, row.high], color=colour(place), lw=0.8)
-            axis.plot(row.passes, row.value, MARKERS[place % len(MARKERS)], color=colour(place), ms=3.6)
+            axis.plot(row.passes, row.value, marker(place), color=colour(place), ms=3.6)
         axis.axhline(0, color="0.85", lw=0.6, zorder=0)
         axis.set(
             xscale="symlog" if free else "log",
@@ -89,8 +86,8 @@ def cost_frontier(data: pd.DataFrame) -> Figure:
         axis.set_ylabel("" if position % columns else "Pearson with the reference")
         sns.despine(ax=axis)
     handles = [
-        Line2D([], [], lw=0, marker=MARKERS[place % len(MARKERS)], color=colour(place), ms=3.6, label=name)
+        Line2D([], [], lw=0, marker=marker(place), color=colour(place), ms=3.6, label=name)
         for place, name in enumerate(methods)
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=columns, frameon=False, fontsize=6, borderaxespad=0.2)
+    legend_at_foot(figure, handles)
     return figure

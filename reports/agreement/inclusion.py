@@ -8,13 +8,13 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from benchmark.analysis.comparisons import Comparisons
-from benchmark.components import plural
+from benchmark.components import titled
 from benchmark.statistics.inclusion import CORE, NOISE
 from reports.agreement.overlap_curves import method_lines
 from reports.run_tables import sampled
 from reports.writing import captions
 from reports.writing.blocks import Table
-from reports.writing.drawing import CHARACTER, TEXT_WIDTH, canvas, panels, place
+from reports.writing.drawing import CHARACTER, TEXT_WIDTH, canvas, legend_at_foot, panels, place
 
 MOST_NAMED = 8  # components of one label that a row of the table names
 MOST_DRAWN = 24  # columns of the map
@@ -41,8 +41,7 @@ def inclusion_table(data: pd.DataFrame, part: Comparisons, stem: str) -> Table:
         )
     return Table(
         stem,
-        f"Which {plural(part.kind)} of {part.section.title} are in the top {part.k} by size when the pairs are drawn "
-        "anew, and how often.",
+        f"{titled(part.kind)}: which are in the top {part.k} by size whatever the pairs (core), which depend on them.",
         facts(part),
         pd.DataFrame(rows),
         data,
@@ -86,7 +85,7 @@ def inclusion_map(data: pd.DataFrame) -> Figure:
 def inclusion_curves(data: pd.DataFrame, k: int) -> Figure:
     """A line a method: the frequencies from the highest down, where there are too many components to name."""
     methods = list(dict.fromkeys(data.method))
-    figure, (axis,) = panels([""], 1, (3.2, 1.4), 0.3, foot=0.13 * len(methods) + 0.1)
+    figure, (axis,) = panels([""], 1, (3.2, 1.4), 0.3)
     for method, marker, shade in method_lines(methods, first=0):
         frequency = np.sort(data.frequency[data.method == method])[::-1]
         axis.plot(np.arange(1, len(frequency) + 1), frequency, marker, color=shade, lw=1, ms=2.2, markevery=0.12,
@@ -96,5 +95,5 @@ def inclusion_curves(data: pd.DataFrame, k: int) -> Figure:
     axis.axvline(k, color="0.8", lw=0.6, zorder=0)
     axis.set(xlim=(0, None), ylim=(-0.03, 1.03), xlabel="components, the most frequent first", ylabel="in the top")
     sns.despine(ax=axis)
-    figure.legend(loc="lower center", frameon=False, fontsize=6, borderaxespad=0.2)
+    legend_at_foot(figure, *axis.get_legend_handles_labels())
     return figure

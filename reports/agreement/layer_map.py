@@ -13,25 +13,35 @@ from benchmark.components import plural
 from reports.writing.drawing import DIVERGING, TEXT_WIDTH, UNMEASURED, across, colour, panels, place
 
 MOST_ACROSS = 5
+BLANK = 0.05  # of the common scale: what is smaller shows no colour
 _GAP = 0.3
 
 
 def layer_map(section: Section, methods: list[Scored]) -> Figure:
     """Mean scores as layer x index, side by side on one scale centred at 0.
 
-    Methods whose scores are no amounts of the metric have a scale of their own, and their titles say so.
+    Methods whose scores are no amounts of the metric have a scale of their own, and their titles say so. One that the
+    common scale leaves blank is drawn a second time, on its own.
     """
     n_layers, n_heads = methods[0].mean.shape
-    columns = across(len(methods), MOST_ACROSS)
+    common = max((_largest(method) for method in methods if method.metric_units), default=0.0)
+    drawn = []
+    for method in methods:
+        own, limit = f"\nown scale, {'±' if method.signed else '0 to '}{_largest(method):.2g}", _largest(method)
+        if not method.metric_units:
+            drawn.append((method, limit, own))
+        elif 0 < limit < BLANK * common:
+            drawn += [(method, common, f"\nblank here: at most {limit:.1g}"), (method, limit, own)]
+        else:
+            drawn.append((method, common, ""))
+    columns = across(len(drawn), MOST_ACROSS)
     widest = min(1.8, (TEXT_WIDTH - 1.1) / columns - _GAP)
     cell = min(widest / n_heads, 3.2 / n_layers)
-    common = max((_largest(method) for method in methods if method.metric_units), default=0.0)
-    limits = [common if method.metric_units else _largest(method) for method in methods]
-    titles = [method.label + _own_scale(method, limit) for method, limit in zip(methods, limits, strict=True)]
+    titles = [method.label + words for method, _, words in drawn]
     size = (cell * n_heads, cell * n_layers)
     gap = max(_GAP, 1.2 - size[0])  # titles need the width, where heads are few
     figure, axes = panels(titles, columns, size, gap, right=0.9)
-    for number, (axis, method, limit) in enumerate(zip(axes, methods, limits, strict=True)):
+    for number, (axis, (method, limit, _)) in enumerate(zip(axes, drawn, strict=True)):
         _map(axis, method, limit)
         axis.set_ylabel("" if number % columns else "layer")
     if common:
@@ -68,10 +78,9 @@ def layer_shares(method: Scored) -> Float[np.ndarray, " layer"]:
 
 
 def _map(axis: Axes, method: Scored, limit: float) -> None:
-    sns.heatmap(
-        method.mean, ax=axis, vmin=-limit or -1, vmax=limit or 1, cmap=DIVERGING, cbar=False,
-        mask=np.isnan(method.mean), rasterized=True, xticklabels=False, yticklabels=False,
-    )  # fmt: skip
+    measured = np.ma.masked_invalid(method.mean)
+    axis.pcolormesh(measured, vmin=-limit or -1, vmax=limit or 1, cmap=DIVERGING, rasterized=True)
+    axis.invert_yaxis()
     axis.set_facecolor(UNMEASURED)
     columns, rows = (np.arange(0, n, 1 if n < 7 else 4 if n < 20 else 5) for n in method.mean.shape[::-1])
     axis.set_xticks(columns + 0.5, [str(column) for column in columns])
@@ -80,10 +89,6 @@ def _map(axis: Axes, method: Scored, limit: float) -> None:
     axis.set_xlabel(method.kind)
     for spine in axis.spines.values():
         spine.set_visible(True)
-
-
-def _own_scale(method: Scored, limit: float) -> str:
-    return "" if method.metric_units else f"\nown scale, {'±' if method.signed else '0 to '}{limit:.2g}"
 
 
 def _sampled(method: Scored) -> str:

@@ -1,7 +1,6 @@
 """How far two methods' tops agree, from the very first component to many: overlap, rank and sign agreement over k."""
 
 from collections.abc import Iterator
-from math import ceil
 
 import numpy as np
 import pandas as pd
@@ -13,7 +12,7 @@ from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import Scored
 from benchmark.statistics.inference import self_overlap_band
 from benchmark.statistics.tops import overlap_curves
-from reports.writing.drawing import colour, panels
+from reports.writing.drawing import colour, legend_at_foot, panels
 
 _MEASURES = {
     "overlap": "top-k overlap by size",
@@ -54,8 +53,7 @@ def _self_agreement(reference: Scored, part: Comparisons) -> pd.DataFrame:
 def curves_figure(data: pd.DataFrame) -> Figure:
     """Three panels over k (logarithmic): lines a method, grey the central 95% of chance, shaded the self-agreement."""
     methods = [name for name in dict.fromkeys(data.method) if name != _SELF]
-    foot = 0.12 * ceil((len(methods) + 3) / 3) + 0.1
-    figure, axes = panels(list(_MEASURES.values()), 3, (1.8, 1.4), 0.4, foot=foot)
+    figure, axes = panels(list(_MEASURES.values()), 3, (1.8, 1.4), 0.4)
     for axis, measure in zip(axes, _MEASURES, strict=True):
         rows = data[data.measure == measure]
         _chance(axis, rows[rows.method != _SELF])
@@ -69,7 +67,7 @@ def curves_figure(data: pd.DataFrame) -> Figure:
         axis.xaxis.set_major_formatter("{x:g}")
         sns.despine(ax=axis)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=3, frameon=False, fontsize=6, borderaxespad=0.2)
+    legend_at_foot(figure, handles, labels)
     return figure
 
 

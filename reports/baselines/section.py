@@ -10,7 +10,7 @@ from benchmark.analysis.comparisons import Comparisons, by_model_and_kind, compa
 from benchmark.analysis.litmus import untold
 from benchmark.analysis.matched_baselines import SHOWN, Experiment, experiments
 from benchmark.analysis.sections import Section
-from benchmark.components import BASELINES, plural
+from benchmark.components import BASELINES, plural, titled
 from benchmark.store.folder import Results
 from reports.agreement.agreement_map import agreement_map
 from reports.baselines.tables import matching_table, matrix_table, parting_table
@@ -29,7 +29,7 @@ def together(found: list[Experiment]) -> list[Block]:
         ]
         if any(one.partings for one in tasks):
             blocks.append(parting_table(tasks, f"{stem}-parting"))
-    return [Heading("Do matched baselines agree?", 2), *blocks] if blocks else []
+    return blocks
 
 
 def details(found: list[Experiment], section: Section) -> list[Block]:
@@ -50,8 +50,8 @@ def details(found: list[Experiment], section: Section) -> list[Block]:
 
 def _map(part: Comparisons, table: Table) -> Picture:
     caption = (
-        f"The same matrix on {plural(part.kind)} of {part.section.title}, as a map; the numbers on the diagonal name "
-        "the columns. Matched baselines: 4 with 1, 5 with 2, 6 with 3."
+        f"{titled(part.kind)}: the same as a map; numbers on the diagonal name the columns. Matched baselines: 4 with "
+        "1, 5 with 2, 6 with 3."
     )
     return Picture(f"{table.stem}-map", caption, table.facts, partial(agreement_map, part), table.data)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.matched_baselines import SHOWN, Experiment
-from benchmark.components import BASELINES, plural
+from benchmark.components import BASELINES, plural, titled
 from benchmark.statistics.matched_baselines import Estimate
 from reports.agreement.agreement_map import matrix
 from reports.baselines.words import verdict
@@ -42,9 +42,8 @@ def matrix_table(part: Comparisons, stem: str) -> Table:
         ["method_a", "method_b", "statistic", "version", "k", "value", "low", "high", "n_components", "note"]
     ]
     caption = (
-        f"Agreement of activation patching and integrated gradients with each baseline on "
-        f"{int(part.rows.n_components.iloc[0])} {plural(part.kind)} of {part.section.title}: Pearson of mean scores "
-        f"below the diagonal, overlap of the top {part.k} by size above it."
+        f"{int(part.rows.n_components.iloc[0])} {plural(part.kind)}, each method with each baseline: Pearson below the "
+        f"diagonal, overlap of the top {part.k} by size above it."
     )
     facts = captions.about([part], captions.intervals([part]))
     return Table(stem, caption, facts, pd.DataFrame(rows), data)
@@ -68,12 +67,15 @@ def matching_table(tasks: list[Experiment], stem: str) -> Table:
             ]  # fmt: skip
     parts = [one.part for one in tasks]
     caption = (
-        f"What matching the baselines is worth on {plural(parts[0].kind)}: mean agreement of activation patching and "
-        "integrated gradients with the same baseline (3 cells) and with different ones (6 cells), the difference, and "
-        "the same from two baselines alone. Beside it one method with different baselines (6 cells), and how much "
-        "nearer the other method with the same baseline is."
+        f"{titled(parts[0].kind)}: agreement of activation patching and integrated gradients with the same baseline "
+        "and with different ones, and of one method with itself."
     )
-    facts = captions.about(parts, captions.intervals(parts), _shared_draws(parts))
+    meaning = (
+        "Means over 3 cells with the same baseline and 6 with different ones, their difference, and the same from two "
+        "baselines alone. Beside it one method with different baselines (6 cells), and how much nearer the other "
+        "method with the same baseline is."
+    )
+    facts = captions.about(parts, meaning, captions.intervals(parts), _shared_draws(parts))
     return Table(stem, caption, facts, pd.DataFrame(shown), pd.DataFrame(rows))
 
 
@@ -104,23 +106,25 @@ def parting_table(tasks: list[Experiment], stem: str) -> Table:
                     "task": one.section.short,
                     "baseline": baseline,
                     "size of exact": number(found.size.value, ".2g"),
-                    "C": _interval(found.curvature),
-                    "I": _interval(found.interactions),
-                    "C - I": _interval(found.difference),
-                    "share of C": _interval(found.curvature_share),
-                    "share of I": _interval(found.interactions_share),
-                    "share of -2 Cov": _interval(found.covariance_share),
-                    "correlation of C and I": _interval(found.correlation),
+                    "curvature": _interval(found.curvature),
+                    "interactions": _interval(found.interactions),
+                    "difference": _interval(found.difference),
+                    "share of curvature": _interval(found.curvature_share),
+                    "share of interactions": _interval(found.interactions_share),
+                    "share of covariance": _interval(found.covariance_share),
+                    "their correlation": _interval(found.correlation),
                 }
             )
     parts = [one.part for one in tasks if one.partings]
     caption = (
-        f"Why methods part on {plural(parts[0].kind)}. C = attribution patching - activation patching (curvature along "
-        "a component's own axis), I = integrated gradients - activation patching (interactions within the site): root "
-        "mean squares over components, as multiples of activation patching's own, which is the size of exact in units "
-        "of the metric. Then attribution patching - integrated gradients = C - I: the shares of Var(C), Var(I) and "
-        "-2 Cov(C, I) "
-        "in its variance over components."
+        f"{titled(parts[0].kind)}, why methods part: curvature (attribution less activation patching) and interactions "
+        "(integrated gradients less activation patching), in sizes of activation patching."
     )
-    facts = captions.about(parts, captions.intervals(parts))
+    meaning = (
+        "Curvature C along a component's own axis, interactions I within the site: root mean squares over components, "
+        "as multiples of activation patching's own, which is the size of exact in units of the metric. Then "
+        "attribution patching - integrated gradients = C - I: the shares of Var(C), Var(I) and -2 Cov(C, I) in its "
+        "variance over components."
+    )
+    facts = captions.about(parts, meaning, captions.intervals(parts))
     return Table(stem, caption, facts, pd.DataFrame(shown), pd.DataFrame(rows))

@@ -1,14 +1,12 @@
 """How faithful circuits are, size by size: a panel a task, a line a method, the band of random circuits in grey."""
 
-from math import ceil
-
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.agreement.overlap_curves import method_lines
-from reports.writing.drawing import TEXT_WIDTH, across, panels
+from reports.writing.drawing import TEXT_WIDTH, across, legend_at_foot, panels
 
 MOST_ACROSS = 3
 _HIGHEST = 2.0  # phi beyond which a curve would flatten the others
@@ -22,8 +20,7 @@ def faithfulness_curves(curves: pd.DataFrame) -> Figure:
     methods = list(dict.fromkeys(named.source))
     columns = across(len(tasks), MOST_ACROSS)
     size = (min(1.9, (TEXT_WIDTH - 0.62) / columns - 0.3), 1.4)
-    foot = 0.13 * ceil((len(methods) + 3) / columns) + 0.1
-    figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.3, foot=foot)
+    figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.3)
     for position, (axis, (_, group)) in enumerate(zip(axes, tasks, strict=True)):
         _by_chance(axis, group)
         for method, marker, shade in method_lines(methods):
@@ -39,7 +36,7 @@ def faithfulness_curves(curves: pd.DataFrame) -> Figure:
         axis.minorticks_off()
         sns.despine(ax=axis)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower center", ncols=columns, frameon=False, fontsize=6, borderaxespad=0.2)
+    legend_at_foot(figure, handles, labels)
     return figure
 
 

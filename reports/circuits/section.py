@@ -13,7 +13,7 @@ from benchmark.components import COUNTERFACTUAL, plural
 from benchmark.store.folder import Results
 from benchmark.words import counted
 from reports.circuits.curves import faithfulness_curves
-from reports.writing.blocks import Block, Heading, Paragraph, Picture, Table, number, with_interval
+from reports.writing.blocks import Block, Fold, Heading, Paragraph, Picture, Table, number, with_interval
 
 WHAT = (
     "A **circuit** is the first k components of an order; all others of its kinds are replaced, and other kinds stay "
@@ -25,34 +25,46 @@ HOW = (
     "order known (1). CPR and CMD: areas of the Mechanistic Interpretability Benchmark at its ten sizes; CPR is above "
     ".999 only where circuits exceed the model, CMD is 0 for a perfect one."
 )
+DETAILS = (
+    "top keeps: faithfulness of the top; rest keeps: that of all but the top (0: the top is complete); above random: "
+    "share of random circuits of that size that keep less; redundant: members of the top whose leaving changes "
+    "faithfulness by less than .01."
+)
 
 
-def circuits_section(results: Results, parts: list[Comparisons]) -> list[Block]:
+def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
     """All blocks on circuits; none where none was measured."""
     if not results.circuits:
         return []
     numbers, curves, judges = circuit_numbers(results), circuit_curves(results), two_judges(results, parts)
-    blocks: list[Block] = [Heading("Circuits: is it enough?", 2), Paragraph(WHAT)]
+    blocks: list[Block] = [Paragraph(WHAT)]
     for (model, kinds), of_kind in numbers.groupby(["model", "kinds"], sort=False):
-        words = f"{kind_words(str(kinds))} of {model}"
-        shown = of_kind[[way_of(row) == main_way(of_kind) for row in of_kind.itertuples()]]
+        name, main = f"{kind_words(str(kinds))} of {model}", main_way(of_kind)
+        shown = of_kind[[way_of(row) == main for row in of_kind.itertuples()]]
         stem = slug("circuits", *[str(model)] * (numbers.model.nunique() > 1), str(kinds))
-        blocks += [Heading(words[0].upper() + words[1:], 3), Paragraph(measured_words(shown))]
-        blocks += judged_blocks([one for one in judges if one.game.kinds == kinds and one.game.key.model.name == model])
+        judged = [one for one in judges if one.game.kinds == kinds and one.game.key.model.name == model]
+        known = [one for one in judged if not np.isnan(one.correlation)]
+        of_curves = curves[(curves.model == model) & (curves.kinds == kinds)]
+        drawn = of_curves[[way_of(row) == main for row in of_curves.itertuples()]]
+        blocks += [Heading(name[0].upper() + name[1:], 3), Paragraph(measured_words(shown))]
+        blocks += [Paragraph(judged_words(known))] * bool(known)
         blocks.append(share_table(of_kind, f"{stem}-shares"))
-        chosen = curves[(curves.model == model) & (curves.kinds == kinds)]
-        chosen = chosen[[way_of(row) == main_way(of_kind) for row in chosen.itertuples()]]
-        drawn = one_ranking(chosen)
         blocks.append(
             Picture(
                 f"{stem}-curves",
-                f"Faithfulness of circuits of {kind_words(str(kinds))}, by size ({way_words(main_way(of_kind))}).",
-                "Signed rankings where a method has them. Grey: 90% of random circuits.",
-                partial(faithfulness_curves, drawn),
-                chosen,
+                f"Faithfulness of circuits by size, {way_words(main)}; grey: 90% of random circuits.",
+                f"{WHAT} Signed rankings where a method has them.",
+                partial(faithfulness_curves, one_ranking(drawn)),
+                drawn,
             )
         )
-        blocks.append(detail_table(shown, of_kind, f"{stem}-numbers"))
+        folded = [judges_table(known, f"{stem}-judges")] * bool(known)
+        details: tuple[Block, ...] = (
+            Paragraph(f"{HOW} {DETAILS}"),
+            detail_table(shown, of_kind, f"{stem}-numbers"),
+            *folded,
+        )
+        blocks.append(Fold(f"The numbers: {kind_words(str(kinds))}", details, 4))
     return blocks
 
 
@@ -106,14 +118,6 @@ def measured_words(shown: pd.DataFrame) -> str:
     )
 
 
-def judged_blocks(judges: list[Judges]) -> list[Block]:
-    """Does the method that agrees best find the best circuit? A sentence with its interval, and the numbers."""
-    known = [one for one in judges if not np.isnan(one.correlation)]
-    if not known:
-        return []
-    return [Paragraph(judged_words(known)), judges_table(known)]
-
-
 def judged_words(judges: list[Judges]) -> str:
     """The sentence: mean rank correlation of the two judges, and on how many tasks their best methods are the same."""
     mean, low, high = overall(judges)
@@ -137,7 +141,7 @@ def best(one: Judges, column: str) -> set[str]:
     return set(one.table.method[values == values.max()])
 
 
-def judges_table(judges: list[Judges]) -> Table:
+def judges_table(judges: list[Judges], stem: str) -> Table:
     rows, data = [], []
     for one in judges:
         low, high = one.interval
@@ -152,8 +156,6 @@ def judges_table(judges: list[Judges]) -> Table:
         )
         facts = {"task": task, "correlation": one.correlation, "correlation_low": low, "correlation_high": high}
         data.append(one.table.assign(**facts))
-    kinds = judges[0].game.kinds
-    stem = slug("circuits", kinds, "judges")
     return Table(stem, "Two judges, task by task.", "", pd.DataFrame(rows), pd.concat(data, ignore_index=True))
 
 
@@ -201,12 +203,7 @@ def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
         }
         for row in shown.itertuples()
     ]
-    facts = (
-        "top keeps: faithfulness of the top; rest keeps: that of all but the top (0: the top is complete); above "
-        "random: share of random circuits of that size that keep less; redundant: members of the top whose leaving "
-        f"changes faithfulness by less than .01. {HOW}"
-    )
-    return Table(stem, "Circuits in numbers.", facts, pd.DataFrame(rows), data)
+    return Table(stem, "Circuits in numbers.", f"{HOW} {DETAILS}", pd.DataFrame(rows), data)
 
 
 def terminal_lines(results: Results, parts: list[Comparisons]) -> Iterator[str]:

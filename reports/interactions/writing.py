@@ -74,10 +74,10 @@ def write(found: Sequence[tuple[str, "Interactions"]], out: Path) -> Path:
         ]
         if one.others:
             caption, table = f"Effects given {_names(one)}.", _conditional(shown_given)
-            blocks.append(Table(f"{stem}-conditional", caption, condition(one), table, given))
+            blocks.append(Table(f"{stem}-conditional", caption, "", table, given, note=condition(one)))
         figure = draw()
         save(figure, out / "figures" / stem)
-        pictures[stem] = out / "figures" / f"{stem}.png", float(figure.get_size_inches()[0])
+        pictures[stem] = out / "figures" / f"{stem}.svg", float(figure.get_size_inches()[0])
     for name in ("couples", "conditional"):
         frames = [_whose(one, getattr(one, name)()) for _, one in found]
         pd.concat(frames).to_csv(out / f"{name}.csv", index=False, lineterminator="\n")

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
-from reports.writing.drawing import TEXT_WIDTH, panels
+from reports.writing.drawing import CHARACTER, TEXT_WIDTH, panels, widen
 
 VERDICTS = {
     "exact": "=",
@@ -28,9 +28,11 @@ def litmus_map(data: pd.DataFrame) -> Figure:
     """Method x litmus, a panel a setting, each cell coloured and marked by its verdict."""
     settings = list(dict.fromkeys(data.setting))
     methods, columns = list(dict.fromkeys(data.method)), list(dict.fromkeys(data.litmus))
-    cell = min(0.3, (TEXT_WIDTH - 2.1) / len(columns))
+    left = 0.15 + CHARACTER * max(map(len, methods))
+    cell = min(0.3, max(0.15, (TEXT_WIDTH - left - 0.1) / len(columns)))
     size = (cell * len(columns), 0.19 * len(methods))
-    figure, axes = panels(settings, 1, size, 0.2, left=2.0, below=0.05, foot=0.95)
+    figure, axes = panels(settings, 1, size, 0.2, left=left, below=0.05)
+    widen(figure, 0.0, 0.95)
     for axis, setting in zip(axes, settings, strict=True):
         _verdicts(axis, data[data.setting == setting], methods, columns)
     axes[-1].set_xticklabels(columns, rotation=40, ha="right")

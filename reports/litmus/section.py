@@ -13,7 +13,7 @@ from benchmark.store.folder import Results
 from benchmark.words import counted
 from reports.litmus.map import VERDICTS, litmus_map
 from reports.writing import captions
-from reports.writing.blocks import Block, Bullets, Heading, Picture, Table, number
+from reports.writing.blocks import Block, Bullets, Fold, Picture, Table, number
 
 HOW_TO_READ = (
     f"**exact** (=): every component that matters outranks every other, and no score is off by more than {EXACT:.0%} "
@@ -39,18 +39,15 @@ def together(results: Results) -> list[Block]:
     facts = f"{counts or 'no pairs'} a model, all alike; {captions.made_by(told[:1]).rpartition('; ')[2]}"
     tables = [_table(group, str(setting), facts) for setting, group in data.groupby("setting", sort=False)]
     caption = (
-        "What each method sees (rows) of each planted model (columns), from the models that most methods see to those "
-        "that most miss. = exact, + finds, ~ wrong size, ! wrong sign, x misses, - not judged, E failed; empty: not "
-        "asked or not possible."
+        "What each method (rows) sees of each planted model (columns). = exact, + finds, ~ wrong size, ! wrong sign, x "
+        "misses, - not judged, E failed; empty: not asked or not possible."
     )
     return [
-        Heading("Litmus: what methods can't see", 2),
         Bullets(seen(data)),
         Picture("litmus", caption, facts, partial(litmus_map, data), data),
-        _summary(data, facts),
-        *tables,
-        _lessons(told, list(dict.fromkeys(data.litmus))),
-        Bullets(HOW_TO_READ),
+        Fold("What is planted, and why methods part", (_lessons(told, list(dict.fromkeys(data.litmus))),)),
+        Fold("Every verdict", (_summary(data, facts), *tables)),
+        Fold("What the verdicts mean", (Bullets(HOW_TO_READ),)),
     ]
 
 
@@ -78,8 +75,8 @@ def _table(rows: pd.DataFrame, setting: str, facts: str) -> Table:
     wide = shown.pivot(index="litmus", columns="method", values="said").fillna("-")
     wide = wide.loc[list(dict.fromkeys(rows.litmus)), list(dict.fromkeys(rows.method))]
     caption = (
-        f"Planted models, {setting}: the verdict, and what it rests on: average precision where a method misses, the "
-        "largest error over the largest effect where a size is wrong, how many signs are wrong."
+        f"{setting}: the verdict, with the average precision where a method misses, the largest error over the largest "
+        "effect where a size is wrong, how many signs are wrong."
     )
     return Table(
         f"litmus-{setting.replace(', ', '-')}", caption, facts, wide.reset_index().rename_axis(None, axis=1), rows
@@ -111,9 +108,8 @@ def _summary(data: pd.DataFrame, facts: str) -> Table:
     shown["sign_errors"] = [number(value, ".0f") for value in numbers.sign_errors]
     headings = {"auroc": "AUROC", "average_precision": "average precision", "largest_error": "largest error"}
     caption = (
-        "How often each method comes to which verdict over the planted models, its mean AUROC and average precision "
-        "for finding what matters, its largest error over the largest effect where effects are known, and how many "
-        "signs of components that matter it has wrong. A dash: not judged."
+        "How often each method comes to which verdict, its mean AUROC and average precision, its largest error over "
+        "the largest effect, and how many signs it has wrong. A dash: not judged."
     )
     return Table(
         "litmus-summary", caption, facts, shown.rename(columns=headings | {"sign_errors": "wrong signs"}), numbers

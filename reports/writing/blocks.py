@@ -4,8 +4,8 @@ Text carries two marks, `**strong**` and `` `code` ``; everything else in it sta
 """
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
@@ -29,10 +29,22 @@ class Bullets:
 
 
 @dataclass(frozen=True)
+class Look:
+    """How a page shows a cell beyond its text: `tone` from -1 to 1 is its colour, `hover` what a pointer tells."""
+
+    tone: float = 0.0
+    strong: bool = False
+    hover: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """`shown` holds the text of every cell, `data` the same numbers unrounded: `tables/<stem>.csv`.
 
-    `caption` says what is shown, `facts` how it came to be. `compact`: in LaTeX it is to fit one of two columns.
+    `caption` says what is shown, in two lines at most. `note` is what a reader must know of this table alone. `facts`,
+    how it came to be, go where a table stands by itself: into LaTeX and JSON; a page says them once, under "Methods".
+    A table with `looks`, by row and column, is a map: its cells hold a number, an interval and marks. `compact`: in
+    LaTeX it is to fit one of two columns.
     """
 
     stem: str
@@ -40,6 +52,8 @@ class Table:
     facts: str
     shown: pd.DataFrame
     data: pd.DataFrame
+    note: str = ""
+    looks: Mapping[tuple[int, int], Look] = field(default_factory=dict)
     compact: bool = False
 
     def numeric(self) -> list[bool]:
@@ -56,9 +70,31 @@ class Picture:
     facts: str
     draw: Callable[[], Figure]
     data: pd.DataFrame
+    note: str = ""
 
 
-Block = Heading | Paragraph | Bullets | Table | Picture
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that a page shows only when somebody opens them."""
+
+    title: str
+    blocks: tuple["Block", ...]
+    level: int = 3
+    stem: str = ""  # what links name it by
+
+
+Leaf = Heading | Paragraph | Bullets | Table | Picture
+Block = Leaf | Fold
+
+
+def flat(blocks: Iterable[Block]) -> Iterator[Leaf]:
+    """All blocks in order, those of a fold behind its title."""
+    for block in blocks:
+        if isinstance(block, Fold):
+            yield Heading(block.title, block.level)
+            yield from flat(block.blocks)
+        else:
+            yield block
 
 
 def number(value: Any, form: str = "z.2f") -> str:

@@ -25,7 +25,9 @@ def about(parts: Iterable[Comparisons], *more: str) -> str:
     """The facts of a table or figure of these comparisons: pairs, what means are of, what is added, models, version."""
     parts = list(parts)
     made = made_by(part.section for part in parts)
-    said = [sample(parts), MEAN_OF["scores"], *more, chosen(parts), not_resampled(parts), made]
+    titles = [part.section.title for part in parts]
+    title = f"{titles[0]}." if len({*titles}) == 1 else ""
+    said = [title, sample(parts), MEAN_OF["scores"], *more, chosen(parts), not_resampled(parts), made]
     return " ".join(filter(None, said))
 
 
@@ -58,8 +60,8 @@ def _range(counts: Iterable[int], what: str) -> str:
     return counted(most, what) if least == most else f"{least} to {counted(most, what)}"
 
 
-def intervals(parts: Iterable[Comparisons]) -> str:
-    """How the intervals were made, or why there are none."""
+def intervals(parts: Iterable[Comparisons], decided: bool = True) -> str:
+    """How the intervals were made, or why there are none; `decided`: and which pairs decide."""
     parts = list(parts)
     refusals = distinct((part.halves.refusal for part in parts), "; ")
     if all(part.halves.refusal for part in parts):
@@ -69,7 +71,9 @@ def intervals(parts: Iterable[Comparisons]) -> str:
         f"Brackets: 95% intervals over pairs by half-sampling ({splits} splits of the pairs, the same for all methods, "
         "whole clusters together, templates as strata), for the agreement that a study with this many pairs would find."
     )
-    return " ".join([words, *[f"Where there is none, {refusals}."] * bool(refusals), *one_pair_decides(parts)])
+    return " ".join(
+        [words, *[f"Where there is none, {refusals}."] * bool(refusals), *one_pair_decides(parts if decided else [])]
+    )
 
 
 def one_pair_decides(parts: Iterable[Comparisons]) -> list[str]:

@@ -4,8 +4,9 @@ Panels are placed in inches. An automatic layout would move them with the length
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import StringIO
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 TEXT_WIDTH = 7.0  # inches: a page's text, two columns of a paper
 UNMEASURED = "#c8c8c8"
 DIVERGING = "RdBu_r"  # told apart by the colour-blind; red is positive
-MARKERS = "osD^vPX*<>"  # beside colours, for prints in grey
+MARKERS = "osD^vPX*<"  # beside colours, for prints in grey; not as many as these, so that both together differ
 CHARACTER = 0.052  # inches that a character of a title takes
 LINE = 0.125  # inches that a line of a title takes
 
@@ -31,7 +32,7 @@ def style() -> Iterator[None]:
         "font.family": ["DejaVu Sans"], "font.size": 7, "axes.titlesize": 6.5, "axes.labelsize": 7,
         "axes.linewidth": 0.6, "axes.labelpad": 2, "axes.titlepad": 4, "xtick.labelsize": 6, "ytick.labelsize": 6,
         "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2, "ytick.major.size": 2,
-        "xtick.major.pad": 2, "ytick.major.pad": 2, "pdf.fonttype": 42, "savefig.dpi": 200,
+        "xtick.major.pad": 2, "ytick.major.pad": 2, "pdf.fonttype": 42, "savefig.dpi": 200, "svg.hashsalt": "report",
     }  # fmt: skip
     with mpl.rc_context(rc=sns.axes_style("ticks") | wanted):
         yield
@@ -42,6 +43,10 @@ def colour(number: int) -> tuple[float, float, float]:
     palette = sns.color_palette("colorblind")
     red, green, blue = palette[number % len(palette)]
     return red, green, blue
+
+
+def marker(number: int) -> str:
+    return MARKERS[number % len(MARKERS)]
 
 
 def across(count: int, most: int) -> int:
@@ -64,14 +69,14 @@ def place(figure: Figure, left: float, top: float, width: float, height: float) 
 
 def panels(
     titles: list[str], columns: int, size: tuple[float, float], gap: float, right: float = 0.1, below: float = 0.35,
-    left: float = 0.52, foot: float = 0.0,
+    left: float = 0.52,
 ) -> tuple[Figure, list[Axes]]:  # fmt: skip
-    """A figure of titled panels of one size (inches), `gap` apart, room for labels around, for a legend at the foot."""
+    """A figure of titled panels of one size (inches), `gap` apart, with room for labels around."""
     width, height = size
     titles = [wrapped(title, int((width + gap - 0.1) / CHARACTER)) for title in titles]
     above = LINE * (1 + max(title.count("\n") for title in titles)) + 0.1
     rows = ceil(len(titles) / columns)
-    figure = canvas(left + columns * (width + gap) - gap + right, rows * (above + height + below) + foot)
+    figure = canvas(left + columns * (width + gap) - gap + right, rows * (above + height + below))
     axes = []
     for number, title in enumerate(titles):
         row, column = divmod(number, columns)
@@ -81,11 +86,59 @@ def panels(
     return figure, axes
 
 
+def legend_at_foot(figure: Figure, handles: Sequence[Any], labels: Sequence[str] | None = None) -> None:
+    """A legend below all panels, in as many columns as have room; the figure grows by its height, and never cuts it."""
+    names = [str(handle.get_label()) for handle in handles] if labels is None else list(labels)
+    width = float(figure.get_size_inches()[0])
+    for columns in range(len(names), 0, -1):
+        legend = figure.legend(handles, names, loc="lower center", ncols=columns, frameon=False, fontsize=6,
+                               borderaxespad=0.2)  # fmt: skip
+        box = legend.get_window_extent()
+        if box.width <= (width - 0.1) * figure.dpi or columns == 1:
+            break
+        legend.remove()
+    widen(figure, box.width / figure.dpi + 0.1 - width, box.height / figure.dpi + 0.05)
+
+
+def widen(figure: Figure, right: float = 0.0, below: float = 0.0, left: float = 0.0, above: float = 0.0) -> None:
+    """Room of so many inches, if above 0, at each edge; panels keep their size."""
+    width, height = figure.get_size_inches()
+    right, below, left, above = (max(0.0, room) for room in (right, below, left, above))
+    boxes = [axis.get_position() for axis in figure.axes]
+    wide, tall = width + left + right, height + below + above
+    figure.set_size_inches(wide, tall)
+    for axis, box in zip(figure.axes, boxes, strict=True):
+        corner = ((box.x0 * width + left) / wide, (box.y0 * height + below) / tall)
+        axis.set_position((*corner, box.width * width / wide, box.height * height / tall))
+
+
+def contain(figure: Figure) -> None:
+    """Room for all that would be cut at an edge: a long title over the last panel, a label beside the first."""
+    box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
+    if min(box.x0, box.y0, width - box.x1, height - box.y1) < 0:
+        widen(figure, box.x1 - width + 0.03, 0.03 - box.y0, 0.03 - box.x0, box.y1 - height + 0.03)
+
+
 def save(figure: Figure, stem: Path) -> None:
-    """Write `stem`.pdf and `stem`.png, without the time of writing."""
+    """Write `stem`.pdf, .png and .svg, without the time of writing."""
     stem.parent.mkdir(parents=True, exist_ok=True)
+    contain(figure)
     figure.savefig(f"{stem}.pdf", metadata={"CreationDate": None})
     figure.savefig(f"{stem}.png")
+    text = StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    stem.with_name(f"{stem.name}.svg").write_text(_lean(text.getvalue()), encoding="utf-8")
+
+
+def _lean(svg: str) -> str:
+    """Without comments, and with paths to a hundredth of a point, which no eye can tell."""
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r' d="[^"]*"', lambda path: re.sub(r"-?\d+\.\d{3,}", _rounded, path[0]), svg)
+    return re.sub(r"\s*\n\s*", "\n", svg)
+
+
+def _rounded(number: re.Match[str]) -> str:
+    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
 
 
 def wrapped(text: str, width: int) -> str:

@@ -1,7 +1,8 @@
-"""A report as one HTML file that needs no network: pictures, style and script stand in it."""
+"""A report as one HTML file that needs no network: pictures (SVG), style and script stand in it."""
 
 import base64
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -9,8 +10,11 @@ from urllib.parse import urlsplit
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from reports.writing.blocks import Block, marked
+from reports.writing.blocks import Block, Heading, flat, marked
 
+METHODS = "Methods"  # the section that says how numbers are made; captions point to it
+UPRIGHT = 6  # columns of a map from which their headings stand upright
+_PARTS = re.compile(r"(.*?)( \[[^\]]*\])?( [^\w\s]+)?", re.DOTALL)
 PIXELS_AN_INCH = 115  # of the page; the fonts of pictures are made for print and small
 
 
@@ -23,16 +27,37 @@ def environment(room: str) -> Environment:
 
 
 def html(blocks: list[Block], pictures: Mapping[str, tuple[Path, float]]) -> str:
-    """The page; `pictures` says for every stem where its PNG lies and how wide it is in inches."""
+    """The page; `pictures` says for every stem where its SVG lies and how wide it is in inches."""
     made = environment("writing")
-    made.filters |= {"inline": _inline, "linked": _linked, "kind": lambda block: type(block).__name__}
-    sources = {stem: _embedded(path) for stem, (path, _) in pictures.items()}
-    widths = {stem: round(inches * PIXELS_AN_INCH) for stem, (_, inches) in pictures.items()}
-    return made.get_template("page.html").render(blocks=blocks, sources=sources, widths=widths)
+    made.filters |= {"inline": _inline, "linked": _linked, "kind": lambda block: type(block).__name__, "cell": _cell}
+    leaves = list(flat(blocks))
+    return made.get_template("page.html").render(
+        blocks=blocks,
+        title=next((block.text for block in leaves if isinstance(block, Heading)), ""),
+        methods=any(isinstance(block, Heading) and block.text == METHODS for block in leaves),
+        sources={stem: _embedded(path) for stem, (path, _) in pictures.items()},
+        widths={stem: round(inches * PIXELS_AN_INCH) for stem, (_, inches) in pictures.items()},
+        anchors={block.text: _anchor(block.text) for block in leaves if isinstance(block, Heading)},
+        upright=UPRIGHT,
+    )  # fmt: skip
+
+
+def _anchor(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "part"
+
+
+def _cell(text: object) -> Markup:
+    """A cell of a map: the number and its marks; the interval is there for those who copy, and shown by the pointer."""
+    number, interval, marks = _PARTS.fullmatch(str(text)).groups(default="")  # type: ignore[union-attr]
+    found = Markup("{}").format(number)
+    if interval:
+        found += Markup('<span class="interval">{}</span>').format(interval)
+    return found + Markup("<sup>{}</sup>").format(marks) if marks else found
 
 
 def _embedded(path: Path) -> str:
-    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
+    """An SVG, deflated: the page's script unpacks it. Of the plain text a page of 60 pictures would be 6 MB."""
+    return base64.b64encode(zlib.compress(path.read_bytes(), 9)).decode()
 
 
 def _inline(text: str) -> Markup:

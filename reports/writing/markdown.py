@@ -1,13 +1,13 @@
 """A report as Markdown: `report.md`, which shows its pictures from `figures/`."""
 
-from reports.writing.blocks import Block, Bullets, Heading, Paragraph, Picture, Table
+from reports.writing.blocks import Block, Bullets, Heading, Leaf, Paragraph, Picture, Table, flat
 
 
 def markdown(blocks: list[Block]) -> str:
-    return "\n\n".join(map(_text, blocks)) + "\n"
+    return "\n\n".join(map(_text, flat(blocks))) + "\n"
 
 
-def _text(block: Block) -> str:
+def _text(block: Leaf) -> str:
     match block:
         case Heading():
             return f"{'#' * block.level} {block.text}"
@@ -16,9 +16,13 @@ def _text(block: Block) -> str:
         case Bullets():
             return "\n".join(f"- {item}" for item in block.items)
         case Picture():
-            return f"![{block.caption}](figures/{block.stem}.png)\n\n*{block.caption} {block.facts}*"
+            return f"![{block.stem}](figures/{block.stem}.png)\n\n*{_said(block)}*"
         case Table():
-            return f"{block.caption} {block.facts}".rstrip() + f"\n\n{_pipe_table(block)}"
+            return f"{_said(block)}\n\n{_pipe_table(block)}"
+
+
+def _said(block: Table | Picture) -> str:
+    return f"{block.caption} {block.note}".rstrip()
 
 
 def _pipe_table(table: Table) -> str:

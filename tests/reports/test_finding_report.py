@@ -16,7 +16,7 @@ from benchmark.store.folder import Results, read_cell, record_run, write_cell
 from reports.agreement.figures import frontier_picture
 from reports.agreement.inclusion import MOST_DRAWN, drawn_components
 from reports.contents import contents
-from reports.writing.blocks import Block, Paragraph, Picture, Table
+from reports.writing.blocks import Leaf, Paragraph, Picture, Table, flat
 from tests.reports.test_reports import HEADS, LAYERS, METHODS, add_cell, scores
 
 PAIRS = 16
@@ -30,15 +30,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def blocks(folder: Path) -> list[Block]:
-    return contents(Results(folder), compared(Results(folder)))[0]
+def blocks(folder: Path) -> list[Leaf]:
+    return list(flat(contents(Results(folder), compared(Results(folder)))[0]))
 
 
-def stems(found: list[Block]) -> dict[str, Table | Picture]:
+def stems(found: list[Leaf]) -> dict[str, Table | Picture]:
     return {block.stem: block for block in found if isinstance(block, Table | Picture)}
 
 
-def words(found: list[Block]) -> str:
+def words(found: list[Leaf]) -> str:
     return "\n".join(block.text for block in found if isinstance(block, Paragraph))
 
 
@@ -87,7 +87,7 @@ def test_without_exact_scores_of_all_the_cost_is_not_known_and_the_report_says_s
     assert "strongest heads is not known" not in words(blocks_of_whole(folder))
 
 
-def blocks_of_whole(folder: Path) -> list[Block]:
+def blocks_of_whole(folder: Path) -> list[Leaf]:
     add_cell(folder, "activation-patching", n_pairs=PAIRS)
     return blocks(folder)
 
@@ -146,7 +146,7 @@ def test_too_many_components_to_name_are_drawn_as_lines_and_none_where_the_table
     picture = found["sva-head-inclusion-frequency"]
     assert isinstance(picture, Picture)
     assert len(drawn_components(picture.data)) > MOST_DRAWN
-    assert "a line would fall from 1 to 0 at 6" in picture.caption
+    assert "in whose top 6 by size" in picture.caption
     line = picture.draw().axes[0].lines[1]
     wanted = picture.data[picture.data.method == "attribution-patching"].frequency
     assert line.get_label() == "attribution-patching"

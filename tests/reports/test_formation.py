@@ -46,5 +46,5 @@ def test_the_lines_are_the_agreement_and_the_strongest_heads_of_the_last_step(tm
 def test_a_report_shows_it_from_three_checkpoints_on(tmp_path: Path) -> None:
     assert "Over training" not in markdown_of(trained(tmp_path / "few", (0, 100)))
     text = markdown_of(trained(tmp_path / "many", (0, 10, 100)))
-    assert "![pocket on ioi over training" in text
+    assert "![pocket-ioi-formation]" in text
     assert "figures/pocket-ioi-formation.png" in text

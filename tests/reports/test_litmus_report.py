@@ -129,7 +129,7 @@ def test_planted_models_stay_out_of_the_agreement_of_real_ones(tmp_path: Path) -
     assert set(pd.read_csv(tmp_path / "report" / "agreement.csv").task) == {"ioi"}
     page = (tmp_path / "report" / "report.md").read_text(encoding="utf-8")
     assert "Litmus: what methods can't see" in page
-    assert "Agreement with the reference" in page
+    assert "How sure is the agreement?" in page
 
 
 @pytest.mark.parametrize(

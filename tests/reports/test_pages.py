@@ -1,9 +1,11 @@
 """Claims about the report as a whole: every way of writing it says the same, and says how each number came to be."""
 
+import base64
 import csv
 import io
 import json
 import re
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,10 +100,57 @@ def test_every_picture_is_there_twice_and_its_numbers_are_in_the_json(report: Pa
     endings = ("agreement", "maps", "scatter", "curves")
     assert {f"{task}-head-{ending}" for task in ("ioi", "sva") for ending in endings} <= set(stems)
     assert {"all-head-forest", "all-head-frontier", "all-neuron-forest", "ioi-neuron-layers"} <= set(stems)
-    for ending in ("pdf", "png"):
+    for ending in ("pdf", "png", "svg"):
         assert {path.stem for path in (report / "figures").glob(f"*.{ending}")} == set(stems)
     assert all(block["rows"] for block in blocks(report, "picture"))
-    assert (report / "report.html").read_text().count("data:image/png;base64,") == len(stems)
+    packed = re.findall(r'<img data-svg="([^"]*)"', (report / "report.html").read_text())
+    svgs = [zlib.decompress(base64.b64decode(one)).decode() for one in packed]
+    assert sorted(svgs) == sorted((report / f"figures/{stem}.svg").read_text() for stem in stems)
+    assert all(one.startswith("<?xml") and "<metadata>" not in one for one in svgs)
+
+
+def test_the_first_screen_says_what_was_compared_what_was_found_and_where_it_agrees(grid: Path, report: Path) -> None:
+    headline, bullets = (next(iter(blocks(report, kind))) for kind in ("paragraph", "bullets"))
+    assert headline["text"] == (
+        "pocket: 3 methods against `activation-patching` on heads and neurons; 2 tasks, n = 24 pairs each; noising, "
+        "counterfactual replacement."
+    )
+    found = json.loads((report / "report.json").read_text())["findings"]
+    assert bullets["items"] == [one["text"] for one in found]
+    assert {"agrees best", "one pair", "at chance", "missing"} <= {one["name"] for one in found}
+    lines = (report / "report.md").read_text().splitlines()
+    assert lines.index(f"- {found[0]['text']}") < 6
+    assert all(re.sub(r"\*\*|`", "", one["text"])[:60] in terminal_summary(Results(grid)) for one in found)
+
+
+def test_a_cell_of_the_matrix_shows_its_number_and_tells_its_interval(report: Path, part: Comparisons) -> None:
+    main = next(primary(rows) for method, _, rows in part.against_reference if method.label == "attribution-patching")
+    page = (report / "report.html").read_text()
+    number, low, high = (f"{main[name]:.2f}" for name in ("value", "low", "high"))
+    [cell] = re.findall(r'<td class="" style="--tone:([\d.]+)" data-tip="([^"]*)">(.*?)</td>', page)[:1]
+    assert float(cell[0]) == pytest.approx(main["value"] ** 2, abs=0.01)
+    assert f"95% interval {low} to {high}" in cell[1]
+    assert cell[2] == f'{number}<span class="interval"> [{low}, {high}]</span>'
+    assert "[" in (report / "tables/all-head-agreement.tex").read_text()  # where nobody can point, it is written out
+
+
+def test_captions_are_short_and_how_numbers_are_made_is_said_once(report: Path) -> None:
+    told = blocks(report, "table") + blocks(report, "picture")
+    assert max(len(re.sub(r"`", "", block["caption"])) for block in told) <= 200
+    for page in ("report.md", "report.html"):
+        text = (report / page).read_text()
+        assert text.count("by half-sampling") == text.count("adjusted by Holm") == 1
+    page = (report / "report.html").read_text()
+    assert page.count('href="#methods"') > 10
+    assert page.count('id="methods"') == 1
+
+
+def test_headings_of_columns_are_words_and_n_is_the_number_of_pairs(report: Path) -> None:
+    page = (report / "report.html").read_text()
+    headings = {re.sub("<.*?>", "", one) for one in re.findall(r"<th [^>]*>(.*?)</th>", page)}
+    assert not [name for name in headings if len(name) < 3 or "@" in name or "(abs)" in name]
+    words = re.sub(r"<script>.*|<style>.*?</style>", "", page, flags=re.DOTALL)
+    assert set(re.findall(r"\bn = (\S+ \w+)", words)) == {"24 pairs"}
 
 
 def test_pdf_fonts_are_embedded_as_truetype(report: Path) -> None:
@@ -161,8 +210,8 @@ def test_no_interval_and_its_reason_where_pairs_are_few(tmp_path: Path) -> None:
     (found,) = compared(Results(tmp_path))
     assert found.halves.refusal
     assert f"**{found.halves.refusal.capitalize()}." in text
-    assert f"{found.halves.refusal.capitalize()}." in text.split("The panel against")[1].split("\n")[0]
     (panel,) = [block for block in contents_of(Results(tmp_path)) if getattr(block, "stem", "") == "ioi-head-panel"]
+    assert f"{found.halves.refusal.capitalize()}." in panel.facts
     assert "[" not in latex(panel).split(r"\midrule")[1]
     assert found.halves.refusal in terminal_summary(Results(tmp_path))
 

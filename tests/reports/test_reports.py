@@ -22,7 +22,7 @@ from reports.contents import contents as report_contents
 from reports.report import write_report
 from reports.run_tables import strongest_data
 from reports.terminal import terminal_summary
-from reports.writing.blocks import Block
+from reports.writing.blocks import Leaf, flat
 from reports.writing.drawing import wrapped
 from reports.writing.markdown import markdown
 
@@ -104,11 +104,12 @@ def digests(folder: Path) -> dict[str, str]:
 
 def markdown_of(results: Results) -> str:
     """The report's words and tables; no picture is drawn."""
-    return markdown(contents_of(results))
+    return markdown(report_contents(results, compared(results))[0])
 
 
-def contents_of(results: Results) -> list[Block]:
-    return report_contents(results, compared(results))[0]
+def contents_of(results: Results) -> list[Leaf]:
+    """Every block, those that are folded too."""
+    return list(flat(report_contents(results, compared(results))[0]))
 
 
 def test_every_two_methods_are_compared_on_their_mean_scores(grid):

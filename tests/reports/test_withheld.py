@@ -1,5 +1,6 @@
 """Claims about what a report holds back, and says that it does: intervals, p-values, costs, verified samples."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from benchmark.analysis.behaviour import only_rounding
 from benchmark.analysis.comparisons import Comparisons, compared, primary
+from benchmark.analysis.evidence import evidence
 from benchmark.analysis.frontier import frontier_data
 from benchmark.analysis.matched_baselines import experiments
 from benchmark.analysis.sections import sections
@@ -21,10 +23,12 @@ from benchmark.store.folder import Results, read_cell, record_run, write_cell
 from reports.agreement.figures import frontier_picture, pictures
 from reports.agreement.forest import forest, forest_data
 from reports.agreement.frontier import frontier_words
-from reports.agreement.tables import overview, reference_table
+from reports.agreement.overview import overview, overview_data
+from reports.agreement.tables import reference_table
 from reports.baselines.words import together_words
 from reports.contents import contents
 from reports.terminal import terminal_summary
+from reports.writing.blocks import flat
 from tests.reports import test_baseline_report as baselines
 from tests.reports.test_reports import add_cell, scores
 
@@ -50,9 +54,9 @@ def texts(folder: Path) -> dict[str, str]:
     """What the report says in words, by the stem of the table or picture; paragraphs under ``."""
     results = Results(folder)
     found: dict[str, str] = {}
-    for block in contents(results, compared(results))[0]:
+    for block in flat(contents(results, compared(results))[0]):
         stem = getattr(block, "stem", "")
-        words = f"{block.caption} {block.facts}" if stem else getattr(block, "text", "")  # type: ignore[union-attr]
+        words = f"{block.caption} {block.note} {block.facts}" if stem else getattr(block, "text", "")  # type: ignore[union-attr]
         found[stem] = f"{found.get(stem, '')}\n{words}"
     return found
 
@@ -74,12 +78,12 @@ def test_where_one_pair_decides_every_caption_the_forest_and_the_terminal_say_so
         assert said in found[stem], stem
     assert f"  ! {said}" in terminal_summary(Results(folder))
     [part] = compared(Results(folder))
-    shown = overview([part], "x").shown.set_index("method")
-    assert "[" not in shown.Pearson["attribution-patching"] + shown["top-k overlap"]["attribution-patching"]
-    assert "[" in shown.Pearson["integrated-gradients"]
+    [row] = overview([part], evidence(Results(folder), [part]), "x").shown.to_dict("records")
+    assert re.fullmatch(r"-?\d\.\d\d †", row["attribution-patching"])
+    assert re.fullmatch(r"\d\.\d\d \[.*\]", row["integrated-gradients"])
     table = reference_table(part, "x")
     assert "no interval" not in table.facts.replace(said, "")  # said once, not for each method again
-    assert table.shown.set_index("method")["one pair"]["attribution-patching"] == "1.00"
+    assert table.shown.set_index("method")["largest share"]["attribution-patching"] == "1.00"
     markers = [[line.get_marker() for line in axis.lines] for axis in forest(forest_data([part])).axes]
     assert [of.count("x") for of in markers] == [1]
 
@@ -140,8 +144,8 @@ def test_a_p_that_no_permutation_reached_is_shown_as_a_bound(folder: Path) -> No
     noise = np.random.default_rng(3).normal(size=(PAIRS, 4, 5)).astype(np.float32)
     add_cell(folder, "attribution-patching", n_pairs=PAIRS, values=noise)
     [part] = compared(Results(folder))
-    table = overview([part], "x")
-    shown, data = table.shown.set_index("method"), table.data.set_index("method")
+    table, data = reference_table(part, "x"), overview_data([part]).set_index("method")
+    shown = table.shown.set_index("method")
     [main] = [primary(rows) for method, _, rows in part.against_reference if method.label == "integrated-gradients"]
     assert main["p_within_layer"] == 1 / (1 + main["permutations"])
     assert shown["p, within layers"]["integrated-gradients"] == f"<= {2 / (1 + main['permutations']):.3f}"
@@ -189,7 +193,7 @@ def test_the_frontier_counts_whole_forwards_where_all_cells_store_them_and_says_
     data, parts = frontier(folder)
     assert data.set_index("method").passes.to_dict() == {"activation-patching": 35, "integrated-gradients": 24}
     picture = frontier_picture(data, parts, "x")
-    assert "Passes are whole forwards and backward rows" in picture.caption
+    assert "Passes are whole forwards and backward rows" in picture.facts
     assert picture.draw().axes[0].get_xlabel() == "whole forwards + backward, a pair"
     cost(add_cell(folder, "attribution-patching", n_pairs=PAIRS), 4, 1, None)
     data, parts = frontier(folder)

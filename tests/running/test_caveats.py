@@ -146,7 +146,7 @@ def test_two_folders_of_the_same_name_are_told_apart_by_their_place(tmp_path: Pa
     assert main([*asked, "--methods", "random", "--components", "head", "--out", str(out)]) == 0
     report = (out / "report" / "report.md").read_text()
     assert all(f"checkpoint-500 ({place})" in report for place in places)
-    assert len(re.findall("^## p.csv", report, re.MULTILINE)) == 2
+    assert len(re.findall("^### p.csv", report, re.MULTILINE)) == 2
 
 
 def test_pocket_needs_no_caveat_on_the_tasks_it_was_made_for() -> None:

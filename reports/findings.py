@@ -1,0 +1,217 @@
+"""What a report says first: a few sentences, each from numbers, none of which says more than its interval allows.
+
+To add one: a function here that takes the evidence and gives findings, and its line in `FINDINGS`. What it needs of the
+folder is a frame of `benchmark/analysis/evidence.py`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from benchmark.analysis.evidence import Evidence
+from benchmark.components import plural, titled
+from benchmark.statistics.halves import FEWEST_CLUSTERS, FEWEST_PAIRS
+from benchmark.statistics.influence import DECIDES
+from benchmark.statistics.proportion import CHANCE
+from benchmark.words import counted
+from reports.writing.blocks import number, with_interval
+
+MOST_KINDS = 2  # models and kinds of component that have a finding of their own
+MOST = 6
+NAMED = 3  # methods or tasks that a sentence names
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence or two, and the rows that it rests on."""
+
+    name: str
+    text: str
+    numbers: pd.DataFrame
+
+
+def agrees_best(found: Evidence) -> list[Finding]:
+    """For each model and kind: whose scores agree best with the reference, and on which task it agrees least."""
+    groups = list(found.agreement.groupby(["model", "kind"], sort=False))
+    said = []
+    for (model, kind), rows in groups[:MOST_KINDS]:
+        where = titled(str(kind)) + f" of {model}" * (found.agreement.model.nunique() > 1)
+        ranked = rows[rows.ranked.astype(bool) & rows.value.notna()]
+        if len(ranked):
+            said.append(Finding("agrees best", f"**{where}:** {_means(ranked)} {_told(ranked)}", ranked))
+    if said and len(groups) > MOST_KINDS:
+        last = said[-1]
+        more = f"{last.text} {counted(len(groups) - MOST_KINDS, 'more matrix', 'more matrices')} below."
+        said[-1] = Finding(last.name, more, last.numbers)
+    return said
+
+
+def _means(ranked: pd.DataFrame) -> str:
+    """The highest mean values over the tasks, and where each is lowest."""
+    means = ranked.groupby("method").value.mean().sort_values(ascending=False)
+    tasks, references = list(dict.fromkeys(ranked.task)), listed(dict.fromkeys(ranked.reference))
+    named = []
+    for name, value in means[:NAMED].items():
+        least = ranked.loc[ranked[ranked.method == name].value.idxmin()]
+        interval = with_interval(least.value, least.low, least.high)
+        named.append(f"{_code(name)} {number(value)} (least on {least.task}, {interval})" if len(tasks) > 1 else
+                     f"{_code(name)} {interval}")  # fmt: skip
+    over = f"mean Pearson with {references} over {len(tasks)} tasks" if len(tasks) > 1 else (
+        f"Pearson with {references} on {tasks[0]}")  # fmt: skip
+    return f"{'highest ' * (len(means) > NAMED)}{over}: {', '.join(named)}."
+
+
+def _told(ranked: pd.DataFrame) -> str:
+    """On which tasks one method is told from all others as the best, by the interval of the difference."""
+    if ranked.method.nunique() == 1:
+        return "Nothing else can be ranked." if ranked.low.notna().any() else "It has no interval."
+    if ranked.low.isna().all():
+        return "None has an interval, so none can be called best."
+    compared = ranked[ranked.behind.notna()]
+    tasks = compared.task.nunique()
+    if not tasks:
+        return "On no task do two of them have an interval, so none can be called best."
+    leading = compared[compared.leads.astype(bool)]
+    alone = leading[leading.groupby("task").method.transform("size") == 1]
+    if alone.empty:
+        return "The best isn't told from the others" + (f" on any of {tasks} tasks." if tasks > 1 else ".")
+    each = "; ".join(f"{_code(name)} on {_some(rows.task)}" for name, rows in alone.groupby("method", sort=False))
+    if len(alone) == tasks and alone.method.nunique() == 1:
+        where = f" on all {tasks} tasks" if tasks > 1 else ""
+        return f"{_code(alone.method.iloc[0])} is told from all others as the best{where}."
+    return f"The best is told from the others on {len(alone)} of {counted(tasks, 'task')}: {each}."
+
+
+def beaten_by_a_floor(found: Evidence) -> list[Finding]:
+    """Where a method that sees no metric isn't told from the best one, by size."""
+    data = found.agreement[found.agreement.floor.astype(bool) & (found.agreement.behind_low <= 0)]
+    if data.empty:
+        return []
+    most = data.loc[data.value.idxmax()]
+    more = f"; likewise in {counted(len(data) - 1, 'more case')}" * (len(data) > 1)
+    words = (
+        f"{_code(most.method)}, which sees no metric, isn't told from the best on {plural(most.kind)} of {most.task} "
+        f"(by size: {with_interval(most.value, most.low, most.high)}){more}. Agreement there speaks for no method."
+    )
+    return [Finding("floor", f"**A floor reaches the best:** {words}", data)]
+
+
+def one_pair(found: Evidence) -> list[Finding]:
+    """What one pair, or cluster of pairs, decides; or that none does; or that too few pairs can't tell."""
+    data = found.deciding[found.deciding.share.notna()]
+    if data.empty:
+        return []
+    if data.alone.all():
+        return [Finding("one pair", "**One pair** is all there is: every number here is that pair's.", data)]
+    told = data[data.refusal == ""]
+    if told.empty:
+        few = counted(int(data.n_pairs.max()), "pair") + " a task" * (data.task.nunique() > 1)
+        takes = f"{few}, and an interval takes {FEWEST_PAIRS} in {FEWEST_CLUSTERS} clusters"
+        words = f"{takes}. Every number is a first look, and what rests on one pair isn't known."
+        return [Finding("one pair", f"**Too few pairs:** {words}", data)]
+    deciding = told[told.share > DECIDES].sort_values("share", ascending=False)
+    if deciding.empty:
+        most = _held(told.loc[told.share.idxmax()])
+        return [Finding("one pair", f"**No one pair decides:** at most, {most}.", told)]
+    named = "; ".join(_held(row) for _, row in deciding[:NAMED].iterrows())
+    more = f"; likewise in {counted(len(deciding) - NAMED, 'more case')}" * (len(deciding) > NAMED)
+    words = f"{named}{more}. No interval is given there: other pairs would show something else."
+    return [Finding("one pair", f"**One pair decides:** {words}", deciding)]
+
+
+def _held(row: Any) -> str:
+    """Which pair, or cluster, holds how much of a method's mean scores."""
+    ids = row.pairs.split()
+    who = f"pair {ids[0]} holds" if len(ids) == 1 else f"the {len(ids)} pairs with {ids[0]} hold"
+    return f"{who} {row.share:.0%} of the mean scores of {_code(row.method)} on {plural(row.kind)} of {row.task}"
+
+
+def not_converged(found: Evidence) -> list[Finding]:
+    """Which methods' integrals missed what they must sum to, and whose scores are mere rounding."""
+    data, said = found.unconverged, []
+    missed = data[~data.rounding.astype(bool)]
+    if len(missed):
+        said += [
+            f"{_code(name)} on {_some(rows.task)}"
+            + (f" (missing up to {rows.share.max():.0%} of the gap)" if rows.share.notna().any() else "")
+            for name, rows in missed.groupby("method")
+        ]
+    words = f"**Not converged:** {'; '.join(said)}." if said else ""
+    rounded = data[data.rounding.astype(bool)]
+    if len(rounded):
+        names = "; ".join(f"{_code(name)} on {_some(rows.task)}" for name, rows in rounded.groupby("method"))
+        words += f" **Mere rounding:** {names}."
+    return [Finding("not converged", words.strip(), data)] if words else []
+
+
+def at_chance(found: Evidence) -> list[Finding]:
+    """Whether the model can do the tasks, by Wilson's interval of its accuracy."""
+    data = found.behaviour
+    if data.empty:
+        return []
+    fails = data[data.low <= CHANCE]
+    if fails.empty:
+        least = data.loc[data.accuracy.idxmin()]
+        interval = with_interval(least.accuracy, least.low, least.high)
+        words = f"better than a guess on {least.task}: accuracy {interval}."
+        if len(data) > 1:
+            most = number(data.accuracy.max())
+            words = f"better than a guess on all {len(data)} tasks: accuracy {interval} on {least.task} to {most}."
+        return [Finding("at chance", f"**The model** is {words}", data)]
+    named = "; ".join(
+        f"{row.task} (right on {row.right} of {counted(row.of, 'pair')}, 95% interval {row.low:.2f} to {row.high:.2f}"
+        + (": worse than a guess" if row.high < CHANCE else "")
+        + ")"
+        for row in fails[:NAMED].itertuples()
+    )
+    more = f" and {len(fails) - NAMED} more" * (len(fails) > NAMED)
+    on = f"{len(fails)} of {len(data)} tasks: {named}{more}" if len(data) > 1 else named
+    words = f"isn't shown to be better than a guess on {on}. Agreement there says little."
+    return [Finding("at chance", f"**The model** {words}", data)]
+
+
+def is_missing(found: Evidence) -> list[Finding]:
+    """What was planned and isn't there, what a tokenizer can't carry, and what a reference left unmeasured."""
+    data = found.absent
+    said = []
+    for (what, name), rows in data[data.what.isin(("failed", "missing"))].groupby(["what", "name"], sort=False):
+        verb = "failed" if what == "failed" else "was never computed"
+        why = f" ({rows.why.iloc[0][:90]})" * (what == "failed")
+        said.append(f"{_code(name)} {verb} on {_some(rows.task)}{why}")
+    if damaged := int((data.what == "damaged").sum()):
+        said.append(f"{counted(damaged, 'cell')} {'is' if damaged == 1 else 'are'} damaged")
+    left_out = data[data.what == "left out"]
+    if len(left_out):
+        said.append(f"the tokenizer carries no row of {_some(left_out.task)}")
+    unmeasured = data[data.what == "unmeasured"]
+    for (name, why), _ in unmeasured.groupby(["name", "why"], sort=False):
+        said.append(f"{_code(name)} measured {why}, and agreement is over these")
+    if not said:
+        return [Finding("missing", "**Missing:** nothing; every planned cell is here.", data)]
+    return [Finding("missing", f"**Missing:** {'; '.join(said[:5])}{'; and more' * (len(said) > 5)}.", data)]
+
+
+# in reading order; of more than `MOST` findings the last are not said
+FINDINGS = (agrees_best, one_pair, not_converged, at_chance, is_missing, beaten_by_a_floor)
+
+
+def findings(found: Evidence) -> list[Finding]:
+    """All that there is to say, in reading order."""
+    return [one for function in FINDINGS for one in function(found)][:MOST]
+
+
+def listed(names: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _some(tasks: Iterable[str]) -> str:
+    names = list(dict.fromkeys(tasks))
+    return listed(names) if len(names) <= NAMED else f"{len(names)} tasks"
+
+
+def _code(name: Any) -> str:
+    return f"`{name}`"

@@ -1,0 +1,264 @@
+"""Claims about findings: each is there when its rows say so, not otherwise, and claims no more than they do."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.analysis.comparisons import compared
+from benchmark.analysis.evidence import ABSENT, AGREEMENT, BEHAVIOUR, DECIDING, UNCONVERGED, Evidence, evidence
+from benchmark.statistics.agreement import pearson
+from benchmark.statistics.halves import halves
+from benchmark.store.folder import Results, record_run
+from reports.findings import (
+    FINDINGS,
+    MOST,
+    agrees_best,
+    at_chance,
+    beaten_by_a_floor,
+    findings,
+    is_missing,
+    not_converged,
+    one_pair,
+)
+from tests.reports.test_reports import add_cell, scores
+
+NO = float("nan")
+FEW = "no interval: 8 pairs in 8 clusters, and it takes 16 in 8"
+
+
+def frames(**rows: list[dict[str, object]]) -> Evidence:
+    columns = {
+        "agreement": AGREEMENT,
+        "deciding": DECIDING,
+        "unconverged": UNCONVERGED,
+        "behaviour": BEHAVIOUR,
+        "absent": ABSENT,
+    }
+    return Evidence(**{name: pd.DataFrame(rows.get(name, []), columns=list(named)) for name, named in columns.items()})
+
+
+def agreement(task: str, method: str, value: float, reach: float = NO, **more: object) -> dict[str, object]:
+    row = {"model": "m", "kind": "head", "task": task, "method": method, "reference": "exact", "version": "signed"}
+    row |= {"value": value, "low": value - reach, "high": value + reach, "decided": False, "floor": False}
+    row |= {"ranked": True, "behind": NO, "behind_low": NO, "behind_high": NO, "leads": False, "n_pairs": 32}
+    return row | {"n_components": 32, "refusal": ""} | more
+
+
+BEST = {"behind": 0.0, "behind_low": 0.0, "leads": True}
+TIED = {"behind": 0.02, "behind_low": -0.01, "leads": True}
+BEHIND = {"behind": 0.2, "behind_low": 0.1}
+
+
+def said(function, found: Evidence) -> str:
+    return " ".join(one.text for one in function(found))
+
+
+def test_the_best_is_named_only_where_its_difference_from_all_others_is_told_from_0() -> None:
+    alone = [agreement("ioi", "a", 0.9, 0.05, **BEST), agreement("ioi", "b", 0.7, 0.05, **BEHIND)]
+    tied = [agreement("sva", "a", 0.8, 0.1, **BEST), agreement("sva", "b", 0.78, 0.1, **TIED)]
+    assert said(agrees_best, frames(agreement=alone)) == (
+        "**Heads:** Pearson with exact on ioi: `a` 0.90 [0.85, 0.95], `b` 0.70 [0.65, 0.75]. `a` is told from all "
+        "others as the best."
+    )
+    both = said(agrees_best, frames(agreement=alone + tied))
+    assert "`a` 0.85 (least on sva, 0.80 [0.70, 0.90]), `b` 0.74 (least on ioi, 0.70 [0.65, 0.75])" in both
+    assert both.endswith("The best is told from the others on 1 of 2 tasks: `a` on ioi.")
+    assert said(agrees_best, frames(agreement=tied)).endswith("The best isn't told from the others.")
+    other = [agreement("sva", "a", 0.8, 0.1, **BEST), agreement("sva", "b", 0.6, 0.1, **BEHIND)]
+    assert said(agrees_best, frames(agreement=alone + other)).endswith("as the best on all 2 tasks.")
+    assert agrees_best(frames()) == []
+
+
+def test_without_intervals_nobody_is_called_best_and_one_method_is_no_ranking() -> None:
+    few = [agreement("ioi", name, value, refusal=FEW) for name, value in (("a", 0.9), ("b", 0.7))]
+    words = said(agrees_best, frames(agreement=few))
+    assert words.endswith("`a` 0.90, `b` 0.70. None has an interval, so none can be called best.")
+    assert "told" not in words
+    assert said(agrees_best, frames(agreement=[agreement("ioi", "a", 0.9, 0.1)])).endswith(
+        "Nothing else can be ranked."
+    )
+
+
+def test_what_may_not_be_called_best_is_not_ranked() -> None:
+    rows = [agreement("ioi", "a", 0.8, 0.1, **BEST), agreement("ioi", "random", 0.99, 0.01, ranked=False, floor=True)]
+    assert "random" not in said(agrees_best, frames(agreement=rows))
+
+
+def test_more_kinds_than_have_a_finding_are_pointed_to() -> None:
+    rows = [agreement("ioi", "a", 0.9, 0.1, kind=kind) for kind in ("head", "neuron", "mlp", "query")]
+    found = agrees_best(frames(agreement=rows))
+    assert len(found) == 2
+    assert found[-1].text.endswith("2 more matrices below.")
+
+
+def held(share: float, **more: object) -> dict[str, object]:
+    row = {"model": "m", "kind": "head", "task": "sva", "method": "a", "share": share, "pairs": "sva-7", "refusal": ""}
+    return row | {"n_pairs": 32, "alone": False} | more
+
+
+def test_a_pair_decides_or_none_does_or_too_few_can_tell() -> None:
+    assert "pair sva-7 holds 42% of the mean scores of `a` on heads of sva" in said(
+        one_pair, frames(deciding=[held(0.42)])
+    )
+    none = said(one_pair, frames(deciding=[held(0.2), held(0.1, method="b")]))
+    assert none == "**No one pair decides:** at most, pair sva-7 holds 20% of the mean scores of `a` on heads of sva."
+    cluster = said(one_pair, frames(deciding=[held(0.5, pairs="sva-1 sva-2")]))
+    assert "the 2 pairs with sva-1 hold 50%" in cluster
+    few = said(one_pair, frames(deciding=[held(0.9, refusal=FEW, n_pairs=8)]))
+    assert few.startswith("**Too few pairs:** 8 pairs, and an interval takes 16 in 8 clusters.")
+    assert "sva-7" not in few
+    assert said(one_pair, frames(deciding=[held(1.0, refusal=FEW, n_pairs=1, alone=True)])).startswith(
+        "**One pair** is all"
+    )
+    many = said(one_pair, frames(deciding=[held(0.4, task=str(place)) for place in range(5)]))
+    assert "likewise in 2 more cases" in many
+    assert one_pair(frames()) == []
+
+
+def test_a_floor_that_is_not_told_from_the_best_is_named_and_one_that_is_behind_is_not() -> None:
+    floor = agreement("sva", "random", 0.9, 0.05, floor=True, ranked=False, behind=0.02, behind_low=-0.03)
+    assert "`random`, which sees no metric, isn't told from the best on heads of sva" in said(
+        beaten_by_a_floor, frames(agreement=[floor])
+    )
+    assert beaten_by_a_floor(frames(agreement=[floor | {"behind_low": 0.01}])) == []
+
+
+def test_what_has_not_converged_is_named_with_what_it_misses() -> None:
+    row = {"model": "m", "task": "sva", "method": "ig", "share": 0.12, "rounding": False}
+    assert said(not_converged, frames(unconverged=[row])) == (
+        "**Not converged:** `ig` on sva (missing up to 12% of the gap)."
+    )
+    rounding = row | {"share": NO, "rounding": True}
+    assert said(not_converged, frames(unconverged=[rounding])) == "**Mere rounding:** `ig` on sva."
+    assert not_converged(frames()) == []
+
+
+def right(task: str, low: float, high: float, count: int = 8) -> dict[str, object]:
+    return {"model": "m", "task": task, "right": count, "of": 8, "accuracy": count / 8, "low": low, "high": high}
+
+
+def test_a_model_that_may_guess_is_named_with_its_interval() -> None:
+    good, guess, wrong = right("ioi", 0.7, 1.0), right("sva", 0.3, 0.9, 5), right("anti", 0.0, 0.3, 0)
+    assert said(at_chance, frames(behaviour=[good, right("b", 0.51, 0.9, 6)])) == (
+        "**The model** is better than a guess on all 2 tasks: accuracy 0.75 [0.51, 0.90] on b to 1.00."
+    )
+    words = said(at_chance, frames(behaviour=[good, guess, wrong]))
+    assert "on 2 of 3 tasks: sva (right on 5 of 8 pairs, 95% interval 0.30 to 0.90); anti" in words
+    assert words.count("worse than a guess") == 1
+    assert "isn't shown to be better than a guess on sva (right" in said(at_chance, frames(behaviour=[guess]))
+    assert at_chance(frames()) == []
+
+
+def test_what_is_missing_is_said_and_that_nothing_is() -> None:
+    assert said(is_missing, frames()) == "**Missing:** nothing; every planned cell is here."
+    rows = [
+        {"what": "failed", "task": task, "name": "brittle", "why": "ValueError: no"} for task in ("ioi", "sva")
+    ] + [
+        {"what": "missing", "task": "ioi", "name": "shapley", "why": ""},
+        {"what": "damaged", "task": "", "name": "cells/x", "why": ""},
+        {"what": "left out", "task": "tag-questions", "name": "", "why": "none"},
+        {"what": "unmeasured", "task": "ioi", "name": "exact", "why": "64 of 2048 neurons"},
+    ]  # fmt: skip
+    assert said(is_missing, frames(absent=rows)) == (
+        "**Missing:** `brittle` failed on ioi and sva (ValueError: no); `shapley` was never computed on ioi; 1 cell is "
+        "damaged; the tokenizer carries no row of tag-questions; `exact` measured 64 of 2048 neurons, and agreement is "
+        "over these."
+    )
+
+
+def test_no_more_is_said_than_fits_the_first_screen() -> None:
+    rows = [agreement("ioi", "a", 0.9, 0.1, kind=kind, **BEST) for kind in ("head", "neuron")]
+    floor = agreement("ioi", "random", 0.9, 0.1, floor=True, ranked=False, behind_low=-0.1)
+    row = {"model": "m", "task": "sva", "method": "ig", "share": 0.12, "rounding": False}
+    full = frames(agreement=[*rows, floor], deciding=[held(0.4)], unconverged=[row], behaviour=[right("ioi", 0.7, 1)])
+    assert sum(len(function(full)) for function in FINDINGS) == MOST + 1
+    assert [one.name for one in findings(full)] == [
+        "agrees best", "agrees best", "one pair", "not converged", "at chance", "missing"
+    ]  # fmt: skip
+
+
+PAIRS = 24
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    record_run(tmp_path, {"asked": {}, "resolved": {}})
+    for name in ("activation-patching", "attribution-patching", "integrated-gradients", "random"):
+        add_cell(tmp_path, name, n_pairs=PAIRS)
+    return tmp_path
+
+
+def found_in(folder: Path) -> Evidence:
+    results = Results(folder)
+    return evidence(results, compared(results, tested=False))
+
+
+def test_the_difference_and_its_interval_are_those_of_the_same_halves(folder: Path) -> None:
+    noisy = scores("integrated-gradients", PAIRS) + np.random.default_rng(1).normal(size=(4, 5))
+    add_cell(folder, "integrated-gradients", n_pairs=PAIRS, values=noisy.astype(np.float32))
+    rows = found_in(folder).agreement.set_index("method")
+    flat = {
+        name: (noisy if name == "integrated-gradients" else scores(name, PAIRS)).astype(np.float32).reshape(PAIRS, -1)
+        for name in ("activation-patching", "attribution-patching", "integrated-gradients")
+    }
+
+    def lead(kept: np.ndarray) -> float:
+        exact, best, other = (values[kept].astype(float).mean(0) for values in flat.values())
+        return pearson(best, exact) - pearson(other, exact)
+
+    split = halves(PAIRS)
+    draws = [lead(half) for first in split.first for half in (first, ~first)]
+    low, high = split.interval(lead(np.full(PAIRS, True)), np.array(draws), -2.0, 2.0)
+    row = rows.loc["integrated-gradients"]
+    assert [row.behind, row.behind_low, row.behind_high] == pytest.approx([lead(np.full(PAIRS, True)), low, high])
+    assert row.behind_low > 0
+    assert list(rows.leads) == [True, False, False]
+    assert bool(rows.floor["random"])
+
+
+def test_equal_methods_share_the_lead_and_a_method_that_is_exact_by_construction_is_not_ranked(folder: Path) -> None:
+    same = scores("attribution-patching", PAIRS)
+    add_cell(folder, "two-sided", n_pairs=PAIRS, values=same)
+    path = {"options": {"path": "component"}, "label": "integrated-gradients:path=component"}
+    add_cell(folder, "integrated-gradients", n_pairs=PAIRS, values=scores("activation-patching", PAIRS), **path)
+    rows = found_in(folder).agreement.set_index("method")
+    assert list(rows.index[rows.leads & rows.ranked]) in (
+        ["attribution-patching", "two-sided"],
+        ["attribution-patching", "integrated-gradients", "two-sided"],
+    )
+    assert rows.value["integrated-gradients:path=component"] == pytest.approx(1)
+    assert not rows.ranked["integrated-gradients:path=component"]
+    assert not rows.ranked["random"]
+
+
+def test_a_method_that_a_pair_decides_is_neither_best_nor_compared(folder: Path) -> None:
+    values = scores("attribution-patching", PAIRS)
+    values[5] += 900 * values[5]
+    add_cell(folder, "attribution-patching", n_pairs=PAIRS, values=values)
+    found = found_in(folder)
+    row = found.agreement.set_index("method").loc["attribution-patching"]
+    assert row.decided
+    assert np.isnan(row.behind)
+    assert not row.leads
+    [words] = [one.text for one in findings(found) if one.name == "one pair"]
+    assert words.startswith("**One pair decides:** pair ioi-5 holds")
+    assert "On no task do two of them have an interval" in findings(found)[0].text
+
+
+def test_what_is_not_there_is_found_in_the_folder(folder: Path) -> None:
+    add_cell(folder, "shapley", n_pairs=PAIRS, error="out of\nmemory")
+    damaged = add_cell(folder, "hisp", n_pairs=PAIRS)
+    (damaged / "scores.safetensors").write_bytes(b"")
+    resolved = {"cells": ["feedbeef"], "names": {"feedbeef": "sva x conductance"}, "left_out": {"tag-questions": "x"}}
+    record_run(folder, {"asked": {}, "resolved": resolved})
+    rows = found_in(folder).absent
+    assert [tuple(row)[:3] for row in rows[rows.what != "damaged"].itertuples(index=False)] == [
+        ("failed", "ioi", "shapley"), ("missing", "sva", "conductance"), ("left out", "tag-questions", "")
+    ]  # fmt: skip
+    assert rows.why.iloc[0] == "out of memory"
+    [name] = (
+        rows.name[rows.what == "damaged"] if isinstance(rows.name, pd.Series) else rows["name"][rows.what == "damaged"]
+    )
+    assert name.startswith("cells/pocket/ioi/hisp")
