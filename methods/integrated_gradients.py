@@ -45,7 +45,7 @@ class IntegratedGradients(Method):
     path: Literal["component", "site", "joint", "input"] = "site"
     rule: Literal["gauss-legendre", "left"] = "gauss-legendre"
     tolerance: float = 0.01
-    nodes: int = 480
+    nodes: int = 1920
 
     @property
     def options(self) -> dict[str, Any]:

@@ -299,7 +299,7 @@ def test_lists_and_audit(folder: Path, plugin: str, capsys: pytest.CaptureFixtur
     assert "A tiny task. [logit_diff]" in capsys.readouterr().out
     assert main(["list", "methods"]) == 0
     printed = capsys.readouterr().out
-    assert "(options: steps=adaptive, path=site, rule=gauss-legendre, tolerance=0.01, nodes=480)" in printed
+    assert "(options: steps=adaptive, path=site, rule=gauss-legendre, tolerance=0.01, nodes=1920)" in printed
     assert "[by name] (options: steps=16)" in printed
     assert main(["list", "models"]) == 0
     printed = capsys.readouterr().out
