@@ -60,7 +60,7 @@ class CaptumIntegratedGradients(Method):
             return by_component if noising else -by_component
 
         return {
-            kind: torch.stack([scored(Site(kind, layer)) for layer in range(model.n_layers)], dim=1)
+            kind: torch.stack([scored(Site(kind, layer)) for layer in range(model.layers(kind))], dim=1)
             for kind in request.kinds
         }
 

@@ -102,7 +102,7 @@ def _claims(
         if total.ndim == 1:
             yield model.sites([kind]), total, scores[kind].sum((1, 2))
             continue
-        for layer in range(model.n_layers):
+        for layer in range(model.layers(kind)):
             yield [Site(kind, layer)], total[:, layer], scores[kind][:, layer].sum(1)
 
 

@@ -139,10 +139,10 @@ def chosen(parts: Iterable[Comparisons]) -> str:
 
 def null(parts: Iterable[Comparisons]) -> str:
     """What the p-values are against, and how they are adjusted."""
-    parts = list(parts)
-    if not any(len(part.rows) and part.rows.permutations.notna().any() for part in parts):
+    parts = [part for part in parts if "permutations" in part.rows]  # else nothing was held against a reference
+    if not any(part.rows.permutations.notna().any() for part in parts):
         return ""
-    permutations = distinct(int(n) for part in parts if len(part.rows) for n in part.rows.permutations.dropna() if n)
+    permutations = distinct(int(n) for part in parts for n in part.rows.permutations.dropna() if n)
     family = max((part.family for part in parts), default=0)
     return (
         f"p: the primary statistic against {permutations} permutations of the components, within layers or free of "

@@ -1,5 +1,8 @@
 """Interactions: what planted models say of themselves, against double patching in a plain loop, and the command."""
 
+import base64
+import re
+import zlib
 from functools import partial
 from itertools import combinations
 from pathlib import Path
@@ -170,12 +173,13 @@ def test_the_command_writes_tables_pictures_and_a_page(tmp_path: Path, capsys: p
     said = capsys.readouterr().out
     assert "L0H0 L1H1  0.000           0.000 1.000 -1.000 [-1.000, -1.000]  backup" in said
     names = {path.relative_to(tmp_path / "own").as_posix() for path in (tmp_path / "own").rglob("*.*")}
-    figures = {f"figures/litmus-or-gate.{ending}" for ending in ("png", "pdf")}
+    figures = {f"figures/litmus-or-gate.{ending}" for ending in ("png", "pdf", "svg")}
     assert names == {"couples.csv", "conditional.csv", "interactions.html", *figures}
     couples = pd.read_csv(tmp_path / "own" / "couples.csv")
     assert (couples.ranked_by[0], couples.task[0], couples.pairs[0]) == ("shapley:permutations=1", "litmus/or-gate", 16)
     page = (tmp_path / "own" / "interactions.html").read_text()
-    assert "data:image/png" in page
+    [packed] = re.findall(r'data-svg="([^"]+)"', page)
+    assert zlib.decompress(base64.b64decode(packed)).startswith(b"<?xml")
     assert "such as a backup that sleeps" in page
     assert main(["run", *run, "--components", "head", "--methods", "random", "--out", str(tmp_path / "run")]) == 0
     stored = ["--results", str(tmp_path / "run"), "--by", "random", "--given", "L0H0", "--out", str(tmp_path / "next")]
