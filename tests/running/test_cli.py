@@ -20,8 +20,8 @@ from tests.tiny import PAIRS
 pytestmark = pytest.mark.usefixtures("without_pdf")
 
 COMMANDS = (
-    "run", "trace", "baselines", "litmus", "interactions", "circuits", "paths", "check", "report", "compare", "top", "list",
-    "audit", "generate",
+    "run", "trace", "baselines", "litmus", "interactions", "circuits", "paths", "check", "report", "compare", "top",
+    "list", "audit", "generate",
 )  # fmt: skip
 NOTHING = dict.fromkeys(COMMANDS, lambda asked: 0)
 HOUSE = "from benchmark import PromptPair, Task, logit_diff\n"
