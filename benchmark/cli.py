@@ -228,7 +228,10 @@ def _carry_out(
     if results.cells and getattr(asked, "circuits", False):
         from benchmark.faithfulness.measuring import Wanted, measure
 
-        results = measure(results, Wanted(seed=asked.seed), bench, _say, asked.force)
+        try:
+            results = measure(results, Wanted(seed=asked.seed), bench, _say, asked.force)
+        except BenchmarkError as error:  # the scores are there, and have a report
+            _say(str(error))
     seconds = time.perf_counter() - started
     if results.cells:
         _write_report(results, out / "report", asked.top_k, results.only(hashes))

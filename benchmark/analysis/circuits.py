@@ -29,7 +29,6 @@ from benchmark.statistics.faithfulness import (
 from benchmark.statistics.halves import Halves, halves
 from benchmark.statistics.mean_score import mean_scores
 from benchmark.statistics.score_rows import ScoreRows
-from benchmark.store.cell import sha256
 from benchmark.store.circuit import Circuit, CircuitKey, Source
 from benchmark.store.folder import Results
 
@@ -43,6 +42,7 @@ class Game:
     """All circuits that were measured on the same pairs in the same way, of the same kinds of component."""
 
     circuits: tuple[Circuit, ...]
+    case: str  # the task, with what tells it from other games of that task, kinds and way
 
     @property
     def key(self) -> CircuitKey:
@@ -56,7 +56,8 @@ class Game:
     @cached_property
     def halves(self) -> Halves:
         pairs = self.circuits[0].pairs
-        return halves(len(pairs), [pair.cluster for pair in pairs], [pair.template for pair in pairs])
+        facts = [pair.cluster for pair in pairs], [pair.template for pair in pairs]
+        return halves(len(pairs), *facts, seed=1)  # other draws than those of the pairs that were scored
 
     @cached_property
     def draws(self) -> Float[np.ndarray, "draw pair"]:
@@ -121,29 +122,55 @@ class Game:
 
     def areas(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """The area of random orders, on average over them, and the largest of any order that isn't random."""
-        random = [self.numbers(one, weights)["area"].mean(axis=-1) for one in self.of("random")]
+        random = [self.numbers(one, weights)["area"] for one in self.of("random")]
         others = [one for one in self.circuits if one.key.source.sort in ("scores", "greedy")]
         best = np.max([self.numbers(one, weights)["area"].max(axis=-1) for one in others], axis=0)
-        return (random[0] if random else np.full_like(best, np.nan)), best
+        return (np.concatenate(random, axis=-1).mean(axis=-1) if random else np.full_like(best, np.nan)), best
 
 
 def games(results: Results) -> list[Game]:
     """Every game of a folder, in an order that depends on nothing but what it holds."""
-    found: dict[str, dict[str, Circuit]] = {}
+    there = {cell.key.digest for cell in results.cells}
+    found: dict[str, dict[tuple[int, ...], dict[Any, Circuit]]] = {}
     for one in sorted(results.circuits, key=_order):
-        found.setdefault(_game(one.key), {}).setdefault(sha256(repr(one.key.source).encode()), one)
-    return [Game(tuple(of.values())) for of in found.values()]
+        source = one.key.source
+        if set(source.cells) <= there:  # else of scores that are gone
+            name = source.sort, source.label, source.way, source.seed
+            found.setdefault(_game(one.key), {}).setdefault(one.key.sizes, {}).setdefault(name, one)
+    fullest = [max(of.items(), key=lambda item: (len(item[1]), item[0]))[1] for of in found.values()]
+    chosen = [tuple(of.values()) for of in fullest]
+    cases = _cases([of[0].key for of in chosen])
+    return [Game(of, case) for of, case in zip(chosen, cases, strict=True)]
 
 
 def _game(key: CircuitKey) -> str:
     return replace(key, source=Source("scores", ""), rankings=(), sizes=(), top=0).digest
 
 
+def _cases(keys: list[CircuitKey]) -> list[str]:
+    """The task of each, with those of its traits that tell it from its rivals; a digest where nothing readable does."""
+
+    def traits(key: CircuitKey) -> list[str]:
+        bos = "BOS" if key.model.prepend_bos else "no BOS"
+        return [key.task.metric, f"{len(key.pair_ids)} pairs", f"measured on {key.task.split}", key.dtype, bos]
+
+    found = []
+    for key in keys:
+        same = key.model.name, key.task.name, key.kinds, key.way
+        rivals = [one for one in keys if (one.model.name, one.task.name, one.kinds, one.way) == same]
+        tables = [traits(one) for one in rivals]
+        told = [own for place, own in enumerate(traits(key)) if len({table[place] for table in tables}) > 1]
+        told += [_game(key)[:4]] * (tables.count(traits(key)) > 1)
+        found.append(", ".join([key.task.name, *told]))
+    return found
+
+
 def _order(one: Circuit) -> tuple[Any, ...]:
     key, sorts = one.key, ("scores", "greedy", "matched", "random")
     return (
         key.model.name, key.task.name, key.kinds, key.direction != "noising", key.replacement, _game(key),
-        sorts.index(key.source.sort), not key.source.reference, key.source.label, key.source.way, key.digest,
+        sorts.index(key.source.sort), not key.source.reference, key.source.label, key.source.way,
+        -len(key.rankings), key.digest,
     )  # fmt: skip
 
 
@@ -352,7 +379,7 @@ def _of_top(game: Game, one: Circuit, ranking: int) -> dict[str, float]:
     falls = phi - game.phi(one.without[ranking])
     random = [game.phi(other.kept[:, at]) for other in game.of("random")]
     return {
-        "above": float((random[0] < phi).mean()) if random else np.nan,
+        "above": float((np.concatenate(random) < phi).mean()) if random else np.nan,
         "redundant": int((np.abs(falls) < 0.01).sum()),
     }
 
@@ -360,7 +387,8 @@ def _of_top(game: Game, one: Circuit, ranking: int) -> dict[str, float]:
 def _shared(game: Game, one: Circuit) -> dict[str, Any]:
     key = one.key
     return {
-        "model": key.model.name, "task": key.task.name, "kinds": game.kinds, "components": key.components,
+        "model": key.model.name, "task": key.task.name, "case": game.case, "metric": key.task.metric,
+        "kinds": game.kinds, "components": key.components,
         "direction": key.direction, "replacement": key.replacement, "pairs": len(key.pair_ids),
         "measured_on": key.task.split, "scored_on": key.scored_on, "sort": key.source.sort,
         "source": game.labels[key.digest], "scored_direction": key.source.way[0],

@@ -35,7 +35,7 @@ from benchmark.running.provenance import environment
 from benchmark.running.work import Bench
 from benchmark.statistics.agreement import default_k
 from benchmark.statistics.faithfulness import log_sizes, mib_sizes
-from benchmark.store.cell import PairFacts, Provenance, Rows
+from benchmark.store.cell import PairFacts, Provenance, Rows, sha256
 from benchmark.store.circuit import (
     ABSOLUTE,
     SIGNED,
@@ -144,7 +144,7 @@ def measure(results: Results, wanted: Wanted, bench: Bench, say: Say, force: boo
     if not keys:
         raise BenchmarkError(
             f"No circuit of {results.folder} can be measured: what was said above is why. It takes a method that "
-            "scored every component of a kind."
+            "scored every component of a kind, and rows of the other split (a column `split` in a file of your own)."
         )
     return Results(results.folder)
 
@@ -182,11 +182,21 @@ def _measure_section(
         )
     split = "discovery" if section.key.task.split == "evaluation" else "evaluation"
     keys: list[CircuitKey] = []
+    read = {kind: dictionaries_digest(model, kind) for game in games for kind in game.kinds if kind in FEATURE_KINDS}
+    if read and read != {kind: section.read_by[kind] for kind in read}:
+        raise BenchmarkError(
+            f"{results.folder} holds scores of features by other dictionaries than {section.key.model.name!r} is "
+            "loaded with now. Run again into another folder."
+        )
     for way in wanted.ways:
         found = _pairs(section, asked, bench, model, split, way, wanted.pairs or section.n_pairs)
         if found.pairs is None:
             say(f"{section.short}, {way}, on the {split} split: {found.error}")
             continue
+        if found.dataset_digest != section.key.task.dataset_digest or {*found.pairs.ids} & {*section.key.pair_ids}:
+            raise BenchmarkError(
+                f"The rows of {section.short} aren't those that were scored: the file has changed since. Run again."
+            )
         for game in games:
             keys += _measure_game(results, game, found, split, way, wanted, asked, bench, model, say, force)
     return keys
@@ -206,14 +216,14 @@ def _games(section: Section, wanted: Wanted, say: Say) -> Iterator[_Game]:
                 if {"all", one.cell.key.method.label, one.cell.key.method.name} & {*wanted.methods}:
                     by_variant.setdefault(one.cell.variant, {})[kind] = one
         whole = [of for of in by_variant.values() if len(of) == len(some)]
-        there = {kind: np.any([~np.isnan(of[kind].mean) for of in whole], axis=0) for kind in some} if whole else {}
+        there = {
+            kind: np.any([~np.isnan(of[kind].mean) | (kind not in FEATURE_KINDS) for of in whole], axis=0)
+            for kind in some
+            if whole
+        }
         able = []
         for of in whole:
-            lacking = [
-                kind
-                for kind in some
-                if (of[kind].sampled if kind in FEATURE_KINDS else np.isnan(of[kind].mean[there[kind]]).any())
-            ]
+            lacking = [kind for kind in some if of[kind].sampled or np.isnan(of[kind].mean[there[kind]]).any()]
             if lacking:
                 count = int((~np.isnan(of[lacking[0]].mean)).sum())
                 say(
@@ -228,7 +238,8 @@ def _games(section: Section, wanted: Wanted, say: Say) -> Iterator[_Game]:
 
 def _asked(section: Section, wanted: Wanted) -> Asked:
     """The run that the scores are from, with the device and memory that are asked for now."""
-    passed = section.cells[0].provenance.passed
+    cells = sorted(section.cells, key=lambda cell: not set(cell.kinds) & set(FEATURE_KINDS))  # loads dictionaries
+    passed = cells[0].provenance.passed
     if not passed:
         raise BenchmarkError(
             f"The cells of {section.title} don't say what was asked for when they were made: an older version wrote "
@@ -253,7 +264,8 @@ def _measure_game(
 ) -> list[CircuitKey]:  # fmt: skip
     pairs = found.pairs
     assert pairs is not None
-    if way.replacement not in model.kind(game.kinds[0]).replacements:
+    if unable := [kind for kind in game.kinds if way.replacement not in model.kind(kind).replacements]:
+        say(f"{game.name}: {plural(unable[0])} have no {way.replacement} replacement.")
         return []
     request = _request(game, pairs, way, asked, model)
     game = game.on(model, pairs, request)
@@ -299,6 +311,7 @@ def _planned(game: _Game, pairs: Pairs, split: str, way: Way, wanted: Wanted, mo
         scored_on=scored.task.split,
         tokens=pairs.digest(),
         means=discovery_digest(pairs) if way.replacement == MEAN.replacement else None,
+        players=sha256(game.players.where.tobytes()),
         dtype=str(model.dtype).removeprefix("torch."),
         processing=model.processing,
         dictionaries={kind: dictionaries_digest(model, kind) for kind in game.kinds if kind in FEATURE_KINDS},
@@ -382,7 +395,7 @@ def _measure(results: Results, game: _Game, found: Behaviour, todo: Sequence[_Pe
         each = values.of(sets).reshape(len(orders), -1, len(key.pair_ids))
         sizes = len(key.sizes)
         arrays = {
-            "players": np.stack([game.players.kind, game.players.layer, game.players.index], axis=1).astype(np.int32),
+            "players": game.players.where,
             "order": orders.astype(np.int32),
             "kept": each[:, :sizes],
             "nothing": values.of(nothing)[0],

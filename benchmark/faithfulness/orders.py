@@ -35,6 +35,11 @@ class Players:
     def index(self) -> Int[np.ndarray, " player"]:
         return np.concatenate([np.nonzero(one)[1] for one in self.there.values()])
 
+    @property
+    def where(self) -> Int[np.ndarray, "player 3"]:
+        """Number of the kind, layer and index of each."""
+        return np.stack([self.kind, self.layer, self.index], axis=1).astype(np.int32)
+
     def __len__(self) -> int:
         return len(self.kind)
 

@@ -121,7 +121,7 @@ def _permutations(
 ) -> Iterator[Int[np.ndarray, "permutation component"]]:
     rng = np.random.default_rng(seed)
     home = np.argsort(stratum, kind="stable")
-    step = max(1, _BLOCK // len(stratum))
+    step = max(1, _BLOCK // max(1, len(stratum)))
     for start in range(0, count, step):
         keys = rng.random((min(step, count - start), len(stratum)))
         dealt = np.empty(keys.shape, dtype=np.int64)

@@ -53,7 +53,7 @@ class CircuitKey:
 
     `task` is that of the pairs that are measured, `scored_on` the split that the scores are from. `sizes` are numbers
     of components kept, `top` is that of the set whose members leave one at a time; `components` counts those that take
-    part.
+    part, and `players` is sha256 over who they are.
     """
 
     model: ModelKey
@@ -70,6 +70,7 @@ class CircuitKey:
     scored_on: str
     tokens: str | None = None
     means: str | None = None
+    players: str = ""
     dtype: str = "float32"
     processing: str = "none"
     dictionaries: Annotated[dict[str, str], unless_empty] = field(default_factory=dict)

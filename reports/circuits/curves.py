@@ -15,7 +15,7 @@ _HIGHEST = 2.0  # phi beyond which a curve would flatten the others
 def faithfulness_curves(curves: pd.DataFrame) -> Figure:
     """`curves` of one kind and way: phi over the number of components kept, logarithmic, the empty circuit left out."""
     curves = curves[curves["size"] > 0]
-    tasks = list(curves.groupby("task", sort=False))
+    tasks = list(curves.groupby("case", sort=False))
     named = curves[curves.sort.isin(("scores", "greedy"))]
     methods = list(dict.fromkeys(named.source))
     columns = across(len(tasks), MOST_ACROSS)

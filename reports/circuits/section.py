@@ -43,11 +43,12 @@ def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
         shown = of_kind[[way_of(row) == main for row in of_kind.itertuples()]]
         stem = slug("circuits", *[str(model)] * (numbers.model.nunique() > 1), str(kinds))
         judged = [one for one in judges if one.game.kinds == kinds and one.game.key.model.name == model]
-        known = [one for one in judged if not np.isnan(one.correlation)]
+        known = [one for one in judged if not np.isnan(one.correlation) and tuple(one.game.key.way) == main]
         of_curves = curves[(curves.model == model) & (curves.kinds == kinds)]
         drawn = of_curves[[way_of(row) == main for row in of_curves.itertuples()]]
         blocks += [Heading(name[0].upper() + name[1:], 3), Paragraph(measured_words(shown))]
-        blocks += [Paragraph(judged_words(known))] * bool(known)
+        if known:
+            blocks.append(Paragraph(judged_words(known)))
         blocks.append(share_table(of_kind, f"{stem}-shares"))
         blocks.append(
             Picture(
@@ -58,7 +59,7 @@ def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
                 drawn,
             )
         )
-        folded = [judges_table(known, f"{stem}-judges")] * bool(known)
+        folded = [judges_table(known, f"{stem}-judges")] if known else []
         details: tuple[Block, ...] = (
             Paragraph(f"{HOW} {DETAILS}"),
             detail_table(shown, of_kind, f"{stem}-numbers"),
@@ -97,10 +98,11 @@ def one_ranking(frame: pd.DataFrame) -> pd.DataFrame:
 
 def measured_words(shown: pd.DataFrame) -> str:
     """On how many pairs of which split, and what there is to keep."""
-    one, tasks = shown.iloc[0], shown.drop_duplicates("task")
+    one, tasks = shown.iloc[0], shown.drop_duplicates("case")
     pairs = " to ".join(map(str, sorted({int(tasks.pairs.min()), int(tasks.pairs.max())})))
-    flat = [row.task for row in tasks.itertuples() if row.gap_low <= 0 <= row.gap_high]
-    against = [row.task for row in tasks.itertuples() if row.gap < 0 and row.task not in flat]
+    parts = " to ".join(map(str, sorted({int(tasks.components.min()), int(tasks.components.max())})))
+    flat = [row.case for row in tasks.itertuples() if row.gap_low <= 0 <= row.gap_high]
+    against = [row.case for row in tasks.itertuples() if row.gap < 0 and row.case not in flat]
     told = ""
     if flat:
         told += (
@@ -114,16 +116,17 @@ def measured_words(shown: pd.DataFrame) -> str:
         )
     return (
         f"Ranked on the {one.scored_on} split, measured on {pairs} pairs a task of the {one.measured_on} split, "
-        f"{way_words(way_of(one))}. {int(one.components)} components take part.{told}"
+        f"{way_words(way_of(one))}. {parts} components take part.{told}"
     )
 
 
 def judged_words(judges: list[Judges]) -> str:
     """The sentence: mean rank correlation of the two judges, and on how many tasks their best methods are the same."""
     mean, low, high = overall(judges)
-    same = [one.game.key.task.name for one in judges if best(one, "agreement") & best(one, "share")]
+    same = [one.game.case for one in judges if best(one, "agreement") & best(one, "share")]
     count = " to ".join(map(str, sorted({min(map(_methods, judges)), max(map(_methods, judges))})))
-    told = "" if not np.isnan(low) else " (no interval: too few pairs)"
+    reason = judges[0].game.halves.refusal or "no interval: undefined in a half-sample"
+    told = "" if not np.isnan(low) else f" ({reason})"
     return (
         f"**Two judges.** Agreement with exact patching and share of the best circuit order {count} methods with a "
         f"rank correlation of {with_interval(mean, low, high)}{told}, on average over {counted(len(judges), 'task')}. "
@@ -145,7 +148,7 @@ def judges_table(judges: list[Judges], stem: str) -> Table:
     rows, data = [], []
     for one in judges:
         low, high = one.interval
-        task = one.game.key.task.name
+        task = one.game.case
         rows.append(
             {
                 "task": task,
@@ -163,15 +166,16 @@ def share_table(numbers: pd.DataFrame, stem: str) -> Table:
     """A row a method, a column a task: the share of the best circuit; where there are several ways, its range too."""
     named = one_ranking(numbers[numbers.sort != "random"])
     main = named[[way_of(row) == main_way(numbers) for row in named.itertuples()]]
+    flat = (named.gap_low <= 0) & (named.gap_high >= 0)  # ratios of noise
     rows = []
     for source, of_source in main.groupby("source", sort=False):
         row = {"method": source}
-        for task in dict.fromkeys(main.task):
-            found = of_source[of_source.task == task]
+        for task in dict.fromkeys(main.case):
+            found = of_source[of_source.case == task]
             row[task] = "-"
             if len(found):
                 row[task] = with_interval(found.share.iloc[0], found.share_low.iloc[0], found.share_high.iloc[0])
-                ways = named[(named.source == source) & (named.task == task)].share.dropna()
+                ways = named[(named.source == source) & (named.case == task) & ~flat].share.dropna()
                 if len(ways) > 1:
                     row[task] += f"; {number(ways.min())} to {number(ways.max())}"
         rows.append(row)
@@ -186,7 +190,7 @@ def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
     """Every order on every task: areas, and what its top keeps, leaves and doesn't need."""
     rows = [
         {
-            "task": row.task,
+            "task": row.case,
             "order": row.source,
             "ranking": row.ranking or "mean of draws",
             "CPR": with_interval(row.cpr, row.cpr_low, row.cpr_high),
@@ -215,6 +219,7 @@ def terminal_lines(results: Results, parts: list[Comparisons]) -> Iterator[str]:
         table = share_table(of_kind, "")
         yield f"\nCircuits of {kind_words(str(kinds))}, {model}: {table.caption}"
         yield table.shown.to_string(index=False)
-        known = [one for one in judges if one.game.kinds == kinds and not np.isnan(one.correlation)]
+        known = [one for one in judges if one.game.kinds == kinds and one.game.key.model.name == model]
+        known = [one for one in known if not np.isnan(one.correlation) and tuple(one.game.key.way) == main_way(of_kind)]
         if known:
             yield judged_words(known).replace("**", "")

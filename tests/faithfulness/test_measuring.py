@@ -3,13 +3,14 @@
 import re
 import shutil
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from benchmark import BenchmarkError, Results, run
+from benchmark import BenchmarkError, Results, load_model, load_task, run
 from benchmark.analysis.circuits import circuit_curves, circuit_members, circuit_numbers, games, overall, two_judges
 from benchmark.analysis.comparisons import compared
 from benchmark.cli import main
@@ -18,6 +19,8 @@ from benchmark.faithfulness.measuring import circuits
 from benchmark.faithfulness.values import Values
 from benchmark.running.work import Bench
 from benchmark.store.folder import read_circuit
+from reports.circuits.section import circuits_blocks, terminal_lines
+from reports.writing.blocks import Heading, flat
 
 METHODS = ("activation-patching", "attribution-patching", "activation-difference", "two-sided", "random")
 FEW: dict[str, Any] = {"ways": (COUNTERFACTUAL,), "draws": 3, "search": False}
@@ -131,6 +134,70 @@ def test_a_sample_has_no_circuit_and_errors_of_dictionaries_stay(tmp_path: Path)
     assert "error" not in " ".join(features.names())
     measured = ~np.isnan(found.cells[0].values("mlp-feature")).all(axis=0)
     assert features.key.components > measured[:, :-1].sum()  # those that move on the other split take part too
+
+
+def test_other_tops_and_more_random_orders_take_the_place_of_the_first(measured: Path, tmp_path: Path) -> None:
+    """What is shown of a game was measured at the same sizes, and no circuit is shown twice."""
+    folder = tmp_path / "copy"
+    shutil.copytree(measured, folder)
+    heads: dict[str, Any] = FEW | {"components": (("head",),)}
+    circuits(folder, **heads | {"top": 7})
+    found = circuits(folder, **heads | {"draws": 5})
+    [game] = [one for one in games(found) if one.kinds == "head"]
+    assert len({one.key.sizes for one in game.circuits}) == 1
+    labels = [one.key.source.label for one in game.circuits]
+    assert labels.count("activation-patching") == 1
+    numbers = circuit_numbers(found)
+    assert numbers[(numbers.kinds == "head") & (numbers.sort == "scores")].above.notna().all()
+    [random] = [one for one in game.circuits if one.key.source.sort == "random"]
+    assert len(random.key.rankings) in (3, 5)
+
+
+def test_players_are_in_the_key_and_circuits_of_lost_scores_are_not_shown(measured: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(measured, folder)
+    key = Results(folder).circuits[0].key
+    assert replace(key, players="other").digest != key.digest
+    exact = next(cell for cell in Results(folder).cells if cell.key.method.reference)
+    shutil.rmtree(exact.folder)
+    sources = {one.key.source.label for game in games(Results(folder)) for one in game.circuits}
+    assert "activation-patching" not in sources
+    assert "random, layers and signs kept" not in sources
+    assert "attribution-patching" in sources
+
+
+def test_the_section_is_there_with_and_without_judges_and_random_orders(measured: Path, tmp_path: Path) -> None:
+    results = Results(measured)
+    parts = compared(results, tested=False)
+    headings = [block.text for block in flat(circuits_blocks(results, parts)) if isinstance(block, Heading)]
+    assert "Heads of pocket" in headings
+    assert "Heads, MLP outputs and embeddings of pocket" in headings
+    assert circuits_blocks(results, [])  # nobody to judge
+    said = "\n".join(terminal_lines(results, parts))
+    assert "rank correlation" in said
+    shutil.copytree(measured, tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy" / "circuits")
+    bare = circuits(tmp_path / "copy", **FEW | {"draws": 0, "components": (("mlp",),)})
+    assert circuits_blocks(bare, parts)
+
+
+def test_rows_that_have_changed_since_are_refused_and_a_run_keeps_its_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of pairs of one split only there is nothing to measure: the scores stand all the same."""
+    prompts = [one.prompt for one in load_task("ioi").pairs(load_model("pocket"), limit=2).pairs]
+    cells = [(one.clean, str(one.corrupted), str(one.correct), one.incorrect[0]) for one in prompts]
+    rows = [",".join(f'"{cell}"' for cell in row) for row in cells]
+    file, folder = tmp_path / "two.csv", tmp_path / "results"
+    head = "clean,corrupted,correct,incorrect,split\n"
+    file.write_text(head + f"{rows[0]},evaluation\n")
+    command = ["run", "--pairs-file", str(file), "--methods", "attribution-patching", "--components", "mlp"]
+    assert main([*command, "--out", str(folder), "--circuits"]) == 0
+    assert "No circuit of" in capsys.readouterr().err
+    assert (folder / "report" / "report.html").is_file()
+    file.write_text(head + f"{rows[0]},discovery\n{rows[1]},evaluation\n")
+    with pytest.raises(BenchmarkError, match="aren't those that were scored"):
+        circuits(folder, **FEW)
 
 
 @pytest.mark.parametrize(

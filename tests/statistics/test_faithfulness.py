@@ -57,7 +57,7 @@ def test_area_over_the_logarithm_of_the_size() -> None:
     assert log_area(np.ones(4), sizes) == pytest.approx(1)
     assert log_area(np.array([0, 0, 0, 1.0]), sizes) == pytest.approx(1 / 6)  # half of the last of three octaves
     assert log_area(np.array([0.3]), [1]) == 0.3
-    np.testing.assert_allclose(above_random(np.array([0.2, 0.8, 0.5]), 0.2, 0.8), [0, 1, 0.5])
+    np.testing.assert_allclose(above_random(np.array([0.2, 0.8, 0.5]), np.array(0.2), np.array(0.8)), [0, 1, 0.5])
     assert np.isnan(above_random(np.array(0.5), np.array(0.8), np.array(0.8)))
 
 
