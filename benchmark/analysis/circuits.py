@@ -138,7 +138,7 @@ def games(results: Results) -> list[Game]:
             name = source.sort, source.label, source.way, source.seed
             found.setdefault(_game(one.key), {}).setdefault(one.key.sizes, {}).setdefault(name, one)
     fullest = [max(of.items(), key=lambda item: (len(item[1]), item[0]))[1] for of in found.values()]
-    chosen = [tuple(of.values()) for of in fullest]
+    chosen = [tuple(of.values()) for of in fullest if {key[0] for key in of} & {"scores", "greedy"}]
     cases = _cases([of[0].key for of in chosen])
     return [Game(of, case) for of, case in zip(chosen, cases, strict=True)]
 

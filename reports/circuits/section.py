@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.circuits import Judges, circuit_curves, circuit_numbers, overall, two_judges
+from benchmark.analysis.circuits import Judges, circuit_curves, circuit_numbers, games, overall, two_judges
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import slug
 from benchmark.components import COUNTERFACTUAL, plural
@@ -34,7 +34,7 @@ DETAILS = (
 
 def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
     """All blocks on circuits; none where none was measured."""
-    if not results.circuits:
+    if not games(results):
         return []
     numbers, curves, judges = circuit_numbers(results), circuit_curves(results), two_judges(results, parts)
     blocks: list[Block] = [Paragraph(WHAT)]
@@ -212,7 +212,7 @@ def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
 
 def terminal_lines(results: Results, parts: list[Comparisons]) -> Iterator[str]:
     """What a terminal shows: of each kind the share of the best circuit, and the two judges."""
-    if not results.circuits:
+    if not games(results):
         return
     numbers, judges = circuit_numbers(results), two_judges(results, parts)
     for (model, kinds), of_kind in numbers.groupby(["model", "kinds"], sort=False):
