@@ -3,7 +3,7 @@
 A set holds the first components of an order. Orders come from stored scores, from a search, or from chance.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -144,9 +144,7 @@ def circuit_from_json(info: dict[str, Any], arrays: dict[str, np.ndarray], folde
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise BenchmarkError(f"a circuit's {place} is not as it should be: {first['msg']}") from error
-    object.__setattr__(read, "arrays", arrays)
-    object.__setattr__(read, "folder", folder)
-    return read
+    return replace(read, arrays=arrays, folder=folder)
 
 
 def refuse_misshapen_circuit(key: CircuitKey, arrays: dict[str, np.ndarray]) -> None:
