@@ -1,7 +1,7 @@
 """The contract of a method plugin."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any, ClassVar
@@ -30,7 +30,7 @@ from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk, fitting_chunk, smaller, within_memory
 from benchmark.engine.model import Model, Site
 from benchmark.engine.moving import moving
-from benchmark.engine.request import Cost, Design, Request, may_go_backward
+from benchmark.engine.request import Cost, Design, Request, Share, may_go_backward
 from benchmark.engine.resample import draws_of, over_draws, resampled
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
@@ -174,6 +174,7 @@ class Method:
         say: Callable[[str], None] = warnings.warn,
         by_position: bool = False,
         draws: int | None = None,
+        share: Share | None = None,
     ) -> dict[str, Scores]:
         """This method's scores of every pair, by kind of component, in the order of `pairs`.
 
@@ -186,7 +187,8 @@ class Method:
         metrics `clean` and `corrupted` `[pair]` of the unpatched prompts, save computing them again. `draws` is how
         many prompts a pair draws where the replacement is `resample`: scores, and what stands beside them, are means
         over these, with the scores' `standard_error` among the extras if there are two or more. Of a completeness error
-        it is no less than that of the mean.
+        it is no less than that of the mean. `share` names some of the pairs, of which alone scores are made; what a
+        method works out from all pairs, and `known`, are still those of all.
         """
         self._refuse_wrong_types(model, pairs, components)
         model.refuse_train_mode()
@@ -207,24 +209,30 @@ class Method:
         asked, request = pairs, self.as_seen(request)
         if drawn and self.needs_replacement:
             pairs = resampled(pairs, drawn, seed)
-        each = len(pairs) // len(asked)
+        each, scored = len(pairs) // len(asked), asked
+        rows: Collection[int] = range(len(pairs))
+        if share is not None:
+            scored = asked.take(share.places)
+            rows = {place * each + draw for place in share.places for draw in range(each)}
         if chunk is None:
             chunk = fitting_chunk(model, pairs.longest, gradients=may_go_backward(self.cost(model, request)))
         if progress is None:
-            length = sum(self.work(model, batch, request) for batch in pairs.batches())
+            length = sum(self.work(model, batch, request) for batch in pairs.batches(among=rows))
             with bar(length, f"{pairs.task} x {self.label}", "pass") as shown:
                 return self.scores(
                     model, asked, components, replacement, direction, seed, chunk, shown.advance, means, known,
-                    say, by_position, draws,
+                    say, by_position, draws, share,
                 )  # fmt: skip
         behaviour = known or metrics(model, asked, chunk.pairs)
+        here = slice(None) if share is None else list(share.places)
         of_rows = {name: values.repeat_interleave(each) for name, values in behaviour.items()}
         request = replace(request, means=means, progress=progress, metrics=of_rows)
         before = replace(model.passes, shortcuts=model.passes.shortcuts.copy())
-        request, chunk, parts = self._scored(model, pairs, request, chunk, say)
+        ready = [] if share is None else share.ready
+        request, chunk, parts = self._scored(model, pairs, rows, request, ready, chunk, say)
         order = torch.tensor([place for batch, _ in parts for place in batch.index]).argsort()
-        if len(order) != len(pairs):
-            raise BenchmarkError(f"Method {self.label!r} scored {len(order)} of {len(pairs)} pairs: some were lost.")
+        if len(order) != len(rows):
+            raise BenchmarkError(f"Method {self.label!r} scored {len(order)} of {len(rows)} pairs: some were lost.")
 
         longest = asked.longest
         found = {name: torch.cat([_padded(part[name], longest) for _, part in parts])[order] for name in parts[0][1]}
@@ -243,9 +251,9 @@ class Method:
                 kind=kind,
                 values=found[kind],
                 design=request.design[kind],
-                pair_ids=asked.ids,
-                clean_metric=behaviour["clean"],
-                corrupted_metric=behaviour["corrupted"],
+                pair_ids=scored.ids,
+                clean_metric=behaviour["clean"][here],
+                corrupted_metric=behaviour["corrupted"][here],
                 completeness_error=found.get("completeness"),
                 provenance=provenance,
                 extras={name.rpartition(".")[2]: values for name, values in found.items() if _is_beside(name, kind)},
@@ -255,13 +263,23 @@ class Method:
         for kind, one in scores.items():
             if one.extras.get("unfinished", torch.zeros(1)).any():
                 unfinished = one.extras["unfinished"].bool().numpy()
-                say(f"{self.label} on {asked.task}: {ran_out(plural(kind), unfinished, asked.ids)}")
+                say(f"{self.label} on {asked.task}: {ran_out(plural(kind), unfinished, scored.ids)}")
         return scores
 
     def _scored(
-        self, model: Model, pairs: Pairs, request: Request, chunk: Chunk, say: Callable[[str], None]
+        self,
+        model: Model,
+        pairs: Pairs,
+        rows: Collection[int],
+        request: Request,
+        made_ready: list[Request],
+        chunk: Chunk,
+        say: Callable[[str], None],
     ) -> tuple[Request, Chunk, list[tuple[PairBatch, dict[str, Tensor]]]]:
-        """Every batch with its scores, the request with what was prepared, and the chunk that it came to."""
+        """Every batch of these rows with its scores, the request made ready, and the chunk that it came to.
+
+        Where `made_ready` is empty it is filled.
+        """
 
         def fitted(request: Request) -> Request:
             tokens, most, rows = chunk
@@ -272,11 +290,14 @@ class Method:
             say(f"Memory ran out: trying again with at most {fits.tokens} tokens in a forward and {fits.pairs} pairs.")
             return fits
 
-        while (ready := within_memory(partial(self.ready, model, pairs, fitted(request)))) is None:
-            chunk = shrink(pairs.longest, chunk.pairs)
-        request = ready
+        while not made_ready:
+            if (ready := within_memory(partial(self.ready, model, pairs, fitted(request)))) is None:
+                chunk = shrink(pairs.longest, chunk.pairs)
+            else:
+                made_ready.append(ready)
+        request = replace(made_ready[0], progress=request.progress)
         parts: list[tuple[PairBatch, dict[str, Tensor]]] = []
-        waiting = list(pairs.batches(chunk.pairs))[::-1]
+        waiting = list(pairs.batches(chunk.pairs, rows))[::-1]
         while waiting:
             batch = waiting.pop()
             if len(batch) > chunk.pairs:

@@ -60,6 +60,17 @@ class Request:
     kept: list[Any] = field(default_factory=list, compare=False, repr=False)
 
 
+@dataclass(frozen=True)
+class Share:
+    """Which pairs are scored, by their places among all, and what was worked out from all of them.
+
+    `ready` is empty or holds the request that `Method.ready` gave: it serves every share of the same pairs.
+    """
+
+    places: tuple[int, ...]
+    ready: list[Request] = field(default_factory=list, compare=False, repr=False)
+
+
 class Cost(NamedTuple):
     """Rows through the model for one pair, at most. A row that starts above the first layer counts as a whole one."""
 

@@ -3,7 +3,7 @@
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -222,9 +222,9 @@ class Pairs:
         rows = [(pair.clean, pair.corrupted, pair.correct, pair.incorrect) for pair in self.pairs]
         return hashlib.sha256(repr(rows).encode()).hexdigest()
 
-    def batches(self, largest: int = 32) -> Iterator[PairBatch]:
+    def batches(self, largest: int = 32, among: Collection[int] | None = None) -> Iterator[PairBatch]:
         """The pairs by token length, at most `largest` in a batch: nothing is ever padded."""
-        return self._batched(self.pairs, largest)
+        return self._batched(self.pairs, largest, among)
 
     def discovery_batches(self, largest: int = 32) -> Iterator[PairBatch]:
         return self._batched(self.discovery, largest)
@@ -282,9 +282,13 @@ class Pairs:
         """The pairs at these places, in this order."""
         return replace(self, pairs=tuple(self.pairs[place] for place in keep))
 
-    def _batched(self, pairs: Sequence[TokenPair], largest: int) -> Iterator[PairBatch]:
+    def _batched(
+        self, pairs: Sequence[TokenPair], largest: int, among: Collection[int] | None = None
+    ) -> Iterator[PairBatch]:
         groups: dict[tuple[int, bool, Partners], list[int]] = {}
         for place, pair in enumerate(pairs):
+            if among is not None and place not in among:
+                continue
             group = (len(pair.clean), pair.corrupted is None, pair.partners or ())
             groups.setdefault(group, []).append(place)
         for (_, clean_only, _), places in sorted(groups.items()):

@@ -111,6 +111,9 @@ class Plan:
     `left_out` are the project's tasks, of all that it has, of which this model's tokenizer can carry no row, with the
     reasons; `unable` are methods, of a group that was asked for, that can't do what was asked, with the reasons. Nobody
     asked for either by name, so they are no failure.
+
+    With `chunk`, `threads` and `part_rows` scores are the same to the last bit, whoever computes them on the same
+    hardware: `part_rows` is how many whole rows make a part of a cell; None: each cell is one.
     """
 
     asked: Asked
@@ -120,6 +123,8 @@ class Plan:
     behaviours: tuple[Behaviour, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     unable: Mapping[str, str] = field(default_factory=dict)
+    threads: int | None = None
+    part_rows: float | None = None
 
     @property
     def model(self) -> Model:
@@ -135,6 +140,8 @@ class Plan:
             "device": self.model.device.type,
             "refused": {kind: why for kind, why in self.model.refusals.items() if kind in self.asked.components},
             "chunk": self.chunk._asdict(),
+            "threads": self.threads,
+            "part_rows": self.part_rows,
             "cells": [cell.key.digest[:8] for cell in self.cells],
             "names": {cell.key.digest[:8]: f"{cell.key.task.name} x {cell.method.label}" for cell in self.cells},
         }
@@ -255,6 +262,8 @@ def _cell(
         chunk=chunk,
         plugins=asked.plugins,
         draws=asked.draws,
+        weights=model.digest,
+        code=key.method.code,
     )
     if (draws := draws_of(asked.replacement, asked.draws)) and method.needs_replacement:
         pairs = resampled(pairs, draws, asked.seed)

@@ -1,31 +1,36 @@
-"""Carry out a plan: each cell is read if it is there, else computed and stored; one that fails stops no other."""
+"""Carry out a plan: each cell is read if it is there, else computed, in parts where it is long, and stored.
 
-import inspect
+One that fails stops no other.
+"""
+
 import os
-import time
-import traceback
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
 from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS
-from benchmark.engine.memory import Chunk, peak_bytes, reset_peak
+from benchmark.engine.memory import Chunk
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
 from benchmark.progress import bar
-from benchmark.running.behaviour import Behaviour
+from benchmark.running.crew import Crew, InThisProcess, Say, Teller
+from benchmark.running.parts import PART_SECONDS, part_rows
 from benchmark.running.plan import Asked, Plan, PlannedCell, chosen_methods, make_plan
-from benchmark.running.plugins import plugin_digest
-from benchmark.running.provenance import environment
-from benchmark.running.work import Bench, computed
-from benchmark.store.cell import Accuracy, AuditCounts, Cell, Filter, PairFacts, Provenance, Rows
-from benchmark.store.folder import DamagedCell, Results, alone_in, cell_folder, read_cell, record_run, write_cell
-
-Say = Callable[[str], None]
+from benchmark.running.unfinished import Unfinished
+from benchmark.running.work import Bench
+from benchmark.store.folder import (
+    DamagedCell,
+    Results,
+    alone_in,
+    cell_folder,
+    read_cell,
+    record_run,
+    remove_parts,
+)
+from benchmark.words import counted
 
 
 def run(
@@ -84,23 +89,47 @@ def run(
     return results
 
 
-def prepare(asked: Asked, out: Path, bench: Bench | None = None) -> Plan:
+def prepare(
+    asked: Asked,
+    out: Path,
+    bench: Bench | None = None,
+    part_seconds: float = PART_SECONDS,
+    workers: int = 1,
+    force: bool = False,
+) -> Plan:
     """Find plugins, refuse what can't be done, load the model, draw the pairs. Nothing is written.
 
-    `bench` may hold what an earlier plan has loaded: the model of the next plan is often the same.
+    `bench` may hold what an earlier plan has loaded: the model of the next plan is often the same. Cells that take
+    longer than `part_seconds` come in parts of about that. The threads of the CPU are shared among the `workers`. A
+    plan that was begun in this folder goes on with what decides its last bits, unless it is begun anew by `force`.
     """
     refuse_unwritable(out)
     bench = bench or Bench()
     methods, unable = chosen_methods(asked, bench.registry(asked.plugins))
     model = bench.model(asked.source)
     tasks = bench.tasks(asked.tasks, asked.rows_of(""), asked.plugins, model.tokens)
-    return replace(
-        make_plan(asked, bench, tasks, methods, _earlier_chunk(asked, out, model.device.type)), unable=unable
-    )
+    begun = {} if force else _begun(asked, out, model.device.type)
+    plan = make_plan(asked, bench, tasks, methods, Chunk(**begun["chunk"]) if begun else None)
+    threads = begun.get("threads") or max(1, torch.get_num_threads() // workers)
+    if "part_rows" in begun:
+        rows = begun["part_rows"]
+    else:
+        pairs = next(one.pairs for one in plan.behaviours if one.pairs is not None)
+        longest = max(cell.rows for cell in plan.cells)
+        rows = part_rows(model, pairs, plan.chunk, threads, part_seconds, longest)
+    return replace(plan, unable=unable, threads=threads, part_rows=rows)
 
 
-def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = False, brief: bool = False) -> Results:
-    """Compute the cells that aren't stored yet (all of them with `force`).
+def execute(
+    plan: Plan,
+    out: Path,
+    say: Say,
+    force: bool = False,
+    debug: bool = False,
+    brief: bool = False,
+    crew: Crew | None = None,
+) -> Results:
+    """Compute the cells that aren't stored yet (all of them with `force`), by this process or another crew.
 
     With a progress bar over the whole plan and word of what is stored, unless `brief`: it is one of many. Where another
     run is writing into the folder, it is waited for.
@@ -113,101 +142,47 @@ def execute(plan: Plan, out: Path, say: Say, force: bool = False, debug: bool = 
         ) from error
     with alone_in(out, say):
         record_run(out, {"asked": plan.asked.as_json(), "resolved": plan.resolved()})
-        _compute_all(plan, out, say, force, debug, brief)
+        _compute_all(plan, out, say, force, debug, brief, crew or InThisProcess(plan.bench))
     return Results(out)
 
 
-def _compute_all(plan: Plan, out: Path, say: Say, force: bool, debug: bool, brief: bool) -> None:
-    """Compute and store what isn't stored, cell by cell."""
-    todo = [cell for cell in plan.cells if force or not _stored(out, cell, say)]
+def _compute_all(plan: Plan, out: Path, say: Say, force: bool, debug: bool, brief: bool, crew: Crew) -> None:
+    """Compute and store what isn't stored, part by part."""
+    todo: list[Unfinished] = []
+    for cell in plan.cells:
+        stored = not force and _stored(out, cell, say)
+        if force or stored:
+            remove_parts(out, cell.key.digest)
+        if not stored:
+            todo.append(Unfinished(plan, cell, out, say, debug))
     if len(todo) < len(plan.cells) and not brief:
         say(f"{len(plan.cells) - len(todo)} of {len(plan.cells)} cells are stored already in {out}.")
-    chunk = plan.chunk
-    with bar(sum(cell.rows for cell in todo), unit="pass", quick=0.0, hidden=brief) as shown:
-        for cell in todo:
-            shown.describe(f"{cell.key.task.name} x {cell.key.method.label}")
-            left = cell.rows
+    there = sum(len(one.parts) for one in todo)
+    if there and not brief:
+        say(f"{counted(there, 'part')} of {counted(sum(bool(one.parts) for one in todo), 'unfinished cell')} "
+            f"{'is' if there == 1 else 'are'} stored already.")  # fmt: skip
+    pieces = [(one, work) for one in todo for work in one.works]
+    shares = [one.cell.rows * len(work.places or work.pair_ids) / len(work.pair_ids) for one, work in pieces]
+    with bar(sum(shares), unit="pass", quick=0.0, hidden=brief) as shown:
 
-            def advance(rows: float) -> None:
-                """Never past the cell's own share."""
-                nonlocal left
-                rows = min(rows, left)
-                left -= rows
-                shown.advance(rows)
+        def advance(number: int, rows: float) -> None:
+            """Never past the piece's own share."""
+            rows = min(rows, shares[number])
+            shares[number] -= rows
+            shown.advance(rows)
 
-            chunk = _compute(plan, cell, chunk, out, say, advance, debug)
-            advance(left)
-
-
-def _compute(
-    plan: Plan, cell: PlannedCell, chunk: Chunk, out: Path, say: Say, progress: Callable[[float], None], debug: bool
-) -> Chunk:
-    """Compute and store a cell; gives the chunk that it came to, which is smaller where memory ran out."""
-    task, pairs = cell.behaviour.task, max(1, len(cell.key.pair_ids))
-    stored = replace(
-        _about(cell.behaviour, cell),
-        task_title=task.title,
-        citations={"task": task.citation, "method": cell.method.citation},
-    )
-    reset_peak(plan.model)
-    started = time.perf_counter()
-    arrays: dict[str, np.ndarray] = {}
-    counted: dict[str, Any] = {}
-    try:
-        if cell.work is None:
-            raise BenchmarkError(cell.behaviour.error or "no pairs")
-        done = computed(replace(cell.work, chunk=chunk), plan.bench, progress, say)
-        arrays, chunk = done.arrays, done.chunk
-        counted = {"passes": Rows(**done.passes), "whole_forwards": done.whole_forwards, "shortcuts": done.shortcuts}
-        counted["chunk"] = chunk._asdict()
-    except Exception as error:  # whatever a plugin does, the other cells go on; the exit code says so
-        said = str(error) if isinstance(error, BenchmarkError) else f"{type(error).__name__}: {error}"
-        stored = replace(stored, error=said, traceback=traceback.format_exc())
-        say(f"FAILED {cell.key.task.name} x {cell.key.method.label}: {said}{_where(error, cell)}")
-        if debug:
-            say(str(stored.traceback))
-    provenance = Provenance(
-        **environment(plan.model),
-        **counted,
-        seconds=round(time.perf_counter() - started, 3),
-        declared_cost_per_pair=None if cell.cost is None else Rows(*(rows // pairs for rows in cell.cost)),
-        peak_memory_bytes=peak_bytes(plan.model),
-        quadrature=cell.method.quadrature,
-        seed=plan.asked.seed,
-        model_folder=plan.asked.model if Path(plan.asked.model).expanduser().is_dir() else None,
-        passed=plan.asked.as_json(),
-    )
-    write_cell(out, replace(stored, provenance=provenance, arrays=arrays))
-    return chunk
-
-
-def _where(error: Exception, cell: PlannedCell) -> str:
-    """The plugin's file, and the line in it where the error came up, if the method is a plugin's."""
-    file = inspect.getsourcefile(type(cell.method))
-    if not file or plugin_digest(file) is None:
-        return ""
-    lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
-    return f" ({file}" + "".join(f", line {line}" for line in lines[-1:]) + ")"
-
-
-def _about(found: Behaviour, cell: PlannedCell) -> Cell:
-    """Which pairs, what the audit dropped, and whether the model does the task at all."""
-    if found.pairs is None:
-        return Cell(cell.key)
-    audit = found.pairs.audit
-    return Cell(
-        cell.key,
-        pairs=tuple(
-            PairFacts(pair.prompt.id, pair.prompt.template, pair.prompt.cluster, len(pair.clean))
-            for pair in found.pairs.pairs
-        ),
-        audit=AuditCounts(audit.rows, audit.kept, audit.dropped, audit.cut),
-        accuracy=Accuracy(found.right, found.looked_at),
-        filter=Filter(found.min_metric, found.left_out),
-        caveats=found.caveats,
-        dictionaries=found.dictionaries,
-        pairs_file=cell.work.task.dataset or "" if cell.work else "",
-    )
+        teller = Teller(
+            wanted=lambda number: not pieces[number][0].failed,
+            begins=lambda number: shown.describe(pieces[number][0].described(pieces[number][1])),
+            progress=advance,
+            say=say,
+        )
+        for one in todo:
+            if not one.works:
+                one.finish()
+        for number, outcome in crew.carry_out([work for _, work in pieces], teller):
+            pieces[number][0].take(pieces[number][1], outcome)
+            advance(number, shares[number])
 
 
 def _stored(out: Path, cell: PlannedCell, say: Say) -> bool:
@@ -223,14 +198,14 @@ def _stored(out: Path, cell: PlannedCell, say: Say) -> bool:
     return stored.error is None and stored.key.digest == cell.key.digest
 
 
-def _earlier_chunk(asked: Asked, out: Path, device: str) -> Chunk | None:
-    """The chunk size that this very plan used before, so that a resumed run gives the same bits."""
+def _begun(asked: Asked, out: Path, device: str) -> dict[str, Any]:
+    """What this very plan was resolved to before on such a device, so that a resumed run gives the same bits."""
     if not (out / "run.json").is_file():
-        return None
+        return {}
     defaults = Asked(asked.model).as_json()  # of options that there weren't yet
     asked_before = (run for run in Results(out).runs if defaults | run["asked"] == asked.as_json())
-    runs = [run for run in asked_before if run["resolved"]["device"] == device]
-    return Chunk(**runs[-1]["resolved"]["chunk"]) if runs else None
+    runs: list[dict[str, Any]] = [run["resolved"] for run in asked_before if run["resolved"]["device"] == device]
+    return runs[-1] if runs else {}
 
 
 def refuse_unwritable(out: Path) -> None:

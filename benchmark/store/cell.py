@@ -5,7 +5,7 @@ Everything that reads or writes the JSON of a cell is in this file and in `store
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -184,12 +184,23 @@ class Rows:
 
 
 @dataclass(frozen=True)
+class PartFacts:
+    """How many pairs were scored together, on which device, by how many threads, in how many seconds."""
+
+    pairs: int
+    device: str
+    threads: int
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Provenance:
     """How a cell came to be. Absent in cells of versions that didn't store it.
 
     `whole_forwards`: to how many whole forwards the forward rows came; `shortcuts`: how many rows took each; `chunk`:
     tokens, pairs and rows that shared a forward; `model_folder`: where a local model lay; `declared_cost_per_pair`:
-    rows at most, as the method says; `passed`: the run as it was asked for.
+    rows at most, as the method says; `passed`: the run as it was asked for; `parts`: those that the cell was joined
+    from, where it was computed in parts: `seconds` are then theirs, summed.
     """
 
     versions: dict[str, str | None] = field(default_factory=dict)
@@ -210,6 +221,7 @@ class Provenance:
     declared_cost_per_pair: Rows | None = None
     peak_memory_bytes: int | None = None
     passed: dict[str, Any] = field(default_factory=dict)
+    parts: Annotated[tuple[PartFacts, ...], unless_empty] = ()
 
 
 class Axes(NamedTuple):
@@ -368,9 +380,9 @@ def axes_of(name: str) -> Axes:
     return declared
 
 
-def refuse_misshapen(key: CellKey, arrays: Mapping[str, np.ndarray]) -> None:
-    """Say which array isn't of its declared shape: as many pairs as the key names, one size a kind and dimension."""
-    sizes: dict[tuple[str, str], int] = {("", "pair"): len(key.pair_ids)}
+def refuse_misshapen(pair_ids: Sequence[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Say which array isn't of its declared shape: as many pairs as there are ids, one size a kind and dimension."""
+    sizes: dict[tuple[str, str], int] = {("", "pair"): len(pair_ids)}
     for name, array in arrays.items():
         dims, kind = axes_of(name).dims, name.rpartition(".")[0]
         if array.ndim == len(dims):

@@ -22,10 +22,11 @@ from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.store.cell import Axes, Cell, CellKey, axes_of, pack, refuse_misshapen, sha256, unpack
 from benchmark.store.circuit import ARRAYS as CIRCUIT_ARRAYS
 from benchmark.store.circuit import Circuit, CircuitKey, circuit_from_json, refuse_misshapen_circuit
+from benchmark.store.part import Part, part_from_json
 
 SCHEMA = 2
 _SCORES, _CELL, _RUN = "scores.safetensors", "cell.json", "run.json"
-_LOCK = ".lock"
+_LOCK, _PARTS = ".lock", "parts"
 Read = TypeVar("Read")
 
 
@@ -169,9 +170,41 @@ def circuit_folder(results: Path, key: CircuitKey) -> Path:
 
 def write_cell(results: Path, cell: Cell) -> Path:
     """Write a cell, whole or not at all. Gives its folder."""
-    refuse_misshapen(cell.key, cell.arrays)
+    refuse_misshapen(cell.key.pair_ids, cell.arrays)
     axes = {name: axes_of(name) for name in cell.arrays}
     return _write_whole(cell_folder(results, cell.key), cell.as_json(), pack(dict(sorted(cell.arrays.items()))), axes)
+
+
+def write_part(results: Path, part: Part) -> Path:
+    """Write a part of a cell to `parts/<hash8 of the cell>/<hash8 of its pairs>`, whole or not at all."""
+    refuse_misshapen(part.pair_ids, part.arrays)
+    axes = {name: axes_of(name) for name in part.arrays}
+    return _write_whole(
+        _parts_folder(results, part.cell) / part.name, part.as_json(), pack(dict(sorted(part.arrays.items()))), axes
+    )
+
+
+def read_parts(results: Path, cell: str, say: Callable[[str], None]) -> list[Part]:
+    """The parts of the cell whose key has this digest. A damaged one is said, and as if it weren't there."""
+    found: list[Part] = []
+    for path in sorted(_parts_folder(results, cell).glob(f"[!.]*/{_CELL}")):
+        try:
+            part = _read_whole(path.parent, lambda info, arrays: part_from_json(info, unpack(arrays)))
+        except DamagedCell as damage:
+            say(f"{damage}: it is computed again.")
+            continue
+        if part.cell == cell:
+            found.append(part)
+    return found
+
+
+def remove_parts(results: Path, cell: str) -> None:
+    """Take the parts of a cell away, once it is there."""
+    shutil.rmtree(_parts_folder(results, cell), ignore_errors=True)
+
+
+def _parts_folder(results: Path, cell: str) -> Path:
+    return results / _PARTS / cell[:8]
 
 
 def write_circuit(results: Path, circuit: Circuit) -> Path:

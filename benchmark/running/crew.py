@@ -1,0 +1,43 @@
+"""Who does the work of a plan: this process, piece by piece. `running.cluster` has the other crew, of Ray's workers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from benchmark.running.work import Bench, Computed, Failed, Work, attempt
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Teller:
+    """What a crew tells of its work: `begins` by the number of a piece, `progress` in whole rows that it did, `say`.
+
+    It asks `wanted` before it begins a piece: where one part of a cell has failed, the others needn't be done.
+    """
+
+    wanted: Callable[[int], bool]
+    begins: Callable[[int], None]
+    progress: Callable[[int, float], None]
+    say: Say
+
+
+class Crew(Protocol):
+    """Those who do pieces of work, in any order."""
+
+    def carry_out(self, works: Sequence[Work], teller: Teller) -> Iterator[tuple[int, Computed | Failed]]:
+        """The number of each piece as it is done, with what came out."""
+        ...
+
+
+@dataclass(frozen=True)
+class InThisProcess:
+    """One piece after the other, here. `bench` holds what is loaded."""
+
+    bench: Bench
+
+    def carry_out(self, works: Sequence[Work], teller: Teller) -> Iterator[tuple[int, Computed | Failed]]:
+        for number, work in enumerate(works):
+            if teller.wanted(number):
+                teller.begins(number)
+                yield number, attempt(work, self.bench, lambda rows, at=number: teller.progress(at, rows), teller.say)  # type: ignore[misc]
