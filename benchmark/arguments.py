@@ -19,6 +19,7 @@ from benchmark.components import (
 from benchmark.errors import did_you_mean
 from benchmark.faithfulness import CIRCUIT_DRAWS
 from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
+from benchmark.running import PART_SECONDS
 
 USER_ERROR = 2
 BASELINE_PAIRS, LITMUS_PAIRS, PATH_PAIRS = 64, 8, 16
@@ -107,6 +108,8 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         put("--out", help=f"results folder; a second run continues it [{out}]")
         put("--dry-run", action="store_true", help="show the plan and its cost, compute nothing")
         put("--force", action="store_true", help="compute stored cells again")
+        text = "longer cells come in parts of about so many seconds, of which a killed run loses one [%(default)g]"
+        put("--part-seconds", type=float, default=PART_SECONDS, metavar="S", help=text)
         report_options(added)
 
     def way_options(added: argparse.ArgumentParser, able: Sequence[str] = REPLACEMENTS) -> None:

@@ -56,7 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"attribution-bench: {_unexpected(error, asked.plugins, arguments)}", file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:
-        print("\nattribution-bench: interrupted; finished cells are kept, the same command continues.", file=sys.stderr)
+        print(
+            "\nattribution-bench: interrupted; finished cells and parts are kept, the same command continues.",
+            file=sys.stderr,
+        )
         return INTERRUPTED
 
 
@@ -216,7 +219,8 @@ def _carry_out(
     hashes: list[str] = []
     with bar(len(plans), "plans", unit="plan", quick=0.0, hidden=not brief) as shown:
         for changes in plans:
-            plan = prepare(Asked(**given | {"plugins": tuple(asked.plugins)} | changes), out, bench)
+            asked_now = Asked(**given | {"plugins": tuple(asked.plugins)} | changes)
+            plan = prepare(asked_now, out, bench, asked.part_seconds, force=asked.force)
             if asked.dry_run or not brief:
                 _say(_describe(plan))
             hashes += plan.resolved()["cells"]
@@ -456,26 +460,23 @@ def _cost(cells: Sequence[Any]) -> str:
 
 
 def _estimate(plan: Any) -> str:
-    """Seconds for the whole plan, from one timed forward: of full size, or of all that the plan has to do."""
-    batch = next(next(found.pairs.batches()) for found in plan.behaviours if found.pairs is not None)
-    rows = max(1, int(min(plan.chunk.tokens // batch.clean.shape[1], sum(cell.rows for cell in plan.cells))))
-    tokens = batch.clean[:1].expand(rows, -1)
-    plan.model.activations(tokens, [])
-    started = time.perf_counter()
-    plan.model.activations(tokens, [])
-    token_seconds = (time.perf_counter() - started) / tokens.numel()
+    """Minutes for the whole plan, from one timed forward; and in what parts they come."""
+    length = next(found.pairs.pairs[0] for found in plan.behaviours if found.pairs is not None).clean
     total = 0.0
     for cell in plan.cells:
         if (pairs := cell.behaviour.pairs) is not None:
-            length = sum(len(pair.clean) for pair in pairs.pairs) / len(pairs)
-            total += cell.rows * length * token_seconds
+            mean_length = sum(len(pair.clean) for pair in pairs.pairs) / len(pairs)
+            total += cell.rows * plan.row_seconds * mean_length / len(length)
     silent = any(cell.cost is None for cell in plan.cells)
     beside = ", what is not declared aside," * silent
     steep = "; integrals that are steep take longer" * any(
         "refined" in (cell.method.quadrature or "") for cell in plan.cells
     )
     minutes = max(1, round(total / 60))
-    return f"  {counted(len(plan.cells), 'cell')}, at most about {minutes} min{beside} if none is stored yet{steep}"
+    parts = "" if plan.part_rows is None else "; the long ones come in parts"
+    return (
+        f"  {counted(len(plan.cells), 'cell')}, at most about {minutes} min{beside} if none is stored yet{steep}{parts}"
+    )
 
 
 def _columns(rows: Sequence[tuple[str, str]]) -> str:

@@ -212,7 +212,7 @@ class Method:
         each, scored = len(pairs) // len(asked), asked
         rows: Collection[int] = range(len(pairs))
         if share is not None:
-            scored = asked.take(share.places)
+            scored = asked.take(sorted(share.places))
             rows = {place * each + draw for place in share.places for draw in range(each)}
         if chunk is None:
             chunk = fitting_chunk(model, pairs.longest, gradients=may_go_backward(self.cost(model, request)))
@@ -224,7 +224,7 @@ class Method:
                     say, by_position, draws, share,
                 )  # fmt: skip
         behaviour = known or metrics(model, asked, chunk.pairs)
-        here = slice(None) if share is None else list(share.places)
+        here = slice(None) if share is None else sorted(share.places)
         of_rows = {name: values.repeat_interleave(each) for name, values in behaviour.items()}
         request = replace(request, means=means, progress=progress, metrics=of_rows)
         before = replace(model.passes, shortcuts=model.passes.shortcuts.copy())

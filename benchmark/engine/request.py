@@ -62,7 +62,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Share:
-    """Which pairs are scored, by their places among all, and what was worked out from all of them.
+    """Which pairs are scored, by their places among all and in their order, and what was worked out from all of them.
 
     `ready` is empty or holds the request that `Method.ready` gave: it serves every share of the same pairs.
     """

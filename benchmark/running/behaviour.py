@@ -1,5 +1,6 @@
 """What the model does on a task, before anything is attributed: metrics, accuracy, and the pairs that pass a filter."""
 
+import time
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -26,7 +27,8 @@ class Behaviour:
     `right` of `looked_at` pairs have a clean metric above 0 and above the corrupted one; `left_out` of them had less
     than `min_metric`. `error` says why there are no pairs, `caveats` what a reader should know of them. `not_carried`
     holds the audit's reasons where the model's tokenizer can carry no row of a task of the project, `dictionaries` what
-    those are worth here whose features are asked for.
+    those are worth here whose features are asked for. `row_seconds` is what a prompt took, the first ones with all that
+    is done but once.
     """
 
     task: Task
@@ -41,6 +43,7 @@ class Behaviour:
     caveats: tuple[str, ...] = ()
     not_carried: str = ""
     dictionaries: tuple[DictionaryFacts, ...] = ()
+    row_seconds: float = field(default=0.0, compare=False)
 
 
 def behaviour(
@@ -70,7 +73,7 @@ def behaviour(
         return Behaviour(task, digest, None, error=f"{_named(task)} failed: {type(error).__name__}: {error}")
     found: dict[str, list[Tensor]] = {"clean": [], "corrupted": []}
     keep: list[int] = []
-    looked_at = 0
+    looked_at, started = 0, time.perf_counter()
     while looked_at < len(pairs) and len(keep) < limit:
         places = range(looked_at, min(looked_at + min(AT_ONCE, limit), len(pairs)))
         for name, values in metrics(model, pairs.take(places)).items():
@@ -78,6 +81,7 @@ def behaviour(
         looked_at += len(places)
         passing = found["clean"][-1].float() >= (-torch.inf if min_metric is None else min_metric)
         keep += [place for place, passes in zip(places, passing.tolist(), strict=True) if passes]
+    row_seconds = (time.perf_counter() - started) / looked_at
     if not keep:
         reason = f"none of the {looked_at} {split} pairs of task {task.name!r} has a metric of {min_metric}"
         return Behaviour(task, digest, None, error=f"--min-metric: {reason} or more; lower it or choose another task.")
@@ -94,8 +98,9 @@ def behaviour(
     known = {"clean": clean[kept], "corrupted": corrupted[kept]}
     said = caveats(model, pairs, right, looked_at)
     return Behaviour(
-        task, digest, pairs.take(kept), known, right, looked_at, looked_at - len(keep), min_metric, caveats=said
-    )
+        task, digest, pairs.take(kept), known, right, looked_at, looked_at - len(keep), min_metric, caveats=said,
+        row_seconds=row_seconds,
+    )  # fmt: skip
 
 
 def _named(task: Task) -> str:

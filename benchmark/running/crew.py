@@ -30,7 +30,7 @@ class Crew(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass
 class InThisProcess:
     """One piece after the other, here. `bench` holds what is loaded."""
 

@@ -11,36 +11,23 @@ from benchmark.engine.model import Model
 from benchmark.prompts.pairs import Pairs
 from benchmark.running.work import Work
 
-PART_SECONDS = 60.0  # of work that a killed run may lose
-_TOKENS = {"cpu": 512}  # in the forward that is timed, at most
-_TOKENS_OF_A_CARD = 8192
-
-
-def part_rows(model: Model, pairs: Pairs, chunk: Chunk, threads: int, seconds: float, longest: float) -> float | None:
-    """How many whole rows through the model take so many seconds; None where `longest`, a cell's, take no longer."""
-    if seconds <= 0:
-        return 0.0
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        tokens = next(pairs.batches(1)).clean
-        alone = _seconds(model, tokens)  # a row by itself takes longer than one among many
-        if longest * alone <= seconds:
-            return None
-        most = min(chunk.tokens, _TOKENS.get(model.device.type, _TOKENS_OF_A_CARD))
-        rows = max(1, min(most // tokens.shape[1], chunk.rows))
-        found = seconds * rows / min(_seconds(model, tokens.repeat(rows, 1)) for _ in range(2))
-    finally:
-        torch.set_num_threads(before)
-    return None if longest <= found else float(f"{found:.2g}")
-
 
 @torch.no_grad()
-def _seconds(model: Model, tokens: torch.Tensor) -> float:
+def row_seconds(model: Model, pairs: Pairs, chunk: Chunk, rows: float) -> float:
+    """Seconds that a whole row takes among many: of a full forward, or of as many rows as there are."""
+    tokens = next(pairs.batches(1)).clean
+    tokens = tokens.repeat(int(max(1, min(chunk.tokens // tokens.shape[1], chunk.rows, rows))), 1)
     with model.uncounted():
-        started = time.perf_counter()
-        model.run(tokens).flatten()[0].item()  # which waits for a card to be done
-    return time.perf_counter() - started
+        for _ in range(2):  # the first one warms up
+            started = time.perf_counter()
+            model.run(tokens).flatten()[0].item()  # which waits for a card to be done
+    return (time.perf_counter() - started) / len(tokens)
+
+
+def part_rows(seconds: float, row_seconds: float, longest: float) -> float | None:
+    """How many whole rows make a part of so many seconds; None where `longest`, those of a cell, take no longer."""
+    rows = max(0.0, seconds) / row_seconds
+    return None if longest <= rows else float(f"{rows:.2g}")
 
 
 def divided(pairs: Pairs, size: int) -> list[tuple[int, ...]]:

@@ -3,6 +3,7 @@
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, FEATURE_KINDS, KINDS, MEAN, PLACES_ONLY
@@ -20,6 +21,7 @@ from benchmark.prompts.pairs import Pairs
 from benchmark.prompts.task import Task
 from benchmark.running.behaviour import Behaviour, behaviour
 from benchmark.running.dictionaries import bad, worth
+from benchmark.running.parts import row_seconds
 from benchmark.running.plugins import GROUPS, Registry, plugin_digest
 from benchmark.running.work import Bench, ModelSource, TaskSource, Work
 from benchmark.store.cell import CellKey, MethodKey, ModelKey, TaskKey, Truth, sha256
@@ -129,6 +131,12 @@ class Plan:
     @property
     def model(self) -> Model:
         return self.bench.model(self.asked.source)
+
+    @cached_property
+    def row_seconds(self) -> float:
+        """Seconds that a row of the first task takes through the whole model, as measured here."""
+        pairs = next(one.pairs for one in self.behaviours if one.pairs is not None)
+        return row_seconds(self.model, pairs, self.chunk, sum(cell.rows for cell in self.cells))
 
     def resolved(self) -> dict[str, Any]:
         """What `run.json` keeps of the plan."""

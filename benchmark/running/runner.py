@@ -16,8 +16,9 @@ from benchmark.engine.memory import Chunk
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
 from benchmark.progress import bar
+from benchmark.running import PART_SECONDS
 from benchmark.running.crew import Crew, InThisProcess, Say, Teller
-from benchmark.running.parts import PART_SECONDS, part_rows
+from benchmark.running.parts import part_rows
 from benchmark.running.plan import Asked, Plan, PlannedCell, chosen_methods, make_plan
 from benchmark.running.unfinished import Unfinished
 from benchmark.running.work import Bench
@@ -114,9 +115,9 @@ def prepare(
     if "part_rows" in begun:
         rows = begun["part_rows"]
     else:
-        pairs = next(one.pairs for one in plan.behaviours if one.pairs is not None)
-        longest = max(cell.rows for cell in plan.cells)
-        rows = part_rows(model, pairs, plan.chunk, threads, part_seconds, longest)
+        longest, at_most = max(cell.rows for cell in plan.cells), max(one.row_seconds for one in plan.behaviours)
+        short = longest * at_most <= part_seconds  # so that nothing need be measured
+        rows = None if short else part_rows(part_seconds, plan.row_seconds, longest)
     return replace(plan, unable=unable, threads=threads, part_rows=rows)
 
 

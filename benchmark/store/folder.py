@@ -94,13 +94,20 @@ class Results:
 
     @property
     def missing(self) -> list[str]:
-        """The cells that some plan holds and nobody computed, as `task x method`."""
+        """The cells that some plan holds and nobody finished, as `task x method`, with the pairs that are there."""
         there = {path.name[-8:] for path in self.folder.glob("cells/*/*/[!.]*")}
         planned: dict[str, str] = {}
         for run in self.runs if (self.folder / _RUN).is_file() else []:
             resolved = run.get("resolved", {})
-            planned |= {name: resolved.get("names", {}).get(name, name) for name in resolved.get("cells", [])}
+            for name in resolved.get("cells", []):
+                words = resolved.get("names", {}).get(name, name)
+                of = len(resolved.get("tasks", {}).get(words.partition(" x ")[0], []))
+                planned[name] = words + (f" ({done} of {of} pairs are there)" if (done := self._pairs_of(name)) else "")
         return [words for name, words in planned.items() if name not in there]
+
+    def _pairs_of(self, cell: str) -> int:
+        """How many pairs of an unfinished cell are stored in parts."""
+        return sum(len(part.pair_ids) for part in _parts_in(self.folder / _PARTS / cell, self.damaged.append))
 
     @property
     def cells(self) -> list[Cell]:
@@ -186,15 +193,17 @@ def write_part(results: Path, part: Part) -> Path:
 
 def read_parts(results: Path, cell: str, say: Callable[[str], None]) -> list[Part]:
     """The parts of the cell whose key has this digest. A damaged one is said, and as if it weren't there."""
+    folder = _parts_folder(results, cell)
+    return [part for part in _parts_in(folder, lambda why: say(f"{why}: it is computed again.")) if part.cell == cell]
+
+
+def _parts_in(folder: Path, damaged: Callable[[DamagedCell], None]) -> list[Part]:
     found: list[Part] = []
-    for path in sorted(_parts_folder(results, cell).glob(f"[!.]*/{_CELL}")):
+    for path in sorted(folder.glob(f"[!.]*/{_CELL}")):
         try:
-            part = _read_whole(path.parent, lambda info, arrays: part_from_json(info, unpack(arrays)))
+            found.append(_read_whole(path.parent, lambda info, arrays: part_from_json(info, unpack(arrays))))
         except DamagedCell as damage:
-            say(f"{damage}: it is computed again.")
-            continue
-        if part.cell == cell:
-            found.append(part)
+            damaged(damage)
     return found
 
 

@@ -160,13 +160,13 @@ def test_the_plans_cost_is_estimated_from_no_more_than_it_has_to_do(
     folder: Path, plugin: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows: list[int] = []
-    activations = Model.activations
+    unwatched = Model.run
 
-    def watched(self: Model, tokens: torch.Tensor, sites: object) -> object:
+    def watched(self: Model, tokens: torch.Tensor, *others: object, **options: object) -> object:
         rows.append(len(tokens))
-        return activations(self, tokens, sites)
+        return unwatched(self, tokens, *others, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Model, "activations", watched)
+    monkeypatch.setattr(Model, "run", watched)
     for method, most in (("random", 10), ("activation-patching:neurons=0", 10**4)):
         rows.clear()
         assert main([*words(folder, plugin, tmp_path / "r", methods=method, pairs="5"), "--dry-run"]) == 0

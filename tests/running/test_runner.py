@@ -163,7 +163,7 @@ def test_an_interrupt_keeps_finished_cells_and_exits_with_130(folder: Path, plug
         os.kill(process.pid or 0, signal.SIGINT)
     assert process.exitcode == 130
     stderr = said.read_text()
-    assert "finished cells are kept" in stderr
+    assert "finished cells and parts are kept" in stderr
     assert "Traceback" not in stderr
     assert 1 <= len(Results(out).cells) < 2 * len(METHODS)
 
