@@ -110,6 +110,9 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         put("--force", action="store_true", help="compute stored cells again")
         text = "longer cells come in parts of about so many seconds, of which a killed run loses one [%(default)g]"
         put("--part-seconds", type=float, default=PART_SECONDS, metavar="S", help=text)
+        put("--workers", type=int, metavar="N", help="processes that share the work, by Ray [this one alone]")
+        text = "of a Ray cluster that shares the work: a worker a GPU, or a machine, unless --workers says how many"
+        put("--ray", metavar="ADDRESS", help=text)
         report_options(added)
 
     def way_options(added: argparse.ArgumentParser, able: Sequence[str] = REPLACEMENTS) -> None:

@@ -211,21 +211,24 @@ def _carry_out(
     """
     from benchmark.progress import bar
     from benchmark.running.plan import Asked
-    from benchmark.running.runner import execute, prepare
+    from benchmark.running.runner import crew_of, execute, prepare
 
     names = {field.name for field in fields(Asked)}
     given: dict[str, Any] = {name: value for name, value in vars(asked).items() if name in names}
     started = time.perf_counter()
     hashes: list[str] = []
-    with bar(len(plans), "plans", unit="plan", quick=0.0, hidden=not brief) as shown:
+    with (
+        crew_of(asked.workers, asked.ray, asked.device) as (crew, threads),
+        bar(len(plans), "plans", unit="plan", quick=0.0, hidden=not brief) as shown,
+    ):
         for changes in plans:
             asked_now = Asked(**given | {"plugins": tuple(asked.plugins)} | changes)
-            plan = prepare(asked_now, out, bench, asked.part_seconds, force=asked.force)
+            plan = prepare(asked_now, out, bench, asked.part_seconds, threads, asked.force)
             if asked.dry_run or not brief:
                 _say(_describe(plan))
             hashes += plan.resolved()["cells"]
             if not asked.dry_run:
-                results = execute(plan, out, _say, asked.force, asked.debug, brief)
+                results = execute(plan, out, _say, asked.force, asked.debug, brief, crew)
             shown.advance()
     if asked.dry_run:
         return 0

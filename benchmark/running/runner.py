@@ -5,6 +5,8 @@ One that fails stops no other.
 
 import os
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,9 @@ def run(
     title: str | None = None,
     dictionaries: str | Path | None = None,
     draws: int | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    part_seconds: float = PART_SECONDS,
 ) -> Results:
     """Score every component by every method on every task, and store the cells in the folder `out`.
 
@@ -69,8 +74,10 @@ def run(
     and methods; `dataset`: a CSV of pairs of your own, with `title` as its heading, the corrupted prompts in
     `corrupted_column`, and token ids, if it has any, of `dataset_tokenizer`; the rules of a task hold for it if
     `tasks` names one; `dictionaries`: a folder of sparse autoencoders whose features are scored, by default the
-    model's own where it has some; `draws`: how many prompts a pair draws where the replacement is `resample`. Raises
-    BenchmarkError for what can't be done. A cell that fails is stored with its error.
+    model's own where it has some; `draws`: how many prompts a pair draws where the replacement is `resample`;
+    `workers`: processes that share the work, by Ray, on this machine or on the cluster at the address `ray`;
+    `part_seconds`: about how much work a killed run may lose. Raises BenchmarkError for what can't be done. A cell that
+    fails is stored with its error.
 
     >>> results = run("smollm2-135m", "results/demo", tasks=("ioi",), pairs=2)  # doctest: +SKIP
     """
@@ -83,11 +90,24 @@ def run(
         min_metric, prepend_bos, revision, device, memory, tuple(map(str, plugins)), dataset, dataset_tokenizer,
         corrupted_column, title, None if dictionaries is None else str(dictionaries), draws,
     )  # fmt: skip
-    plan = prepare(asked, Path(out))
-    results = execute(plan, Path(out), say=lambda message: None)
+    with crew_of(workers, ray, device) as (crew, threads):
+        plan = prepare(asked, Path(out), part_seconds=part_seconds, threads=threads)
+        results = execute(plan, Path(out), say=lambda message: None, crew=crew)
     if failed := results.only([cell.key.digest[:8] for cell in plan.cells]).failures:
         warnings.warn(f"{len(failed)} of {len(plan.cells)} cells failed; `results.failures` says why.", stacklevel=2)
     return results
+
+
+@contextmanager
+def crew_of(workers: int | None, ray: str | None, device: str) -> Iterator[tuple[Crew | None, int | None]]:
+    """Ray's workers where some are asked for, and the threads of each; else neither: this process does the work."""
+    if workers is None and ray is None:
+        yield None, None
+        return
+    from benchmark.running import cluster
+
+    with cluster.workers(workers, ray, device) as crew:
+        yield crew, crew.threads
 
 
 def prepare(
@@ -95,14 +115,14 @@ def prepare(
     out: Path,
     bench: Bench | None = None,
     part_seconds: float = PART_SECONDS,
-    workers: int = 1,
+    threads: int | None = None,
     force: bool = False,
 ) -> Plan:
     """Find plugins, refuse what can't be done, load the model, draw the pairs. Nothing is written.
 
     `bench` may hold what an earlier plan has loaded: the model of the next plan is often the same. Cells that take
-    longer than `part_seconds` come in parts of about that. The threads of the CPU are shared among the `workers`. A
-    plan that was begun in this folder goes on with what decides its last bits, unless it is begun anew by `force`.
+    longer than `part_seconds` come in parts of about that. `threads` of the CPU compute a part, by default as many as
+    there are. A plan that was begun in this folder goes on with what decides its last bits, unless `force` begins anew.
     """
     refuse_unwritable(out)
     bench = bench or Bench()
@@ -111,7 +131,7 @@ def prepare(
     tasks = bench.tasks(asked.tasks, asked.rows_of(""), asked.plugins, model.tokens)
     begun = {} if force else _begun(asked, out, model.device.type)
     plan = make_plan(asked, bench, tasks, methods, Chunk(**begun["chunk"]) if begun else None)
-    threads = begun.get("threads") or max(1, torch.get_num_threads() // workers)
+    threads = begun.get("threads") or threads or torch.get_num_threads()
     if "part_rows" in begun:
         rows = begun["part_rows"]
     else:
