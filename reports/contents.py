@@ -194,14 +194,14 @@ def _inclusion(part: Comparisons, stem: str) -> list[Block]:
 
 
 def _missing(study: Study) -> list[Block]:
-    """Cells that failed, were damaged or were never computed, or that there are none."""
+    """Cells that failed, were damaged or were never finished, or that there are none."""
     results, lines = study.results, []
     for cell in results.failures:
         message = " ".join(str(cell.error).split())
         names = ", ".join([cell.model, cell.task, " ".join(cell.identity), "+".join(cell.kinds)])
         lines.append(f"failed: {names}: {message}")
     lines += [f"damaged: {str(damage).replace(f'{results.folder}/', '')}" for damage in results.damaged]
-    lines += [f"missing: {name}: planned and never computed; the same command goes on" for name in results.missing]
+    lines += [f"missing: {name}: planned, {why}; the same command goes on" for name, why in results.missing.items()]
     return [Bullets(tuple(lines)) if lines else Paragraph("No cell failed, none is damaged and none is missing.")]
 
 

@@ -177,8 +177,8 @@ def is_missing(found: Evidence) -> list[Finding]:
     data = found.absent
     said = []
     for (what, name), rows in data[data.what.isin(("failed", "missing"))].groupby(["what", "name"], sort=False):
-        verb = "failed" if what == "failed" else "was never computed"
-        why = f" ({rows.why.iloc[0][:90]})" * (what == "failed")
+        verb = "failed" if what == "failed" else "isn't finished"
+        why = f" ({rows.why.iloc[0][:90]})"
         said.append(f"{_code(name)} {verb} on {_some(rows.task)}{why}")
     if damaged := int((data.what == "damaged").sum()):
         said.append(f"{counted(damaged, 'cell')} {'is' if damaged == 1 else 'are'} damaged")

@@ -57,7 +57,8 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
             f"{counted(len(results.failures), 'cell')} failed, {len(results.damaged)} damaged: the report names them."
         )
     if missing := results.missing:
-        lines.append(f"{counted(len(missing), 'planned cell')} never computed: {', '.join(missing)}.")
+        named = ", ".join(f"{name} ({why})" for name, why in missing.items())
+        lines.append(f"{counted(len(missing), 'planned cell')} not finished: {named}.")
     return "\n".join(lines)
 
 

@@ -174,7 +174,7 @@ def _behaviour(parts: list[Comparisons]) -> pd.DataFrame:
 
 
 def _not_there(results: Results) -> list[dict[str, object]]:
-    """Cells that failed, are damaged or were never computed, and tasks that a tokenizer can't carry."""
+    """Cells that failed, are damaged or were never finished, and tasks that a tokenizer can't carry."""
     rows: list[dict[str, object]] = [
         {"what": "failed", "task": cell.task, "name": cell.identity[0], "why": " ".join(str(cell.error).split())}
         for cell in results.failures
@@ -184,8 +184,8 @@ def _not_there(results: Results) -> list[dict[str, object]]:
         for one in results.damaged
     ]
     rows += [
-        {"what": "missing", "task": task, "name": method, "why": "planned and never computed"}
-        for task, _, method in (name.partition(" x ") for name in results.missing)
+        {"what": "missing", "task": name.partition(" x ")[0], "name": name.partition(" x ")[2], "why": why}
+        for name, why in results.missing.items()
     ]
     left_out = {one for run in results.runs for one in run.get("resolved", {}).get("left_out", {}).items()}
     rows += [{"what": "left out", "task": task, "name": "", "why": why} for task, why in sorted(left_out)]

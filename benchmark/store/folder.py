@@ -93,17 +93,18 @@ class Results:
         return chosen
 
     @property
-    def missing(self) -> list[str]:
-        """The cells that some plan holds and nobody finished, as `task x method`, with the pairs that are there."""
+    def missing(self) -> dict[str, str]:
+        """The cells that some plan holds and nobody finished, as `task x method`, with how far they are."""
         there = {path.name[-8:] for path in self.folder.glob("cells/*/*/[!.]*")}
-        planned: dict[str, str] = {}
+        found: dict[str, str] = {}
         for run in self.runs if (self.folder / _RUN).is_file() else []:
             resolved = run.get("resolved", {})
-            for name in resolved.get("cells", []):
+            for name in (name for name in resolved.get("cells", []) if name not in there):
                 words = resolved.get("names", {}).get(name, name)
                 of = len(resolved.get("tasks", {}).get(words.partition(" x ")[0], []))
-                planned[name] = words + (f" ({done} of {of} pairs are there)" if (done := self._pairs_of(name)) else "")
-        return [words for name, words in planned.items() if name not in there]
+                done = self._pairs_of(name)
+                found[words] = f"{done} of {of} pairs are there" if done else "never computed"
+        return found
 
     def _pairs_of(self, cell: str) -> int:
         """How many pairs of an unfinished cell are stored in parts."""

@@ -96,7 +96,7 @@ def drive(asked: Asked, out: Path, part_seconds: float) -> None:
 
 
 def driver_killed(asked: Asked, out: Path, part_seconds: float, kills: int, seconds: float) -> int:
-    """Kill the driver, and with it its Ray, so many times: nothing stored may be lost. Gives how many kills there were."""
+    """Kill the driver, and its Ray, so many times: nothing stored may be lost. Gives how many kills there were."""
     draw, killed = random.Random(0), 0
     spawn = multiprocessing.get_context("spawn")
     while True:

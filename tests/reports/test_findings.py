@@ -162,7 +162,7 @@ def test_what_is_missing_is_said_and_that_nothing_is() -> None:
         {"what": "unmeasured", "task": "ioi", "name": "exact", "why": "64 of 2048 neurons"},
     ]  # fmt: skip
     assert said(is_missing, frames(absent=rows)) == (
-        "**Missing:** `brittle` failed on ioi and sva (ValueError: no); `shapley` was never computed on ioi; 1 cell is "
+        "**Missing:** `brittle` failed on ioi and sva (ValueError: no); `shapley` isn't finished on ioi (never computed); 1 cell is "
         "damaged; the tokenizer carries no row of tag-questions; `exact` measured 64 of 2048 neurons, and agreement is "
         "over these."
     )

@@ -126,11 +126,11 @@ def test_planned_cells_that_were_never_computed_are_named(tmp_path: Path) -> Non
     there = next(tmp_path.glob("cells/*/*/*")).name[-8:]
     record_run(tmp_path, {"asked": {}, "resolved": {"cells": [there, "0123abcd"], "names": {"0123abcd": "ioi x slow"}}})
     results = Results(tmp_path)
-    assert results.missing == ["ioi x slow"]
-    assert "1 planned cell never computed: ioi x slow." in terminal_summary(results)
+    assert results.missing == {"ioi x slow": "never computed"}
+    assert "1 planned cell not finished: ioi x slow (never computed)." in terminal_summary(results)
     write_report(results, tmp_path / "report")
     text = (tmp_path / "report" / "report.md").read_text()
-    assert "missing: ioi x slow: planned and never computed" in text
+    assert "missing: ioi x slow: planned, never computed" in text
     assert "none is missing" not in text
 
 

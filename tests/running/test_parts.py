@@ -70,7 +70,7 @@ def test_a_run_that_was_stopped_goes_on_in_any_order_with_the_same_bits(plan: Pl
     stopped = Watched(plan.bench, 4)
     with pytest.raises(Stopped):
         execute(plan, tmp_path / "r", quiet, crew=stopped)
-    assert Results(tmp_path / "r").missing[0] == "one x grad-drop (1 of 3 pairs are there)"
+    assert Results(tmp_path / "r").missing["one x grad-drop"] == "1 of 3 pairs are there"
     said: list[str] = []
     rest = Watched(plan.bench, backwards=True)
     execute(plan, tmp_path / "r", said.append, crew=rest)
@@ -119,7 +119,7 @@ def test_a_damaged_part_is_computed_again(plan: Plan, tmp_path: Path) -> None:
         execute(plan, tmp_path / "r", quiet, crew=Watched(plan.bench, 2))
     victim = sorted((tmp_path / "r").glob("parts/*/*/scores.safetensors"))[0]
     victim.write_bytes(victim.read_bytes()[:-1])
-    assert "1 of 3 pairs" in Results(tmp_path / "r").missing[0]
+    assert "1 of 3 pairs" in Results(tmp_path / "r").missing["one x activation-patching"]
     said: list[str] = []
     again = Watched(plan.bench)
     execute(plan, tmp_path / "r", said.append, crew=again)
