@@ -156,14 +156,14 @@ def test_what_is_missing_is_said_and_that_nothing_is() -> None:
     rows = [
         {"what": "failed", "task": task, "name": "brittle", "why": "ValueError: no"} for task in ("ioi", "sva")
     ] + [
-        {"what": "missing", "task": "ioi", "name": "shapley", "why": ""},
+        {"what": "missing", "task": "ioi", "name": "shapley", "why": "3 of 6 pairs are there"},
         {"what": "damaged", "task": "", "name": "cells/x", "why": ""},
         {"what": "left out", "task": "tag-questions", "name": "", "why": "none"},
         {"what": "unmeasured", "task": "ioi", "name": "exact", "why": "64 of 2048 neurons"},
     ]  # fmt: skip
     assert said(is_missing, frames(absent=rows)) == (
-        "**Missing:** `brittle` failed on ioi and sva (ValueError: no); `shapley` isn't finished on ioi (never computed); 1 cell is "
-        "damaged; the tokenizer carries no row of tag-questions; `exact` measured 64 of 2048 neurons, and agreement is "
+        "**Missing:** `brittle` failed on ioi and sva (ValueError: no); `shapley` isn't finished on ioi (3 of 6 pairs "
+        "are there); 1 cell is damaged; the tokenizer carries no row of tag-questions; `exact` measured 64 of 2048 neurons, and agreement is "
         "over these."
     )
 
