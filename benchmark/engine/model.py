@@ -137,8 +137,12 @@ class Model:
         prepend_bos: bool | None = None,
         revision: str | None = None,
         processing: str = "none",
+        digest: str | None = None,
     ) -> "Model":
-        """Take over a Hugging Face causal language model (it is modified: deepcopy it if you need the original)."""
+        """Take over a Hugging Face causal language model (it is modified: deepcopy it if you need the original).
+
+        `digest` is that of its weights, where it is known (`weights_digest`).
+        """
         # a private path, but the only one that leaves tokenizers (and the hub) alone
         from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
@@ -150,7 +154,7 @@ class Model:
         try:
             rows = len(hf_model.get_input_embeddings().weight)
             tokens = Tokens(tokenizer, prepend_bos, config.model_type, positions_of(config), rows, name)
-            digest = _weights_digest(hf_model)
+            digest = digest or weights_digest(hf_model)
             bridge = build_bridge_from_module(hf_model, architecture, hf_config=config, model_name=name)
             bridge.eval()
             bridge.requires_grad_(False)
@@ -186,7 +190,7 @@ class Model:
         with torch.no_grad():
             for place, weight in places.items():
                 weight.copy_(weights.get(place, torch.zeros_like(weight)))
-        digest = _weights_digest(bridge)
+        digest = weights_digest(bridge)
         bridge.eval().requires_grad_(False)
         return cls(bridge, Tokens(tokenizer, False), name, digest)
 
@@ -530,8 +534,12 @@ def keeping(kept: dict[Site, Tensor], sites: Iterable[Site]) -> dict[Site, Edit]
     return {site: partial(keep, site=site) for site in sites}
 
 
-def _weights_digest(hf_model: nn.Module) -> str:
-    """sha256 over names, shapes and bytes of all weights."""
+def weights_digest(hf_model: nn.Module) -> str:
+    """What identifies a model in the key of a cell: sha256 over names, shapes, number formats and bytes of all weights.
+
+    Of the weights as they are loaded, wherever they lie and whatever files they came from: the same model read from
+    shards, from one file or in another folder is the same; loaded in another number format it is another.
+    """
     total = hashlib.sha256()
     for name, weight in sorted(hf_model.state_dict().items()):
         flat = weight.detach().cpu().contiguous()
