@@ -55,6 +55,11 @@ def free_bytes(device: torch.device) -> int:
     return min(available, max(0, limit - used + cache))
 
 
+def free(model: Model) -> int:
+    """What may still be allocated on each of a model's devices."""
+    return min(map(free_bytes, model.devices))
+
+
 def choose_chunk(model: Model, length: int, budget: int, gradients: bool) -> Chunk:
     """The largest chunk whose forwards, of prompts of this length, fit into `budget` bytes.
 
@@ -105,11 +110,11 @@ def _mlp(model: Model) -> int:
 
 
 def fitting_chunk(model: Model, length: int, gradients: bool) -> Chunk:
-    """The chunk for half of what is free on the model's device now, rounded down to a power of two.
+    """The chunk for half of what is free on the model's devices now, rounded down to a power of two.
 
     Rounded, because a chunk decides the last bits of a score: a little more or less free memory must not.
     """
-    return choose_chunk(model, length, 2 ** (max(free_bytes(model.device), 2).bit_length() - 2), gradients)
+    return choose_chunk(model, length, 2 ** (max(free(model), 2).bit_length() - 2), gradients)
 
 
 def within_memory(attempt: Callable[[], Result]) -> Result | None:
@@ -139,16 +144,17 @@ def smaller(chunk: Chunk, model: Model, length: int, pairs: int) -> Chunk:
 def reset_peak(model: Model) -> None:
     """Start measuring the peak anew, where the system can."""
     if model.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(model.device)
+        for device in model.devices:
+            torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
         with suppress(OSError):  # where that isn't allowed, the peak is that of the process so far
             Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_bytes(model: Model) -> int | None:
-    """The most memory held since the last reset: on a GPU by tensors, else by the process. None: unknown."""
+    """The most memory held since the last reset: on one GPU by tensors, else by the process. None: unknown."""
     if model.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(model.device))
+        return max(int(torch.cuda.max_memory_allocated(device)) for device in model.devices)
     if sys.platform == "linux":
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
         return int(found[1]) * 1024 if found else None

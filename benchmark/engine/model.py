@@ -110,7 +110,9 @@ class Model:
         self.blocks, self.blocks_return_tuples = tuple(map(Block, bridge.blocks)), _probe(bridge, name)
         self.n_layers = len(self.blocks)
         parameter = next(bridge.parameters())
+        # of a model that is spread over several devices the embedding's: there, all that is read of it comes together
         self.device, self.dtype = parameter.device, parameter.dtype
+        self.devices = tuple(dict.fromkeys(weight.device for weight in bridge.parameters()))
         self._modules: dict[str, nn.Module] = dict(bridge.hook_dict)
         self._original = bridge.original_model if isinstance(bridge.original_model, nn.Module) else bridge
         self.refuse_train_mode()
@@ -202,7 +204,7 @@ class Model:
         refused = "".join(f"\n  no {plural(kind)}: {self.refusals[kind]}" for kind in lacking)
         return (
             f"Model {self.name}: {self.n_layers} layers, {', '.join(counts)}, d_model {self.d_model}, "
-            f"{str(self.dtype).removeprefix('torch.')} on {self.device}, "
+            f"{str(self.dtype).removeprefix('torch.')} on {', '.join(map(str, self.devices))}, "
             f"{'with' if self.tokens.prepend_bos else 'no'} BOS{processed}{refused}"
         )
 
@@ -372,7 +374,7 @@ class Model:
     def hooks(self, edits: Mapping[Site, Edit], embedding: Edit | None = None) -> list[Hook]:
         """The edits as transformer_lens takes them."""
         hooks: list[Hook] = [
-            (self._hooks[site], _as_hook(edit, self.kind(site.kind), self._slots(site.kind)))
+            (self._hooks[site], _as_hook(edit, self.kind(site.kind), self._slots(site.kind), self.device))
             for site, edit in edits.items()
         ]
         if embedding is not None:
@@ -481,6 +483,12 @@ def _refuse_wrapped(hf_model: Any, name: str) -> None:
         raise BenchmarkError(f"Model {name!r} is a {wrapping}: hand over `model.merge_and_unload()`.")
     if not isinstance(hf_model, nn.Module) or not hasattr(hf_model, "config"):
         raise BenchmarkError(f"from_hf() needs a causal language model of transformers, not {wrapping}.")
+    if any(weight.is_meta for weight in hf_model.parameters()):
+        raise BenchmarkError(
+            f"Model {name!r} has weights that are on no device: they were left on the CPU or a disk, from where every "
+            "forward would fetch them. Load it whole, with load_model(..., device='spread') over several GPUs, or take "
+            "a smaller one."
+        )
     if any(weight.is_inference() for weight in hf_model.parameters()):
         raise BenchmarkError(
             f"Model {name!r} was made under torch.inference_mode(), where no gradient can be taken: load it outside."
@@ -515,12 +523,15 @@ def _probe(bridge: Any, name: str) -> bool:
     return isinstance(outputs[0], tuple)
 
 
-def _as_hook(edit: Edit, kind: Kind, size: int) -> Callable[[Tensor, Any], Tensor | None]:
-    """The edit of `[row, pos, component, dim]` as one of what transformer_lens holds there, in whatever shape."""
+def _as_hook(edit: Edit, kind: Kind, size: int, device: torch.device) -> Callable[[Tensor, Any], Tensor | None]:
+    """The edit of `[row, pos, component, dim]` as one of what transformer_lens holds there, in whatever shape.
+
+    It is made on `device`, wherever the layer is.
+    """
 
     def hooked(value: Tensor, hook: Any) -> Tensor | None:
-        edited = edit(kind.read(value, size))
-        return None if edited is None else kind.write(edited, value)
+        edited = edit(kind.read(value.to(device), size))
+        return None if edited is None else kind.write(edited.to(value.device), value)
 
     return hooked
 
