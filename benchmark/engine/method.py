@@ -307,7 +307,8 @@ class Method:
             result[kind] = values.masked_fill(unmeasured[(..., *[None] * request.by_position)], torch.nan)
         totals = self.totals(model, batch, request)
         if totals:
-            result["completeness"] = _completeness_error(scores, totals).cpu()
+            everything = ({name: values.cpu() for name, values in some.items()} for some in (scores, totals))
+            result["completeness"] = _completeness_error(*everything)
         return result
 
     def _refuse_wrong_types(self, model: Any, pairs: Any, components: Any) -> None:
