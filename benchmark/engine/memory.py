@@ -64,8 +64,9 @@ def choose_chunk(model: Model, length: int, budget: int, gradients: bool) -> Chu
     """The largest chunk whose forwards, of prompts of this length, fit into `budget` bytes.
 
     Half of the budget goes to the activations that stay for a batch of pairs, a quarter to what a forward's tokens
-    take, a quarter to what each of its rows takes besides: keys and values of the whole prompt, and logits. Where a
-    single prompt needs another division it gets it. An allocation that fails all the same halves the chunk.
+    take, a quarter to what each of its rows takes besides: keys and values of the whole prompt, and logits. While a
+    batch is recorded, its whole prompts share a forward, which takes the other half. Where a single prompt needs
+    another division it gets it. An allocation that fails all the same halves the chunk.
     """
     forward, row, kept = needs(model, length, gradients)
     tokens, rows = budget // 4 // forward, budget // 4 // row
@@ -79,7 +80,16 @@ def choose_chunk(model: Model, length: int, budget: int, gradients: bool) -> Chu
             )
         return Chunk(length, 1, 1)
     enough = min(4096, max(Chunk().tokens, _CPU_NEURONS // _mlp(model))) if model.device.type == "cpu" else _LARGEST
-    return Chunk(min(tokens, enough), min(pairs, Chunk().pairs), min(rows, enough))
+    return Chunk(min(tokens, enough), min(pairs, whole_prompts(model, length, budget)), min(rows, enough))
+
+
+def whole_prompts(model: Model, length: int, budget: int | None = None) -> int:
+    """How many unpatched prompts of this length share a forward without gradients in half of the budget, at least 1.
+
+    The budget is by default that of `fitting_chunk`.
+    """
+    token, row, _ = needs(model, length, gradients=False)
+    return max(1, min((budget or _half(model)) // 2 // (length * token + row), Chunk().pairs))
 
 
 class Needs(NamedTuple):
@@ -114,7 +124,11 @@ def fitting_chunk(model: Model, length: int, gradients: bool) -> Chunk:
 
     Rounded, because a chunk decides the last bits of a score: a little more or less free memory must not.
     """
-    return choose_chunk(model, length, 2 ** (max(free(model), 2).bit_length() - 2), gradients)
+    return choose_chunk(model, length, _half(model), gradients)
+
+
+def _half(model: Model) -> int:
+    return int(2 ** (max(free(model), 2).bit_length() - 2))
 
 
 def within_memory(attempt: Callable[[], Result]) -> Result | None:

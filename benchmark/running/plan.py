@@ -185,7 +185,7 @@ def make_plan(
     found = [
         behaviour(
             model, task, asked.rows_of(task.name).chosen_metric(task), asked.pairs, asked.split, asked.seed,
-            asked.replacement, asked.min_metric,
+            asked.replacement, asked.min_metric, budget,
         )
         for task in tasks
     ]  # fmt: skip
