@@ -21,8 +21,10 @@ from benchmark.components import DEFAULT_KINDS
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
 from benchmark.engine.replay import shortcuts
+from benchmark.engine.weights import ov_circuit, unembedding_bias, value_bias
 from benchmark.errors import BenchmarkError
 from benchmark.models.tiny import PAIRS, attach_random, hf_model, tiny_pairs, tokenizer
+from benchmark.running.paths import path_effects
 from benchmark.running.plugins import discover
 from tests.elsewhere import Elsewhere, registered
 
@@ -71,6 +73,14 @@ def tried(methods: list[Method], model: Model) -> Iterator[tuple[str, torch.Tens
                     yield f"{what} of {kind}", scores.values.nan_to_num()
             except BenchmarkError as refused:
                 yield f"{what}: {refused}", torch.zeros(0)
+    for gradient in (False, True):
+        paths = path_effects(model, pairs, ["L0H1", "L1M"], ["L2H3:key", "logits"], gradient=gradient)
+        yield f"paths, gradient: {gradient}", torch.tensor(paths.effect)
+    circuit = ov_circuit(model, model.n_layers - 1, 1)
+    scaled = (circuit.reads * circuit.singular_values[:, None]).cpu()
+    yield "an OV circuit", scaled.T @ circuit.writes.cpu()
+    yield "the unembedding's bias", unembedding_bias(model).cpu()
+    yield "a value's bias", value_bias(model, model.n_layers - 1).cpu()
 
 
 def compared(architecture: str, methods: list[Method], places: dict[str, tuple[Any, Any]], dtype: torch.dtype) -> float:
@@ -129,6 +139,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--architectures", default="gpt2,llama")
     parser.add_argument("--methods", default="all")
+    parser.add_argument("--ways", default="CPU below,CPU above,no CPU")
     parser.add_argument("--large", type=float, metavar="GB", help="only load a model of that many GiB")
     asked = parser.parse_args()
     if torch.cuda.is_available():
@@ -141,7 +152,8 @@ if __name__ == "__main__":
         raise SystemExit
     chosen = discover().chosen_methods(asked.methods.split(","))
     cpu = torch.device("cpu")
-    ways = {"CPU below, other above": (cpu, other), "other below, CPU above": (other, cpu), "other alone": (other, other)}
+    ways = {"CPU below": (cpu, other), "CPU above": (other, cpu), "no CPU": (other, other)}
+    ways = {way: ways[way] for way in asked.ways.split(",")}
     worst = max(compared(layout, chosen, ways, kind) for layout in asked.architectures.split(","))
     if worst > 1e-4:
         raise SystemExit(f"Scores are apart by {worst:.1e}.")
