@@ -129,9 +129,8 @@ def resume(
         if standing_in:
             assert stand_in is not None
             taken.add("site")
-            attention = _rows(recording.attention[lowest], rows, prefix)
-            activation = _rows(recording.activations[Site(kinds[0], lowest)], rows, prefix).to(attention.device)
-            for module, forward in stand_in(block, activation, attention):
+            activation = _rows(recording.activations[Site(kinds[0], lowest)], rows, prefix)
+            for module, forward in stand_in(block, activation, _rows(recording.attention[lowest], rows, prefix)):
                 swap(module, forward)
         if "answers" in ways and vocabulary is not None:
             taken.add("answers")
