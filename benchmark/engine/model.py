@@ -325,11 +325,12 @@ class Model:
         _, _, part, name, _ = self._hooks[site].split(".")
         projection = getattr(getattr(self.blocks[site.layer].module, part), name)
         width = self.n_heads * self.d_head if site.kind == "head" else self.d_mlp
-        inputs = torch.zeros(self.d_model, 1, width, device=self.device, dtype=self.dtype, requires_grad=True)
+        place = next(projection.parameters()).device
+        inputs = torch.zeros(self.d_model, 1, width, device=place, dtype=self.dtype, requires_grad=True)
         with torch.enable_grad():
             written = projection(inputs)
         [gradient] = torch.autograd.grad(written[:, 0].diagonal().sum(), inputs)  # row i: that of output i
-        return gradient[:, 0].T.reshape(self.size(site.kind), -1, self.d_model)
+        return gradient[:, 0].to(self.device).T.reshape(self.size(site.kind), -1, self.d_model)
 
     def end_at_the_norm(self) -> list[Hook]:
         """Hooks that raise BenchmarkError where what leaves the last block isn't what the final norm reads."""

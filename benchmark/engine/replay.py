@@ -135,7 +135,9 @@ def resume(
         if "answers" in ways and vocabulary is not None:
             taken.add("answers")
             weight, bias = (part[vocabulary.to(part.device)] for part in model.unembedding())
-            swap(model.unembedding_module, lambda hidden, **_: functional.linear(hidden.to(weight.device), weight, bias))
+            swap(
+                model.unembedding_module, lambda hidden, **_: functional.linear(hidden.to(weight.device), weight, bias)
+            )
         cache = _prefilled(recording, rows, counts, lowest, prefix) if prefix else None
         fed = recording.tokens[rows[:1] if joining else rows, prefix:]  # a single row shows the model the positions
         under = [*model.hooks(edits, embedding), *hooks]

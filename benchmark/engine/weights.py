@@ -52,7 +52,7 @@ def norm_of(module: nn.Module | None, model: Model) -> Norm:
         signs[-3:] = torch.tensor([1.0, 1.0, -2.0]).to(zeros)  # no entry is 0, and the mean is
 
     def normed(values: Tensor) -> Tensor:
-        output: Tensor = module((_FAR * values).to(model.dtype)[None, None])
+        output: Tensor = module((_FAR * values).to(_device(module, model), model.dtype)[None, None])
         return output[0, 0].to(zeros)
 
     scale = signs.square().mean().sqrt()
@@ -101,9 +101,14 @@ def unembedding_bias(model: Model) -> Float[Tensor, " vocab"]:
 
 def linear(module: Any, size: int, model: Model) -> Float[Tensor, "input output"]:
     """The matrix of a linear module, from what it makes of unit vectors."""
-    units = torch.eye(size, device=model.device, dtype=model.dtype)[None]
+    units = torch.eye(size, device=_device(module, model), dtype=model.dtype)[None]
     made = module(units) - module(torch.zeros_like(units[:, :1]))
     return made[0].flatten(1).double().to(model.device)  # type: ignore[no-any-return]
+
+
+def _device(module: nn.Module, model: Model) -> torch.device:
+    """Where a module is: some of transformer_lens' take their input as it comes."""
+    return next((weight.device for weight in module.parameters()), model.device)
 
 
 @torch.no_grad()
@@ -113,6 +118,7 @@ def value_bias(model: Model, layer: int) -> Float[Tensor, "component dim"]:
     It is what transformer_lens leaves in the output's bias when it folds norms and value biases.
     """
     block = model.blocks[layer].module
-    nothing = norm_of(getattr(block, "ln1", None), model).bias.to(model.dtype)[None, None]
+    bias = norm_of(getattr(block, "ln1", None), model).bias
+    nothing = bias.to(_device(block.attn.v, model), model.dtype)[None, None]  # type: ignore[union-attr, arg-type]
     made: Tensor = block.attn.v(nothing)  # type: ignore[union-attr, operator]
     return made.to(model.device).reshape(model.size("value"), -1)

@@ -17,7 +17,11 @@ from benchmark.engine.model import Model
 from tests.performance.patching import matmul_rate
 
 H100 = 51.4e12  # float32 operations per second of one H100 in a matrix product
-SHARES = {"head": 0.47, "neuron": 0.64, "feature": 0.47}  # of it, when patching GPT-2's shape; features: as heads, a guess
+SHARES = {
+    "head": 0.47,
+    "neuron": 0.64,
+    "feature": 0.47,
+}  # of it, when patching GPT-2's shape; features: as heads, a guess
 ON_CPU = {"head": 0.5, "neuron": 0.5, "feature": 0.5}  # docs/speed.md: 46% to 97%
 LENGTH, SHARED, ANSWERS, FEATURES = 16, 0, 2, 16384
 CONFIGS = {
@@ -115,14 +119,22 @@ def shown(number: float, unit: str) -> str:
     prefixes = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u"))
     size, prefix = next(one for one in prefixes if number >= one[0] and (unit != "s" or one[0] <= 1))
     number /= size
-    return f"{number:.2g} {prefix}{unit}" if number < 100 else f"{round(number, 2 - len(str(int(number))) + 1):.0f} {prefix}{unit}"
+    return (
+        f"{number:.2g} {prefix}{unit}"
+        if number < 100
+        else f"{round(number, 2 - len(str(int(number))) + 1):.0f} {prefix}{unit}"
+    )
 
 
 def main() -> None:
     rate = matmul_rate(torch.device("cpu"))
     threads = torch.get_num_threads()
-    print(f"CPU: {rate / 1e9:.0f} GFLOP/s in float32 products on {threads} thread(s), of which patching is taken to reach")
-    print(f"{ON_CPU['head']:.0%}; H100: {H100 / 1e12} TFLOP/s and {SHARES}. {LENGTH} tokens, {SHARED} of them shared.\n")
+    print(
+        f"CPU: {rate / 1e9:.0f} GFLOP/s in float32 products on {threads} thread(s), of which patching is taken to reach"
+    )
+    print(
+        f"{ON_CPU['head']:.0%}; H100: {H100 / 1e12} TFLOP/s and {SHARES}. {LENGTH} tokens, {SHARED} of them shared.\n"
+    )
     print("| model | component | how many | operations each | this CPU, each | H100, each | H100, all of a pair |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for name, config in CONFIGS.items():
@@ -136,15 +148,21 @@ def main() -> None:
             print(f"| {name} | {kind} | {count} | {' | '.join(cells)} |")
         row = row_flops(sizes, LENGTH)
         cells = (shown(4 * row, "FLOP"), shown(4 * row / rate / 0.5, "s"), shown(4 * row / H100 / 0.47, "s"))
-        print(f"| {name} | all, by attribution patching | - | {cells[0]} a pair | {cells[1]} a pair | {cells[2]} a pair | |")
-    print("\n| model | weights | a pair's activations | a token in a forward | with gradients | scores of a pair: heads, neurons |")
+        print(
+            f"| {name} | all, by attribution patching | - | {cells[0]} a pair | {cells[1]} a pair | {cells[2]} a pair | |"
+        )
+    print(
+        "\n| model | weights | a pair's activations | a token in a forward | with gradients | scores of a pair: heads, neurons |"
+    )
     print("|---|---:|---:|---:|---:|---:|")
     for name, config in CONFIGS.items():
         sizes = Sizes.of(config)
         plain, graded = (needs(sizes.as_model(), LENGTH, gradients) for gradients in (False, True))
         scores = [4 * sizes.n_layers * each for each in (sizes.n_heads, sizes.d_mlp)]
         cells = (4 * sizes.weights, plain.kept * LENGTH, plain.token, graded.token)
-        print(f"| {name} | {' | '.join(shown(one, 'B') for one in cells)} | {', '.join(shown(s, 'B') for s in scores)} |")
+        print(
+            f"| {name} | {' | '.join(shown(one, 'B') for one in cells)} | {', '.join(shown(s, 'B') for s in scores)} |"
+        )
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def tried(methods: list[Method], model: Model) -> Iterator[tuple[str, torch.Tens
     scaled = (circuit.reads * circuit.singular_values[:, None]).cpu()
     yield "an OV circuit", scaled.T @ circuit.writes.cpu()
     yield "the unembedding's bias", unembedding_bias(model).cpu()
-    yield "a value's bias", value_bias(model, model.n_layers - 1).cpu()
+    bias = value_bias(model, model.n_layers - 1)
+    assert bias.device == model.device
+    yield "a value's bias", bias.cpu()
 
 
 def compared(architecture: str, methods: list[Method], places: dict[str, tuple[Any, Any]], dtype: torch.dtype) -> float:
@@ -100,7 +102,9 @@ def compared(architecture: str, methods: list[Method], places: dict[str, tuple[A
         apart = {what: float((got[what] - want[what]).abs().max()) for what in want if want[what].numel()}
         most = max(apart, key=apart.__getitem__)
         largest = max(float(scores.abs().max()) for scores in want.values() if scores.numel())
-        print(f"{architecture:8} {name}: {len(apart)} arrays apart by {apart[most]:.1e} at most ({most}); the largest score")
+        print(
+            f"{architecture:8} {name}: {len(apart)} arrays apart by {apart[most]:.1e} at most ({most}); the largest score"
+        )
         print(f"         is {largest:.2f}", flush=True)
         worst = max(worst, apart[most])
     return worst
@@ -130,7 +134,9 @@ def loaded(size: float, device: torch.device) -> None:
             started, before = time.perf_counter(), psutil.Process().memory_info()
             model = load_model(Path(folder), device=str(device), dtype=torch.bfloat16)
             taken = psutil.Process().memory_info().rss - before.rss
-            print(f"{layers} layers on {model.device}: {time.perf_counter() - started:.1f} s, {taken / 2**30:.1f} GiB of")
+            print(
+                f"{layers} layers on {model.device}: {time.perf_counter() - started:.1f} s, {taken / 2**30:.1f} GiB of"
+            )
             print(" the process's memory, among them pages of the file that can be taken back", flush=True)
             del model
 
