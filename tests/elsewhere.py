@@ -49,9 +49,9 @@ class Elsewhere(Tensor):
             return args[0]
         allowed = cls.indices_allowed and func in _INDEXED and isinstance(args[0], Elsewhere)
         for one in tree_leaves((args, kwargs)):
-            if isinstance(one, Tensor) and not isinstance(one, Elsewhere) and one.ndim:
-                if not (allowed and one.dtype in (torch.long, torch.bool)):
-                    raise RuntimeError(f"{func}: tensors on the CPU and elsewhere")
+            here = isinstance(one, Tensor) and not isinstance(one, Elsewhere) and one.ndim > 0
+            if here and not (allowed and one.dtype in (torch.long, torch.bool)):
+                raise RuntimeError(f"{func}: tensors on the CPU and elsewhere")
         if asked is not None:
             kwargs["device"] = "cpu"
         given = func(*tree_map(_held, args), **tree_map(_held, kwargs))

@@ -34,10 +34,11 @@ def load_model(
 ) -> Model:
     """A frozen model in eval mode, from a built-in name, a local folder or a Hugging Face id.
 
-    `device="auto"` takes a GPU where there is one; `"spread"` divides the layers among all GPUs, for a model that one is
-    too small for. Weights go from their files straight there. None is processed. `dictionaries` is a folder of sparse
-    autoencoders, or `pocket` for its own: their features can be scored then. Raises BenchmarkError where the name is
-    unknown, the hub can't be reached, the files are damaged, no tokenizer is there or the GPUs are too few or too small.
+    `device="auto"` takes a GPU where there is one; `"spread"` divides the layers among all GPUs, for a model that is
+    too large for one. Weights go from their files straight there. None is processed. `dictionaries` is a folder of
+    sparse autoencoders, or `pocket` for its own: their features can be scored then. Raises BenchmarkError where the
+    name is unknown, the hub can't be reached, the files are damaged, no tokenizer is there, or GPUs are too few or too
+    small.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -220,8 +221,8 @@ def _refuse_too_large(hf_model: Any, name: str) -> None:
     places = getattr(hf_model, "hf_device_map", {})
     if outside := [part for part, place in places.items() if str(place) in ("cpu", "disk")]:
         raise BenchmarkError(
-            f"Model {name!r} is too large for {_FOR_WEIGHTS:.0%} of the free memory of these GPUs together: there is no "
-            f"room for {', '.join(outside[:3])}{' and more' * (len(outside) > 3)}. Free some memory, or use more GPUs."
+            f"Model {name!r} is too large for {_FOR_WEIGHTS:.0%} of the free memory of these GPUs together: there is "
+            f"no room for {', '.join(outside[:3])}{' and more' * (len(outside) > 3)}. Free some, or use more GPUs."
         )
 
 

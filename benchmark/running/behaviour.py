@@ -57,7 +57,8 @@ def behaviour(
 ) -> Behaviour:
     """Draw and audit up to `limit` pairs, run the model on them, and leave out those below `min_metric`.
 
-    `budget` is how many bytes that may take; by default half of what is free. What goes wrong with a task is said in `error`: the other tasks of a run go on.
+    `budget` is how many bytes that may take, by default half of what is free. What goes wrong with a task is said in
+    `error`: the other tasks of a run go on.
     """
     digest = task.digest()
     try:

@@ -17,12 +17,8 @@ from benchmark.engine.model import Model
 from tests.performance.patching import matmul_rate
 
 H100 = 51.4e12  # float32 operations per second of one H100 in a matrix product
-SHARES = {
-    "head": 0.47,
-    "neuron": 0.64,
-    "feature": 0.47,
-}  # of it, when patching GPT-2's shape; features: as heads, a guess
-ON_CPU = {"head": 0.5, "neuron": 0.5, "feature": 0.5}  # docs/speed.md: 46% to 97%
+SHARES = {"head": 0.47, "neuron": 0.64, "feature": 0.47}  # of it, patching GPT-2's shape; of features it's a guess
+ON_CPU = 0.5  # docs/speed.md: 46% to 97%
 LENGTH, SHARED, ANSWERS, FEATURES = 16, 0, 2, 16384
 CONFIGS = {
     "GPT-2 small": GPT2Config(),
@@ -119,22 +115,16 @@ def shown(number: float, unit: str) -> str:
     prefixes = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u"))
     size, prefix = next(one for one in prefixes if number >= one[0] and (unit != "s" or one[0] <= 1))
     number /= size
-    return (
-        f"{number:.2g} {prefix}{unit}"
-        if number < 100
-        else f"{round(number, 2 - len(str(int(number))) + 1):.0f} {prefix}{unit}"
-    )
+    rounded = f"{number:.2g}" if number < 100 else f"{float(f'{number:.3g}'):.0f}"
+    return f"{rounded} {prefix}{unit}"
 
 
 def main() -> None:
     rate = matmul_rate(torch.device("cpu"))
-    threads = torch.get_num_threads()
     print(
-        f"CPU: {rate / 1e9:.0f} GFLOP/s in float32 products on {threads} thread(s), of which patching is taken to reach"
+        f"CPU: {rate / 1e9:.0f} GFLOP/s in float32 products on {torch.get_num_threads()} threads, of which patching is"
     )
-    print(
-        f"{ON_CPU['head']:.0%}; H100: {H100 / 1e12} TFLOP/s and {SHARES}. {LENGTH} tokens, {SHARED} of them shared.\n"
-    )
+    print(f"taken to reach {ON_CPU:.0%}; H100: {H100 / 1e12} TFLOP/s, {SHARES}. {LENGTH} tokens, {SHARED} shared.\n")
     print("| model | component | how many | operations each | this CPU, each | H100, each | H100, all of a pair |")
     print("|---|---|---:|---:|---:|---:|---:|")
     for name, config in CONFIGS.items():
@@ -143,26 +133,22 @@ def main() -> None:
         for kind, each in (("head", sizes.n_heads), ("neuron", sizes.d_mlp), ("feature", FEATURES)):
             every = [patch_flops(sizes, kind, layer, LENGTH, SHARED, ANSWERS) for layer in layers]
             mean, count = sum(every) / len(every), each * sizes.n_layers
-            cpu, gpu = mean / rate / ON_CPU[kind], mean / H100 / SHARES[kind]
+            cpu, gpu = mean / rate / ON_CPU, mean / H100 / SHARES[kind]
             cells = (shown(mean, "FLOP"), shown(cpu, "s"), shown(gpu, "s"), shown(gpu * count, "s"))
             print(f"| {name} | {kind} | {count} | {' | '.join(cells)} |")
-        row = row_flops(sizes, LENGTH)
-        cells = (shown(4 * row, "FLOP"), shown(4 * row / rate / 0.5, "s"), shown(4 * row / H100 / 0.47, "s"))
-        print(
-            f"| {name} | all, by attribution patching | - | {cells[0]} a pair | {cells[1]} a pair | {cells[2]} a pair | |"
-        )
-    print(
-        "\n| model | weights | a pair's activations | a token in a forward | with gradients | scores of a pair: heads, neurons |"
-    )
+        all_at_once = 4 * row_flops(sizes, LENGTH)  # two prompts forward, one forward and back
+        seconds = (all_at_once / rate / ON_CPU, all_at_once / H100 / SHARES["head"])
+        columns = [shown(all_at_once, "FLOP"), *(shown(one, "s") for one in seconds)]
+        print(f"| {name} | all, by attribution patching | - | {' | '.join(f'{one} a pair' for one in columns)} | |")
+    scores_of = "scores of a pair: heads, neurons"
+    print(f"\n| model | weights | a pair's activations | a token in a forward | with gradients | {scores_of} |")
     print("|---|---:|---:|---:|---:|---:|")
     for name, config in CONFIGS.items():
         sizes = Sizes.of(config)
         plain, graded = (needs(sizes.as_model(), LENGTH, gradients) for gradients in (False, True))
         scores = [4 * sizes.n_layers * each for each in (sizes.n_heads, sizes.d_mlp)]
-        cells = (4 * sizes.weights, plain.kept * LENGTH, plain.token, graded.token)
-        print(
-            f"| {name} | {' | '.join(shown(one, 'B') for one in cells)} | {', '.join(shown(s, 'B') for s in scores)} |"
-        )
+        columns = [shown(one, "B") for one in (4 * sizes.weights, plain.kept * LENGTH, plain.token, graded.token)]
+        print(f"| {name} | {' | '.join(columns)} | {', '.join(shown(one, 'B') for one in scores)} |")
 
 
 if __name__ == "__main__":

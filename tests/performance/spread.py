@@ -102,10 +102,8 @@ def compared(architecture: str, methods: list[Method], places: dict[str, tuple[A
         apart = {what: float((got[what] - want[what]).abs().max()) for what in want if want[what].numel()}
         most = max(apart, key=apart.__getitem__)
         largest = max(float(scores.abs().max()) for scores in want.values() if scores.numel())
-        print(
-            f"{architecture:8} {name}: {len(apart)} arrays apart by {apart[most]:.1e} at most ({most}); the largest score"
-        )
-        print(f"         is {largest:.2f}", flush=True)
+        print(f"{architecture:8} {name}: {len(apart)} arrays apart by {apart[most]:.1e} at most ({most});")
+        print(f"         the largest score is {largest:.2f}", flush=True)
         worst = max(worst, apart[most])
     return worst
 
