@@ -6,8 +6,7 @@ one H100 as docs/scale.md says. No weights are made.
 """
 
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from transformers import GPT2Config, LlamaConfig
@@ -74,8 +73,9 @@ class Sizes:
     def as_model(self, dtype: torch.dtype = torch.float32) -> Model:
         """What `engine.memory` asks of a model."""
         names = ("n_layers", "d_model", "n_heads", "d_head", "d_mlp", "d_vocab")
-        of_it = {name: getattr(self, name) for name in names}
-        return cast("Model", SimpleNamespace(**of_it, dtype=dtype, dictionaries={}))
+        model = Model.__new__(Model)
+        vars(model).update({name: getattr(self, name) for name in names}, dtype=dtype, dictionaries={})
+        return model
 
 
 def patch_flops(sizes: Sizes, kind: str, layer: int, length: int, shared: int, answers: int) -> int:
