@@ -99,7 +99,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         put("--split", default="evaluation", help="evaluation or discovery [%(default)s]")
         put("--seed", type=int, default=0, help="draws the pairs, and all that is random [%(default)s]")
         put("--min-metric", type=float, metavar="X", help="leave out pairs with a clean metric below X")
-        put("--device", default="auto", help="auto, cpu, cuda, ... [%(default)s]")
+        put("--device", default="auto", help="auto, cpu, cuda, ..., or spread: over all GPUs [%(default)s]")
         put("--memory", help="how much may be used, such as 4GiB [half of what is free on the device]")
 
     def run_options(added: argparse.ArgumentParser, kinds: tuple[str, ...], pairs: int, out: str) -> None:
@@ -169,7 +169,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     text = "search a circuit step by step, as a reference [on up to 64 components]"
     a.add_argument("--greedy", action=argparse.BooleanOptionalAction, help=text)
     a.add_argument("--seed", type=int, default=0, help="draws what is random [%(default)s]")
-    a.add_argument("--device", help="auto, cpu, cuda, ... [that of the run]")
+    a.add_argument("--device", help="auto, cpu, cuda, ..., or spread: over all GPUs [that of the run]")
     a.add_argument("--memory", help="how much may be used, such as 4GiB [half of what is free on the device]")
     a.add_argument("--force", action="store_true", help="measure stored circuits again")
     report_options(a)
@@ -189,7 +189,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a.add_argument("--direction", choices=DIRECTIONS, default=COUNTERFACTUAL.direction, help="[%(default)s]")
     a.add_argument("--seed", type=int, default=0, help="draws the pairs [%(default)s]")
     a.add_argument("--out", help="folder of CSV and picture [paths/TASK-MODEL]")
-    a.add_argument("--device", default="auto", help="auto, cpu, cuda, ... [%(default)s]")
+    a.add_argument("--device", default="auto", help="auto, cpu, cuda, ..., or spread: over all GPUs [%(default)s]")
 
     a = command("baselines", "do activation patching and integrated gradients agree when their baselines match?")
     model_options(a)
@@ -313,4 +313,4 @@ def _trace_options(added: argparse.ArgumentParser, model_options: Callable[[argp
     )
     put("--ov", type=_heads, default=(), metavar="HEADS", help="OV circuits of these heads [the two strongest]")
     put("--out", help="folder of the page [traces/NAME]")
-    put("--device", default="auto", help="auto, cpu, cuda, ... [%(default)s]")
+    put("--device", default="auto", help="auto, cpu, cuda, ..., or spread: over all GPUs [%(default)s]")

@@ -7,12 +7,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from benchmark.engine.memory import Chunk
 from benchmark.engine.model import Model, Site
 from benchmark.prompts.pairs import Pairs
 
 
-def mean_activations(model: Model, pairs: Pairs, kinds: Sequence[str]) -> dict[Site, Float[Tensor, "component dim"]]:
+def mean_activations(
+    model: Model, pairs: Pairs, kinds: Sequence[str], at_once: int = Chunk().pairs
+) -> dict[Site, Float[Tensor, "component dim"]]:
     """Mean over all positions of the clean and corrupted prompts of the discovery rows, a prepended BOS left out.
+
+    So many prompts share a forward.
 
     Of a kind of features: each feature's mean, `[feature, 1]`, and that of the activation that its dictionary reads.
     """
@@ -20,7 +25,7 @@ def mean_activations(model: Model, pairs: Pairs, kinds: Sequence[str]) -> dict[S
     sites = list(dict.fromkeys([*model.sites(kinds), *map(model.whole, read)]))
     totals: dict[Site, Tensor] = {}
     count = 0
-    for batch in pairs.discovery_batches():
+    for batch in pairs.discovery_batches(at_once):
         for prompts in (batch.clean, batch.corrupted):
             if prompts is None:
                 continue

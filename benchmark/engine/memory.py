@@ -55,12 +55,18 @@ def free_bytes(device: torch.device) -> int:
     return min(available, max(0, limit - used + cache))
 
 
+def free(model: Model) -> int:
+    """What may still be allocated on each of a model's devices."""
+    return min(map(free_bytes, model.devices))
+
+
 def choose_chunk(model: Model, length: int, budget: int, gradients: bool) -> Chunk:
     """The largest chunk whose forwards, of prompts of this length, fit into `budget` bytes.
 
     Half of the budget goes to the activations that stay for a batch of pairs, a quarter to what a forward's tokens
-    take, a quarter to what each of its rows takes besides: keys and values of the whole prompt, and logits. Where a
-    single prompt needs another division it gets it. An allocation that fails all the same halves the chunk.
+    take, a quarter to what each of its rows takes besides: keys and values of the whole prompt, and logits. While a
+    batch is recorded, its whole prompts share a forward, which takes the other half. Where a single prompt needs
+    another division it gets it. An allocation that fails all the same halves the chunk.
     """
     forward, row, kept = needs(model, length, gradients)
     tokens, rows = budget // 4 // forward, budget // 4 // row
@@ -74,7 +80,16 @@ def choose_chunk(model: Model, length: int, budget: int, gradients: bool) -> Chu
             )
         return Chunk(length, 1, 1)
     enough = min(4096, max(Chunk().tokens, _CPU_NEURONS // _mlp(model))) if model.device.type == "cpu" else _LARGEST
-    return Chunk(min(tokens, enough), min(pairs, Chunk().pairs), min(rows, enough))
+    return Chunk(min(tokens, enough), min(pairs, whole_prompts(model, length, budget)), min(rows, enough))
+
+
+def whole_prompts(model: Model, length: int, budget: int | None = None) -> int:
+    """How many unpatched prompts of this length share a forward without gradients in half of the budget, at least 1.
+
+    The budget is by default that of `fitting_chunk`.
+    """
+    token, row, _ = needs(model, length, gradients=False)
+    return max(1, min((budget or _half(model)) // 2 // (length * token + row), Chunk().pairs))
 
 
 class Needs(NamedTuple):
@@ -105,11 +120,15 @@ def _mlp(model: Model) -> int:
 
 
 def fitting_chunk(model: Model, length: int, gradients: bool) -> Chunk:
-    """The chunk for half of what is free on the model's device now, rounded down to a power of two.
+    """The chunk for half of what is free on the model's devices now, rounded down to a power of two.
 
     Rounded, because a chunk decides the last bits of a score: a little more or less free memory must not.
     """
-    return choose_chunk(model, length, 2 ** (max(free_bytes(model.device), 2).bit_length() - 2), gradients)
+    return choose_chunk(model, length, _half(model), gradients)
+
+
+def _half(model: Model) -> int:
+    return int(2 ** (max(free(model), 2).bit_length() - 2))
 
 
 def within_memory(attempt: Callable[[], Result]) -> Result | None:
@@ -139,16 +158,17 @@ def smaller(chunk: Chunk, model: Model, length: int, pairs: int) -> Chunk:
 def reset_peak(model: Model) -> None:
     """Start measuring the peak anew, where the system can."""
     if model.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(model.device)
+        for device in model.devices:
+            torch.cuda.reset_peak_memory_stats(device)
     elif sys.platform == "linux":
         with suppress(OSError):  # where that isn't allowed, the peak is that of the process so far
             Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_bytes(model: Model) -> int | None:
-    """The most memory held since the last reset: on a GPU by tensors, else by the process. None: unknown."""
+    """The most memory held since the last reset: on one GPU by tensors, else by the process. None: unknown."""
     if model.device.type == "cuda":
-        return int(torch.cuda.max_memory_allocated(model.device))
+        return max(int(torch.cuda.max_memory_allocated(device)) for device in model.devices)
     if sys.platform == "linux":
         found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
         return int(found[1]) * 1024 if found else None

@@ -27,7 +27,7 @@ from benchmark.components import (
 )
 from benchmark.engine.kinds import KIND
 from benchmark.engine.means import mean_activations
-from benchmark.engine.memory import Chunk, fitting_chunk, smaller, within_memory
+from benchmark.engine.memory import Chunk, fitting_chunk, smaller, whole_prompts, within_memory
 from benchmark.engine.model import Model, Site
 from benchmark.engine.moving import moving
 from benchmark.engine.request import Cost, Design, Request, Share, may_go_backward
@@ -202,10 +202,6 @@ class Method:
             pairs.refuse_replacement(replacement)
         drawn = draws_of(replacement, draws)
         request = Request(tuple(components), replacement, direction, seed, by_position=by_position)
-        if means is None:
-            means = (
-                mean_activations(model, pairs, (*DEFAULT_KINDS, *components)) if replacement == MEAN.replacement else {}
-            )
         asked, request = pairs, self.as_seen(request)
         if drawn and self.needs_replacement:
             pairs = resampled(pairs, drawn, seed)
@@ -216,6 +212,9 @@ class Method:
             rows = {place * each + draw for place in share.places for draw in range(each)}
         if chunk is None:
             chunk = fitting_chunk(model, pairs.longest, gradients=may_go_backward(self.cost(model, request)))
+        if means is None:
+            needed = replacement == MEAN.replacement
+            means = mean_activations(model, asked, (*DEFAULT_KINDS, *components), chunk.pairs) if needed else {}
         if progress is None:
             length = sum(self.work(model, batch, request) for batch in pairs.batches(among=rows))
             with bar(length, f"{pairs.task} x {self.label}", "pass") as shown:
@@ -328,7 +327,8 @@ class Method:
             result[kind] = values.masked_fill(unmeasured[(..., *[None] * request.by_position)], torch.nan)
         totals = self.totals(model, batch, request)
         if totals:
-            result["completeness"] = _completeness_error(scores, totals).cpu()
+            everything = ({name: values.cpu() for name, values in some.items()} for some in (scores, totals))
+            result["completeness"] = _completeness_error(*everything)
         return result
 
     def _refuse_wrong_types(self, model: Any, pairs: Any, components: Any) -> None:
@@ -370,8 +370,12 @@ class Method:
 
 
 @torch.no_grad()
-def metrics(model: Model, pairs: Pairs, at_once: int = 32) -> dict[str, Float[Tensor, " pair"]]:
-    """The metric on the clean and on the corrupted prompts; NaN where there is no corrupted prompt."""
+def metrics(model: Model, pairs: Pairs, at_once: int | None = None) -> dict[str, Float[Tensor, " pair"]]:
+    """The metric on the clean and on the corrupted prompts; NaN where there is no corrupted prompt.
+
+    As many share a forward as free memory allows, if it isn't said.
+    """
+    at_once = at_once or whole_prompts(model, pairs.longest)
     found = {name: torch.full((len(pairs),), torch.nan, dtype=torch.float64) for name in ("clean", "corrupted")}
     for batch in pairs.batches(at_once):
         rows = torch.arange(len(batch))

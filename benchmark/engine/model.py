@@ -110,7 +110,9 @@ class Model:
         self.blocks, self.blocks_return_tuples = tuple(map(Block, bridge.blocks)), _probe(bridge, name)
         self.n_layers = len(self.blocks)
         parameter = next(bridge.parameters())
+        # of a model that is spread over several devices the embedding's: there, all that is read of it comes together
         self.device, self.dtype = parameter.device, parameter.dtype
+        self.devices = tuple(dict.fromkeys(weight.device for weight in bridge.parameters()))
         self._modules: dict[str, nn.Module] = dict(bridge.hook_dict)
         self._original = bridge.original_model if isinstance(bridge.original_model, nn.Module) else bridge
         self.refuse_train_mode()
@@ -137,8 +139,12 @@ class Model:
         prepend_bos: bool | None = None,
         revision: str | None = None,
         processing: str = "none",
+        digest: str | None = None,
     ) -> "Model":
-        """Take over a Hugging Face causal language model (it is modified: deepcopy it if you need the original)."""
+        """Take over a Hugging Face causal language model (it is modified: deepcopy it if you need the original).
+
+        `digest` is that of its weights, where it is known (`weights_digest`).
+        """
         # a private path, but the only one that leaves tokenizers (and the hub) alone
         from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 
@@ -150,7 +156,7 @@ class Model:
         try:
             rows = len(hf_model.get_input_embeddings().weight)
             tokens = Tokens(tokenizer, prepend_bos, config.model_type, positions_of(config), rows, name)
-            digest = _weights_digest(hf_model)
+            digest = digest or weights_digest(hf_model)
             bridge = build_bridge_from_module(hf_model, architecture, hf_config=config, model_name=name)
             bridge.eval()
             bridge.requires_grad_(False)
@@ -186,7 +192,7 @@ class Model:
         with torch.no_grad():
             for place, weight in places.items():
                 weight.copy_(weights.get(place, torch.zeros_like(weight)))
-        digest = _weights_digest(bridge)
+        digest = weights_digest(bridge)
         bridge.eval().requires_grad_(False)
         return cls(bridge, Tokens(tokenizer, False), name, digest)
 
@@ -198,7 +204,7 @@ class Model:
         refused = "".join(f"\n  no {plural(kind)}: {self.refusals[kind]}" for kind in lacking)
         return (
             f"Model {self.name}: {self.n_layers} layers, {', '.join(counts)}, d_model {self.d_model}, "
-            f"{str(self.dtype).removeprefix('torch.')} on {self.device}, "
+            f"{str(self.dtype).removeprefix('torch.')} on {', '.join(map(str, self.devices))}, "
             f"{'with' if self.tokens.prepend_bos else 'no'} BOS{processed}{refused}"
         )
 
@@ -319,11 +325,12 @@ class Model:
         _, _, part, name, _ = self._hooks[site].split(".")
         projection = getattr(getattr(self.blocks[site.layer].module, part), name)
         width = self.n_heads * self.d_head if site.kind == "head" else self.d_mlp
-        inputs = torch.zeros(self.d_model, 1, width, device=self.device, dtype=self.dtype, requires_grad=True)
+        place = next(projection.parameters()).device
+        inputs = torch.zeros(self.d_model, 1, width, device=place, dtype=self.dtype, requires_grad=True)
         with torch.enable_grad():
             written = projection(inputs)
         [gradient] = torch.autograd.grad(written[:, 0].diagonal().sum(), inputs)  # row i: that of output i
-        return gradient[:, 0].T.reshape(self.size(site.kind), -1, self.d_model)
+        return gradient[:, 0].to(self.device).T.reshape(self.size(site.kind), -1, self.d_model)
 
     def end_at_the_norm(self) -> list[Hook]:
         """Hooks that raise BenchmarkError where what leaves the last block isn't what the final norm reads."""
@@ -368,7 +375,7 @@ class Model:
     def hooks(self, edits: Mapping[Site, Edit], embedding: Edit | None = None) -> list[Hook]:
         """The edits as transformer_lens takes them."""
         hooks: list[Hook] = [
-            (self._hooks[site], _as_hook(edit, self.kind(site.kind), self._slots(site.kind)))
+            (self._hooks[site], _as_hook(edit, self.kind(site.kind), self._slots(site.kind), self.device))
             for site, edit in edits.items()
         ]
         if embedding is not None:
@@ -477,6 +484,12 @@ def _refuse_wrapped(hf_model: Any, name: str) -> None:
         raise BenchmarkError(f"Model {name!r} is a {wrapping}: hand over `model.merge_and_unload()`.")
     if not isinstance(hf_model, nn.Module) or not hasattr(hf_model, "config"):
         raise BenchmarkError(f"from_hf() needs a causal language model of transformers, not {wrapping}.")
+    if any(weight.is_meta for weight in hf_model.parameters()):
+        raise BenchmarkError(
+            f"Model {name!r} has weights that are on no device: they were left on the CPU or a disk, from where every "
+            "forward would fetch them. Load it whole, with load_model(..., device='spread') over several GPUs, or take "
+            "a smaller one."
+        )
     if any(weight.is_inference() for weight in hf_model.parameters()):
         raise BenchmarkError(
             f"Model {name!r} was made under torch.inference_mode(), where no gradient can be taken: load it outside."
@@ -511,12 +524,15 @@ def _probe(bridge: Any, name: str) -> bool:
     return isinstance(outputs[0], tuple)
 
 
-def _as_hook(edit: Edit, kind: Kind, size: int) -> Callable[[Tensor, Any], Tensor | None]:
-    """The edit of `[row, pos, component, dim]` as one of what transformer_lens holds there, in whatever shape."""
+def _as_hook(edit: Edit, kind: Kind, size: int, device: torch.device) -> Callable[[Tensor, Any], Tensor | None]:
+    """The edit of `[row, pos, component, dim]` as one of what transformer_lens holds there, in whatever shape.
+
+    It is made on `device`, wherever the layer is.
+    """
 
     def hooked(value: Tensor, hook: Any) -> Tensor | None:
-        edited = edit(kind.read(value, size))
-        return None if edited is None else kind.write(edited, value)
+        edited = edit(kind.read(value.to(device), size))
+        return None if edited is None else kind.write(edited.to(value.device), value)
 
     return hooked
 
@@ -530,8 +546,12 @@ def keeping(kept: dict[Site, Tensor], sites: Iterable[Site]) -> dict[Site, Edit]
     return {site: partial(keep, site=site) for site in sites}
 
 
-def _weights_digest(hf_model: nn.Module) -> str:
-    """sha256 over names, shapes and bytes of all weights."""
+def weights_digest(hf_model: nn.Module) -> str:
+    """What identifies a model in the key of a cell: sha256 over names, shapes, number formats and bytes of all weights.
+
+    Of the weights as they are loaded, wherever they lie and whatever files they came from: the same model read from
+    shards, from one file or in another folder is the same; loaded in another number format it is another.
+    """
     total = hashlib.sha256()
     for name, weight in sorted(hf_model.state_dict().items()):
         flat = weight.detach().cpu().contiguous()

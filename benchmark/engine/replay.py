@@ -39,7 +39,8 @@ class Recording:
     """One run of the model, kept so that others can start in its middle.
 
     `residuals[layer]` is what entered the block of that layer, `attention[layer]` its attention's output,
-    `keys_values[layer]` what its attention cached. The logits are those at the last position, or at all.
+    `keys_values[layer]` what its attention cached. The logits are those at the last position, or at all. Of a model on
+    several devices, `residuals`, `attention` and `keys_values` are where they were made, the rest on the model's own.
     """
 
     tokens: Int[Tensor, "row pos"]
@@ -118,7 +119,7 @@ def resume(
             for layer in range(lowest, model.n_layers):
                 before = counts[layer - 1] if layer > lowest else 0
                 if counts[layer] > before:
-                    joined = recording.residuals[layer][rows[before : counts[layer]], prefix:]
+                    joined = _rows(recording.residuals[layer], rows[before : counts[layer]], prefix)
                     module = model.blocks[layer].module
                     swap(module, _with_rows(module, joined, before))
         if "last position" in ways and length - prefix > 1:
@@ -128,13 +129,15 @@ def resume(
         if standing_in:
             assert stand_in is not None
             taken.add("site")
-            activation = recording.activations[Site(kinds[0], lowest)][rows, prefix:]
-            for module, forward in stand_in(block, activation, recording.attention[lowest][rows, prefix:]):
+            activation = _rows(recording.activations[Site(kinds[0], lowest)], rows, prefix)
+            for module, forward in stand_in(block, activation, _rows(recording.attention[lowest], rows, prefix)):
                 swap(module, forward)
         if "answers" in ways and vocabulary is not None:
             taken.add("answers")
-            weight, bias = (part[vocabulary] for part in model.unembedding())
-            swap(model.unembedding_module, lambda hidden, **_: functional.linear(hidden, weight, bias))
+            weight, bias = (part[vocabulary.to(part.device)] for part in model.unembedding())
+            swap(
+                model.unembedding_module, lambda hidden, **_: functional.linear(hidden.to(weight.device), weight, bias)
+            )
         cache = _prefilled(recording, rows, counts, lowest, prefix) if prefix else None
         fed = recording.tokens[rows[:1] if joining else rows, prefix:]  # a single row shows the model the positions
         under = [*model.hooks(edits, embedding), *hooks]
@@ -209,12 +212,17 @@ def swapped(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
             vars(module)["forward"] = kept
 
 
+def _rows(value: Tensor, rows: Tensor, prefix: int) -> Tensor:
+    """Rows of what was recorded, without the prefix, where it is."""
+    return value[rows.to(value.device), prefix:]
+
+
 def _with_rows(block: nn.Module, joined: Tensor, before: int) -> Callable[..., Any]:
     """The block's forward, with rows that join the ones that came from below."""
     whole = block.forward
 
     def forward(hidden: Tensor, *arguments: Any, **options: Any) -> Any:
-        return whole(torch.cat([hidden, joined]) if before else joined, *arguments, **options)
+        return whole(torch.cat([hidden, joined.to(hidden.device)]) if before else joined, *arguments, **options)
 
     return forward
 
@@ -237,6 +245,6 @@ def _prefilled(recording: Recording, rows: Tensor, counts: Sequence[int], lowest
     cache = DynamicCache()
     for layer, (keys, values) in enumerate(recording.keys_values):
         if layer == 0 or layer >= lowest:  # the first one tells the model how long the prefix is
-            seen = rows[: max(1, counts[layer])]
+            seen = rows[: max(1, counts[layer])].to(keys.device)
             cache.update(keys[seen, :, :prefix], values[seen, :, :prefix], layer)
     return cache

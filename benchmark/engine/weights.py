@@ -52,8 +52,8 @@ def norm_of(module: nn.Module | None, model: Model) -> Norm:
         signs[-3:] = torch.tensor([1.0, 1.0, -2.0]).to(zeros)  # no entry is 0, and the mean is
 
     def normed(values: Tensor) -> Tensor:
-        output: Tensor = module((_FAR * values).to(model.dtype)[None, None])
-        return output[0, 0].double()
+        output: Tensor = module((_FAR * values).to(_device(module, model), model.dtype)[None, None])
+        return output[0, 0].to(zeros)
 
     scale = signs.square().mean().sqrt()
     up, down = normed(signs), normed(-signs)
@@ -83,7 +83,7 @@ def ov_circuit(model: Model, layer: int, head: int) -> OVCircuit:
     written = final.centred(outputs[head * model.d_head :][: model.d_head] * behind.weight)
     left, right = torch.linalg.qr(read), torch.linalg.qr(written.T)
     inner = torch.linalg.svd(left.R @ right.R.T)
-    unembedding = model.unembedding()[0].double()
+    unembedding = model.unembedding()[0].to(left.Q)
     lens = final.centred(unembedding * final.weight)
     lens = lens - lens.mean(0)
     reads, writes = (left.Q @ inner.U).T, inner.Vh @ right.Q.T
@@ -94,16 +94,21 @@ def ov_circuit(model: Model, layer: int, head: int) -> OVCircuit:
 def unembedding_bias(model: Model) -> Float[Tensor, " vocab"]:
     """What is added to each token's logit whatever the prompt, less the mean: the final norm's bias, unembedded."""
     weight, bias = model.unembedding()
-    folded = weight.double() @ norm_of(getattr(model.bridge, "ln_final", None), model).bias
-    folded = folded if bias is None else folded + bias.double()
+    folded = weight.to(model.device).double() @ norm_of(getattr(model.bridge, "ln_final", None), model).bias
+    folded = folded if bias is None else folded + bias.to(folded)
     return folded - folded.mean()
 
 
 def linear(module: Any, size: int, model: Model) -> Float[Tensor, "input output"]:
     """The matrix of a linear module, from what it makes of unit vectors."""
-    units = torch.eye(size, device=model.device, dtype=model.dtype)[None]
+    units = torch.eye(size, device=_device(module, model), dtype=model.dtype)[None]
     made = module(units) - module(torch.zeros_like(units[:, :1]))
-    return made[0].flatten(1).double()  # type: ignore[no-any-return]
+    return made[0].flatten(1).double().to(model.device)  # type: ignore[no-any-return]
+
+
+def _device(module: nn.Module, model: Model) -> torch.device:
+    """Where a module is: some of transformer_lens' take their input as it comes."""
+    return next((weight.device for weight in module.parameters()), model.device)
 
 
 @torch.no_grad()
@@ -113,6 +118,7 @@ def value_bias(model: Model, layer: int) -> Float[Tensor, "component dim"]:
     It is what transformer_lens leaves in the output's bias when it folds norms and value biases.
     """
     block = model.blocks[layer].module
-    nothing = norm_of(getattr(block, "ln1", None), model).bias.to(model.dtype)[None, None]
+    bias = norm_of(getattr(block, "ln1", None), model).bias
+    nothing = bias.to(_device(block.attn.v, model), model.dtype)[None, None]  # type: ignore[union-attr, arg-type]
     made: Tensor = block.attn.v(nothing)  # type: ignore[union-attr, operator]
-    return made.reshape(model.size("value"), -1)
+    return made.to(model.device).reshape(model.size("value"), -1)

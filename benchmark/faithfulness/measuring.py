@@ -285,10 +285,10 @@ def _measure_game(
 
 
 def _request(game: _Game, pairs: Pairs, way: Way, asked: Asked, model: Model) -> Request:
-    means = mean_activations(model, pairs, game.kinds) if way.replacement == MEAN.replacement else {}
     chunk = fitting_chunk(model, pairs.longest, gradients=False)
     if asked.memory:
         chunk = choose_chunk(model, pairs.longest, parse_bytes(asked.memory), gradients=False)
+    means = mean_activations(model, pairs, game.kinds, chunk.pairs) if way.replacement == MEAN.replacement else {}
     return Request(game.kinds, way.replacement, way.direction, asked.seed, means, chunk.tokens, chunk.rows, chunk.pairs)
 
 

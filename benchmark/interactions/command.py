@@ -94,7 +94,7 @@ def _request(question: Question, model: Model, pairs: Pairs) -> Request:
     chunk = fitting_chunk(model, pairs.longest, gradients=True)
     if run.memory:
         chunk = choose_chunk(model, pairs.longest, parse_bytes(run.memory), gradients=True)
-    means = mean_activations(model, pairs, kinds) if run.replacement == MEAN.replacement else {}
+    means = mean_activations(model, pairs, kinds, chunk.pairs) if run.replacement == MEAN.replacement else {}
     return Request(kinds, run.replacement, run.direction, run.seed, means, chunk.tokens, chunk.rows, chunk.pairs)
 
 

@@ -12,11 +12,14 @@ import torch
 from benchmark import packaged
 from benchmark.engine.model import Model, positions_of
 from benchmark.errors import BenchmarkError, did_you_mean
-from benchmark.models import smollm2
+from benchmark.models import digests, smollm2
 from benchmark.models.catalogue import DEFAULT, POCKET, SMOLLM2, built_in, checkpoints, weights_of
 from benchmark.models.dictionaries import attach
 from benchmark.models.litmus import PREFIX, load_litmus
 from benchmark.prompts.tokens import Tokens
+
+SPREAD = "spread"
+_FOR_WEIGHTS = 0.8  # of each GPU's free memory; activations need the rest
 
 
 @torch.inference_mode(mode=False)  # weights made in it can't be differentiated through
@@ -31,9 +34,11 @@ def load_model(
 ) -> Model:
     """A frozen model in eval mode, from a built-in name, a local folder or a Hugging Face id.
 
-    `device="auto"` takes a GPU where there is one. No weight is processed. `dictionaries` is a folder of sparse
-    autoencoders, or `pocket` for its own: their features can be scored then. Raises BenchmarkError where the name is
-    unknown, the hub can't be reached, the files are damaged or no tokenizer is there.
+    `device="auto"` takes a GPU where there is one; `"spread"` divides the layers among all GPUs, for a model that is
+    too large for one. Weights go from their files straight there. None is processed. `dictionaries` is a folder of
+    sparse autoencoders, or `pocket` for its own: their features can be scored then. Raises BenchmarkError where the
+    name is unknown, the hub can't be reached, the files are damaged, no tokenizer is there, or GPUs are too few or too
+    small.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -53,17 +58,28 @@ def load_model(
     source = _source(name)
     _refuse_unreachable(source, name, revision)
     tokenizer = _tokenizer(source, name, revision)
-    hf_model, found = _load(AutoModelForCausalLM, source, name, revision, dtype=dtype, output_loading_info=True)
+    places = _every_gpu() if device == SPREAD else {"device_map": {"": _device(device)}}
+    mark = digests.fingerprint(_folder(source, revision), dtype)
+    hf_model, found = _load(
+        AutoModelForCausalLM, source, name, revision, dtype=dtype, output_loading_info=True, **places
+    )
     _refuse_made_up(found, name)
     if name in checkpoints():
         _take_weights(hf_model, weights_of(name))
-    try:
-        hf_model = hf_model.to(_device(device)).eval()
-    except (RuntimeError, ValueError, NotImplementedError) as error:  # quantised, or on no device at all
-        raise BenchmarkError(_explain(source, name, error)) from error
+    if device == SPREAD:
+        _refuse_too_large(hf_model, name)
+    else:
+        try:
+            hf_model.to(_device(device))  # where it is already; a quantised one says here what it can't do
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            raise BenchmarkError(_explain(source, name, error)) from error
+    if digests.fingerprint(_folder(source, revision), dtype) != mark:
+        mark = None  # the files changed while they were read
     shown = Path(name).expanduser().resolve().name if Path(name).expanduser().is_dir() else name
     processing = smollm2.PROCESSING if name == SMOLLM2 else "none"
-    return Model.from_hf(hf_model, tokenizer, shown, prepend_bos, revision, processing)
+    model = Model.from_hf(hf_model, tokenizer, shown, prepend_bos, revision, processing, digests.recall(mark))
+    digests.remember(mark, model.digest)
+    return model
 
 
 def load_tokens(name: str = DEFAULT, prepend_bos: bool | None = None, revision: str | None = None) -> Tokens:
@@ -176,6 +192,38 @@ def _explain(source: str, name: str, error: Exception) -> str:
         f"did not give it ({reason}).{did_you_mean(name, list(built_in()))} "
         "Check the spelling and the network, or give a local folder."
     )
+
+
+def _folder(source: str, revision: str | None) -> Path | None:
+    """Where a model's files lie, where they are on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(source).is_dir():
+        return Path(source)
+    config = try_to_load_from_cache(source, "config.json", revision=revision)
+    return Path(config).parent if isinstance(config, str) else None
+
+
+def _every_gpu() -> dict[str, Any]:
+    """What divides a model's layers evenly among the GPUs, and puts nothing elsewhere, where that can be."""
+    count = torch.cuda.device_count()
+    if count < 2:
+        raise BenchmarkError(
+            f"--device {SPREAD} divides a model among several GPUs, and there are {count} here. Weights aren't left on "
+            "the CPU or a disk, from where every forward would fetch them. Use --device auto."
+        )
+    free = {number: torch.cuda.mem_get_info(number)[0] for number in range(count)}
+    return {"device_map": "balanced", "max_memory": {gpu: int(_FOR_WEIGHTS * free[gpu]) for gpu in free}}
+
+
+def _refuse_too_large(hf_model: Any, name: str) -> None:
+    """Refuse a model that was divided and didn't fit."""
+    places = getattr(hf_model, "hf_device_map", {})
+    if outside := [part for part, place in places.items() if str(place) in ("cpu", "disk")]:
+        raise BenchmarkError(
+            f"Model {name!r} is too large for {_FOR_WEIGHTS:.0%} of the free memory of these GPUs together: there is "
+            f"no room for {', '.join(outside[:3])}{' and more' * (len(outside) > 3)}. Free some, or use more GPUs."
+        )
 
 
 def _device(device: str) -> torch.device:

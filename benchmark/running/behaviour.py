@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmark.components import COUNTERFACTUAL, RESAMPLE
+from benchmark.engine.memory import whole_prompts
 from benchmark.engine.method import metrics
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
@@ -55,10 +56,12 @@ def behaviour(
     seed: int,
     replacement: str,
     min_metric: float | None = None,
+    budget: int | None = None,
 ) -> Behaviour:
     """Draw and audit up to `limit` pairs, run the model on them, and leave out those below `min_metric`.
 
-    What goes wrong with a task is said in `error`: the other tasks of a run go on.
+    `budget` is how many bytes that may take, by default half of what is free. What goes wrong with a task is said in
+    `error`: the other tasks of a run go on.
     """
     digest = task.digest()
     try:
@@ -71,12 +74,13 @@ def behaviour(
         return Behaviour(task, digest, None, error=str(error), not_carried=reasons)
     except Exception as error:  # a check of somebody's plugin
         return Behaviour(task, digest, None, error=f"{_named(task)} failed: {type(error).__name__}: {error}")
+    at_once = whole_prompts(model, pairs.longest, budget)
     found: dict[str, list[Tensor]] = {"clean": [], "corrupted": []}
     keep: list[int] = []
     looked_at, started = 0, time.perf_counter()
     while looked_at < len(pairs) and len(keep) < limit:
         places = range(looked_at, min(looked_at + min(AT_ONCE, limit), len(pairs)))
-        for name, values in metrics(model, pairs.take(places)).items():
+        for name, values in metrics(model, pairs.take(places), at_once).items():
             found[name].append(values)
         looked_at += len(places)
         passing = found["clean"][-1].float() >= (-torch.inf if min_metric is None else min_metric)
@@ -88,7 +92,7 @@ def behaviour(
     clean, corrupted = (torch.cat(found[name]) for name in ("clean", "corrupted"))
     judged = {"clean": clean, "corrupted": corrupted}
     if not metric.of_answers:  # whether the model is right is for a metric of answers to say
-        judged = metrics(model, replace(pairs.take(range(looked_at)), metric=logit_diff))
+        judged = metrics(model, replace(pairs.take(range(looked_at)), metric=logit_diff), at_once)
     right = int(((judged["clean"] > 0) & ~(judged["clean"] <= judged["corrupted"])).sum())
     kept = keep[:limit]
     try:  # of these pairs alone: all rows of the task may be there before

@@ -62,8 +62,8 @@ def path_effects(
     if not starts or not ends:
         raise BenchmarkError("A path needs a sender and a receiver: name at least one of each.")
     kinds = tuple(dict.fromkeys(node.kind for node in starts))
-    means = mean_activations(model, pairs, kinds) if replacement == MEAN.replacement else {}
     tokens, at_once, rows = chunk or fitting_chunk(model, pairs.longest, gradients=gradient)
+    means = mean_activations(model, pairs, kinds, at_once) if replacement == MEAN.replacement else {}
     request = Request(
         kinds, replacement, direction, means=means, tokens_per_forward=tokens, rows_per_forward=rows,
         pairs_per_batch=at_once,

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, FEATURE_KINDS, KINDS, MEAN, PLACES_ONLY
 from benchmark.engine.means import discovery_digest
-from benchmark.engine.memory import Chunk, choose_chunk, free_bytes, parse_bytes
+from benchmark.engine.memory import Chunk, choose_chunk, free, parse_bytes
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
 from benchmark.engine.request import Cost, Request, may_go_backward
@@ -196,11 +196,11 @@ def make_plan(
 ) -> Plan:
     """See what the model does on every task's pairs, and lay out the cells."""
     model = bench.model(asked.source)
-    budget = parse_bytes(asked.memory) if asked.memory else free_bytes(model.device) // 2
+    budget = parse_bytes(asked.memory) if asked.memory else free(model) // 2
     found = [
         behaviour(
             model, task, asked.rows_of(task.name).chosen_metric(task), asked.pairs, asked.split, asked.seed,
-            asked.replacement, asked.min_metric,
+            asked.replacement, asked.min_metric, budget,
         )
         for task in tasks
     ]  # fmt: skip

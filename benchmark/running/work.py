@@ -208,7 +208,7 @@ class Bench:
         key = (work.model, work.task, kinds)
         if key not in self.means:
             self.means.clear()  # one task's at a time
-            self.means[key] = mean_activations(self.model(work.model), self.pairs_of(work), kinds)
+            self.means[key] = mean_activations(self.model(work.model), self.pairs_of(work), kinds, work.chunk.pairs)
         return self.means[key]
 
 

@@ -10,16 +10,18 @@ import torch
 
 from benchmark.engine.integrals import AT_ONE
 from benchmark.engine.intervention import Intervention
+from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import (
     Chunk,
     choose_chunk,
     free_bytes,
+    needs,
     parse_bytes,
     peak_bytes,
     reset_peak,
     within_memory,
 )
-from benchmark.engine.method import Cost, Method
+from benchmark.engine.method import Cost, Method, metrics
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import Pairs
@@ -98,6 +100,31 @@ def test_rows_pay_for_keys_and_logits(llama: Model, monkeypatch: pytest.MonkeyPa
     assert choose_chunk(llama, 32, 2**26, False).rows < rows
     monkeypatch.setattr(llama, "d_vocab", 150_000)
     assert choose_chunk(llama, 8, 2**26, False).rows < rows / 2
+
+
+def test_whole_prompts_share_a_forward_where_they_fit_in_half_of_the_budget(
+    llama: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stays for their batch is less: by that alone, recording them took a quarter more than the budget."""
+    length, budget = 600, 2**28
+    each, chunk = needs(llama, length, gradients=False), choose_chunk(llama, length, budget, False)
+    assert 1 < chunk.pairs < budget // 2 // (length * each.kept)
+    assert chunk.pairs * (length * each.token + each.row) <= budget // 2
+    rows: list[int] = []
+    logits = Model.logits
+
+    def watched(self: Model, tokens: torch.Tensor, *more: Any, **options: Any):  # type: ignore[no-untyped-def]
+        rows.append(len(tokens))
+        return logits(self, tokens, *more, **options)
+
+    monkeypatch.setattr(Model, "logits", watched)
+    monkeypatch.setattr("benchmark.engine.method.whole_prompts", lambda model, length: 2)
+    found = metrics(llama, repeated(llama, 2))["clean"]
+    assert max(rows) == 2
+    torch.testing.assert_close(metrics(llama, repeated(llama, 2), 32)["clean"], found)
+    rows.clear()
+    mean_activations(llama, repeated(llama, 2), ("head",), 1)
+    assert max(rows) == 1
 
 
 def test_what_is_free_and_what_was_held(llama: Model) -> None:
