@@ -78,7 +78,10 @@ class Intervention:
         self.sites = model.sites(self.kinds)
         noising = request.direction == "noising"
         self.sign = 1 if noising else -1
-        reads, self.vocabulary = batch.metric_function.reads, batch.vocabulary
+        reads, words = batch.metric_function.reads, batch.vocabulary
+        # what every forward needs is put on the device here, once: a forward that waits for it leaves a GPU idle
+        self.vocabulary = None if words is None else words.to(model.device)
+        self.answers = (batch.answers if words is None else batch.answers.among(words)).to(model.device)
         self.tokens, other = (batch.clean, None) if request.replacement != "counterfactual" else batch.both()
         if not noising:
             other, self.tokens = batch.both()
@@ -101,7 +104,8 @@ class Intervention:
                     self.replacement[site] = torch.where(alike, self.live[site], value)
         if batch.metric_function.needs_unpatched and self.unpatched is None:
             self.unpatched = self.recording.logits if reads == "last" else self.recording.logits[:, -1]
-        self.full = self._read(self.recording.logits, torch.arange(len(batch)), None)  # F(1)
+        logits = self.recording.logits if self.vocabulary is None else self.recording.logits[..., self.vocabulary]
+        self.full = self._read(logits, torch.arange(len(batch), device=model.device))  # F(1)
         request.progress(len(batch) * (1.0 if other is None else 2.0))
         for site in self.sites:
             self.replacement[site][:, : batch.bos] = self.live[site][:, : batch.bos]
@@ -253,24 +257,15 @@ class Intervention:
 
         By position: of each chosen component at each position by itself.
         """
-        effects, moves = {}, []
-        for site, components in chosen.items():
-            components = components.to(self.model.device)
-            changed = self.changed(site)[:, :, components]  # [pair, pos, chosen]
-            length = changed.shape[1]
-            if not self.request.by_position:
-                changed = changed.any(1, keepdim=True)
-            elif self._ends((site,)):
-                changed[:, :-1] = False
-            shape = (len(self.batch), len(components), *[length] * self.request.by_position)
-            effects[site] = torch.zeros(shape, dtype=self.full.dtype, device=self.model.device)
-            for place in changed.any(2).any(0).nonzero()[:, 0].tolist():
-                pairs, columns = changed[:, place].nonzero().unbind(-1)
-                zeros = torch.zeros(len(pairs)).to(self.full)
-                move = Move((site,), self.prefix, pairs, zeros, columns, components[columns])
-                if self.request.by_position:
-                    move = move._replace(prefix=place, positions=torch.full_like(pairs, length - place))
-                moves.append(move)
+        length = self.tokens.shape[1]
+        shapes = {site: (len(self.batch), len(one), *[length] * self.request.by_position) for site, one in chosen.items()}
+        effects = {site: self.full.new_zeros(shape) for site, shape in shapes.items()}
+        moves = []
+        for site, place, pairs, columns, components in self._changed_places(chosen):
+            move = Move((site,), self.prefix, pairs, self.full.new_zeros(len(pairs)), columns, components)
+            if self.request.by_position:
+                move = move._replace(prefix=place, positions=torch.full_like(pairs, length - place))
+            moves.append(move)
         for move, metric, _ in self.carried_out(moves):
             effect = self.sign * (self.full[move.pairs] - metric)
             if move.positions is None:
@@ -278,6 +273,37 @@ class Intervention:
             else:
                 effects[move.sites[0]][move.pairs, move.column, move.prefix] = effect
         return effects
+
+    def _changed_places(
+        self, chosen: Mapping[Site, Int[Tensor, " chosen"]]
+    ) -> Iterator[tuple[Site, int, Int[Tensor, " row"], Int[Tensor, " row"], Int[Tensor, " row"]]]:
+        """Where m = 0 changes something: site, position (0 for all of them) and, by row, the pair, the number among the
+        chosen components, and the component.
+
+        However many sites there are, the device hands over what it found once, and gets the rows once.
+        """
+        device, picked = self.model.device, [components.cpu() for components in chosen.values()]
+        if not picked:
+            return
+        counts = [len(components) for components in picked]
+        flags = []
+        for site, components in zip(chosen, torch.cat(picked).to(device).split(counts), strict=True):
+            changed = self.changed(site)
+            if not self.request.by_position:
+                changed = changed.any(1, keepdim=True)
+            elif self._ends((site,)):
+                changed[:, :-1] = False
+            flags.append(changed[:, :, components])  # [pair, pos or 1, chosen]
+        whole = torch.cat(flags, dim=2).cpu()
+        rows, places = [], []
+        for site, components, changed in zip(chosen, picked, whole.split(counts, dim=2), strict=True):
+            for place in changed.any(2).any(0).nonzero()[:, 0].tolist():
+                pairs, columns = changed[:, place].nonzero().unbind(-1)
+                rows.append(torch.stack([pairs, columns, components[columns]]))
+                places.append((site, place))
+        found = torch.cat(rows, dim=1).to(device).split([part.shape[1] for part in rows], dim=1) if rows else ()
+        for (site, place), part in zip(places, found, strict=True):
+            yield site, place, *part.unbind()
 
     @torch.no_grad()
     def patch_sites(self, groups: Sequence[Sequence[Site]]) -> Float[Tensor, "group pair"]:
@@ -347,9 +373,15 @@ class Intervention:
 
         Many share a forward, those of higher layers joining in there.
         """
+        with self.model.finite_in_the_end():
+            yield from self._carried_out(moves, slopes)
+
+    def _carried_out(
+        self, moves: Iterable[Move], slopes: bool
+    ) -> Iterator[tuple[Move, Float[Tensor, " row"], dict[Site, tuple[Tensor, Tensor]]]]:
         for chunk in self._chunks(sorted(moves, key=lambda move: (move.prefix, self._lowest(move.sites)))):
             pairs = torch.cat([move.pairs for move in chunk])
-            starts = [self._lowest(move.sites) for move in chunk for _ in range(len(move.pairs))]
+            starts = [start for move in chunk for start in [self._lowest(move.sites)] * len(move.pairs)]
             leaves: dict[tuple[int, Site], Tensor] = {}
             lives: dict[tuple[int, Site], Tensor] = {}
             sites = dict.fromkeys(site for move in chunk for site in move.sites)
@@ -409,7 +441,7 @@ class Intervention:
                     value = value + leaves[number, site]
                 rows = value
             values.append(rows)
-        return torch.cat(values)
+        return torch.cat(values) if len(values) > 1 else values[0]
 
     def metric(
         self,
@@ -447,16 +479,16 @@ class Intervention:
                 self.model, self.recording, pairs, starts, prefix, edits, embedding, self.vocabulary, reads=reads,
                 hooks=hooks,
             )  # fmt: skip
-            metric = self._read(logits, pairs, self.vocabulary)
+            metric = self._read(logits, pairs)
         work = self.model.passes.whole_forward - before
         self.request.progress(work)
         return metric, work
 
-    def _read(self, logits: Tensor, pairs: Tensor, vocabulary: Tensor | None) -> Float[Tensor, " row"]:
-        """The metric of rows of logits."""
+    def _read(self, logits: Tensor, pairs: Tensor) -> Float[Tensor, " row"]:
+        """The metric of rows of logits: of the tokens that it reads, where it reads some only."""
         tokens = self.recording.tokens[pairs] if self.batch.metric_function.reads == "all" else None
         unpatched = None if self.unpatched is None else self.unpatched[pairs]
-        return self.batch.metric(logits, pairs, vocabulary, tokens, unpatched)
+        return self.batch.metric_function(logits, self.answers[pairs], tokens, unpatched)
 
     def zeros(self, sites: Iterable[Site]) -> dict[Site, Float[Tensor, "pair component *pos"]]:
         last = 2 if self.request.by_position else 1
