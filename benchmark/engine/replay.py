@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from benchmark.components import DEFAULT_KINDS
+from benchmark.engine.fused import parts
 from benchmark.engine.hooked import Hook
 from benchmark.engine.measure_stream import close
 from benchmark.engine.model import Edit, Model, Site, keeping
@@ -28,6 +29,9 @@ SHORTCUTS = {
     "prefix": "positions before the first difference stand in a key-value cache",
     "last position": "in the last block, queries, attention output and MLP are computed at the last position only",
     "answers": "only the answers' rows of the unembedding are computed",
+    "norm": "norms that nothing hooks run as one operation",
+    "activation": "so do activations that are written as several operations",
+    "attention": "attentions that nothing hooks run as the model itself runs them",
 }
 
 
@@ -107,11 +111,16 @@ def resume(
     standing_in = "site" in ways and joining and counts[lowest] == len(rows) and stand_in is not None
     block, final = model.blocks[lowest], model.blocks[last]
     taken = {"prefix"} if prefix else set()
+    at_once = [part for part in parts(model) if part.name in ways and part.layer >= lowest and part.free]
+    if "last position" in ways:  # where queries are computed alone
+        at_once = [part for part in at_once if (part.name, part.layer) != ("attention", last)]
     with ExitStack() as swaps:
 
         def swap(module: nn.Module, forward: Callable[..., Any]) -> None:
             swaps.enter_context(swapped(module, forward))
 
+        for part in at_once:
+            swap(part.module, part.forward(taken))
         if joining:
             for below in model.blocks[:lowest]:
                 swap(below.module, lambda hidden, *_, **__: (hidden,) if model.blocks_return_tuples else hidden)
@@ -123,7 +132,8 @@ def resume(
                     swap(module, _with_rows(module, joined, before))
         if "last position" in ways and length - prefix > 1:
             taken.add("last position")
-            for module in (final.queries, final.attention_output, final.mlp):
+            norms = [] if model.final_norm is None else [model.final_norm]
+            for module in (final.queries, final.attention_output, final.mlp, *norms):
                 swap(module, _at_last_position(module))
         if standing_in:
             assert stand_in is not None
@@ -136,6 +146,8 @@ def resume(
             weight, bias = (part[vocabulary] for part in model.unembedding())
             swap(model.unembedding_module, lambda hidden, **_: functional.linear(hidden, weight, bias))
         cache = _prefilled(recording, rows, counts, lowest, prefix) if prefix else None
+        if cache is None and "prefix" in ways and model.has_cache:
+            cache = _Passing()
         fed = recording.tokens[rows[:1] if joining else rows, prefix:]  # a single row shows the model the positions
         under = [*model.hooks(edits, embedding), *hooks]
         logits = model.logits(fed, under, cache, counts, (length - prefix) / length, reads)
@@ -230,6 +242,13 @@ def _at_last_position(module: nn.Module) -> Callable[..., Tensor]:
         return functional.pad(output, (0, 0, value.shape[1] - 1, 0))
 
     return forward
+
+
+class _Passing(DynamicCache):
+    """Keeps nothing. Without a cache, transformers looks in each forward for prompts packed into one, and waits."""
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        return keys, values
 
 
 def _prefilled(recording: Recording, rows: Tensor, counts: Sequence[int], lowest: int, prefix: int) -> DynamicCache:
