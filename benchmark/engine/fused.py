@@ -6,7 +6,7 @@ one operation. Which ones are the same function is measured, not read from a con
 many sizes. A part that something hooks, or that runs another forward, is left as it is.
 """
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, MutableMapping
 from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary

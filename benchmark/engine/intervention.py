@@ -258,7 +258,9 @@ class Intervention:
         By position: of each chosen component at each position by itself.
         """
         length = self.tokens.shape[1]
-        shapes = {site: (len(self.batch), len(one), *[length] * self.request.by_position) for site, one in chosen.items()}
+        shapes = {
+            site: (len(self.batch), len(one), *[length] * self.request.by_position) for site, one in chosen.items()
+        }
         effects = {site: self.full.new_zeros(shape) for site, shape in shapes.items()}
         moves = []
         for site, place, pairs, columns, components in self._changed_places(chosen):
@@ -287,7 +289,7 @@ class Intervention:
             return
         counts = [len(components) for components in picked]
         flags = []
-        for site, components in zip(chosen, torch.cat(picked).to(device).split(counts), strict=True):
+        for site, components in zip(chosen, torch.split(torch.cat(picked).to(device), counts), strict=True):
             changed = self.changed(site)
             if not self.request.by_position:
                 changed = changed.any(1, keepdim=True)
@@ -296,12 +298,13 @@ class Intervention:
             flags.append(changed[:, :, components])  # [pair, pos or 1, chosen]
         whole = torch.cat(flags, dim=2).cpu()
         rows, places = [], []
-        for site, components, changed in zip(chosen, picked, whole.split(counts, dim=2), strict=True):
+        for site, components, changed in zip(chosen, picked, torch.split(whole, counts, dim=2), strict=True):
             for place in changed.any(2).any(0).nonzero()[:, 0].tolist():
                 pairs, columns = changed[:, place].nonzero().unbind(-1)
                 rows.append(torch.stack([pairs, columns, components[columns]]))
                 places.append((site, place))
-        found = torch.cat(rows, dim=1).to(device).split([part.shape[1] for part in rows], dim=1) if rows else ()
+        lengths = [part.shape[1] for part in rows]
+        found = torch.split(torch.cat(rows, dim=1).to(device), lengths, dim=1) if rows else ()
         for (site, place), part in zip(places, found, strict=True):
             yield site, place, *part.unbind()
 
@@ -495,7 +498,7 @@ class Intervention:
         shapes = {
             site: (len(self.batch), self.model.size(site.kind), self.tokens.shape[1])[: last + 1] for site in sites
         }
-        return {site: torch.zeros(shape).to(self.live[site]) for site, shape in shapes.items()}
+        return {site: self.live[site].new_zeros(shape) for site, shape in shapes.items()}
 
     def _chunks(self, moves: Sequence[Move]) -> Iterator[list[Move]]:
         """At most `tokens_per_forward` tokens and `rows_per_forward` rows a forward, at least one row.

@@ -244,7 +244,7 @@ def _at_last_position(module: nn.Module) -> Callable[..., Tensor]:
     return forward
 
 
-class _Passing(DynamicCache):
+class _Passing(DynamicCache):  # type: ignore[misc]
     """Keeps nothing. Without a cache, transformers looks in each forward for prompts packed into one, and waits."""
 
     def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:

@@ -194,7 +194,9 @@ def quick(name: str, model: Model, pairs: Pairs, tokens: int, profiled: bool, re
             ways = tuple(way for way in SHORTCUTS if way not in left_out)
             seconds, got = min((timed(lambda ways=ways: run(ways)) for _ in range(repeats)), key=lambda one: one[0])
             slow = slow or seconds
-            report(f"without {', '.join(left_out)}" if left_out else "shortcuts", seconds, slow, flops, rate, got - want)
+            report(
+                f"without {', '.join(left_out)}" if left_out else "shortcuts", seconds, slow, flops, rate, got - want
+            )
             if not AT_ONCE:
                 break
         if profiled:
