@@ -7,6 +7,7 @@ many sizes. A part that something hooks, or that runs another forward, is left a
 """
 
 from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import ExitStack
 from functools import partial
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -64,6 +65,7 @@ def parts(model: Model) -> tuple[Part, ...]:
 
 
 def _found(model: Model) -> Iterator[Part]:
+    attentions = _attentions(model)
     for layer, block in enumerate(model.blocks):
         for module in dict.fromkeys(block.module.modules()):
             if "forward" in vars(module):
@@ -72,11 +74,10 @@ def _found(model: Model) -> Iterator[Part]:
             whole: Callable[..., Any] | None = None
             if type(module).__module__ in _HOMES:
                 whole, name = _activation(module, model), "activation"
-            elif isinstance(wrapped := getattr(module, "original_component", None), nn.Module):
-                if block.has_attention and module is block.attention:
-                    whole, name = wrapped, "attention"
-                elif "norm" in type(module).__name__.lower():
-                    whole, name = _norm(module, wrapped, model), "norm"
+            elif module in attentions:
+                whole, name = attentions[module], "attention"
+            elif "norm" in type(module).__name__.lower():
+                whole, name = _norm(module, getattr(module, "original_component", None), model), "norm"
             if whole is not None:
                 yield Part(name, layer, module, whole, inside)
 
@@ -98,7 +99,37 @@ def _activation(module: nn.Module, model: Model) -> Function | None:
     return None
 
 
-def _norm(module: nn.Module, wrapped: nn.Module, model: Model) -> Function | None:
+@torch.no_grad()
+def _attentions(model: Model) -> dict[nn.Module, nn.Module]:
+    """The attentions that give what the model's own modules inside them give, in a run; with these modules."""
+    given: dict[nn.Module, tuple[Any, Any]] = {}
+    tokens = torch.randint(model.d_vocab, (2, 5), generator=torch.Generator().manual_seed(0))
+    with model.uncounted(), ExitStack() as stack:
+        for block in model.blocks:
+            if block.has_attention:
+                keep = partial(_keep, given)
+                stack.callback(block.attention.register_forward_pre_hook(keep, with_kwargs=True).remove)
+        model.run(tokens)
+    found = {}
+    for module, (inputs, options) in given.items():
+        own = getattr(module, "original_component", None)
+        if isinstance(own, nn.Module):
+            try:
+                want, got = module(*inputs, **options), own(*inputs, **options)
+                if _near(got[0], want[0], want[0].abs().amax(), model.dtype):
+                    found[module] = own
+            except torch.OutOfMemoryError:
+                raise
+            except Exception:  # one that takes other inputs than the module around it: it isn't run alone
+                continue
+    return found
+
+
+def _keep(given: dict[nn.Module, Any], module: nn.Module, inputs: Any, options: Any) -> None:
+    given[module] = (inputs, options)
+
+
+def _norm(module: nn.Module, wrapped: Any, model: Model) -> Function | None:
     """The operation that a norm is; None where there is none."""
     weight, eps = getattr(wrapped, "weight", None), getattr(wrapped, "variance_epsilon", getattr(wrapped, "eps", None))
     if not isinstance(weight, Tensor) or weight.ndim != 1 or not isinstance(eps, float):
@@ -112,7 +143,7 @@ def _norm(module: nn.Module, wrapped: nn.Module, model: Model) -> Function | Non
     return None
 
 
-def _norms(wrapped: nn.Module, weight: Tensor, eps: float) -> Iterator[Function]:
+def _norms(wrapped: Any, weight: Tensor, eps: float) -> Iterator[Function]:
     if isinstance(wrapped, nn.LayerNorm | nn.RMSNorm):
         yield wrapped
     yield lambda x: functional.rms_norm(x, weight.shape, weight, eps)
@@ -130,9 +161,13 @@ def _alike(module: nn.Module, function: Function, inputs: Tensor, dtype: torch.d
         raise
     except Exception:  # a module of another kind than its name says
         return False
-    step = ROUNDING * float(torch.finfo(dtype).eps)
     pointwise = want.shape == x.shape and type(module).__module__ in _HOMES
     scale = x.abs() if pointwise else want.abs().amax()
     steep = 1 + x.abs() if pointwise else slopes[0].abs().amax()
-    turned = (slopes[1] - slopes[0]).abs() <= 4 * step * steep  # what a norm's gradient is left with of large terms
-    return bool(((got - want).abs() <= step * scale).all() and turned.all())
+    # a norm's gradient is what is left of larger terms
+    return _near(got, want, scale, dtype) and _near(slopes[1], slopes[0], 4 * steep, dtype)
+
+
+def _near(got: Tensor, want: Tensor, scale: Tensor, dtype: torch.dtype) -> bool:
+    """Whether nothing is apart by more than some steps of the number format at this scale."""
+    return bool(((got - want).abs() <= ROUNDING * float(torch.finfo(dtype).eps) * scale).all())
