@@ -43,7 +43,8 @@ class Recording:
     """One run of the model, kept so that others can start in its middle.
 
     `residuals[layer]` is what entered the block of that layer, `attention[layer]` its attention's output,
-    `keys_values[layer]` what its attention cached. The logits are those at the last position, or at all.
+    `keys_values[layer]` what its attention cached. The logits are those at the last position, or at all. `beside` are
+    the logits at the last position and the activations of other prompts that ran along.
     """
 
     tokens: Int[Tensor, "row pos"]
@@ -52,25 +53,43 @@ class Recording:
     residuals: list[Tensor]
     attention: list[Tensor]
     keys_values: list[tuple[Tensor, Tensor]]
+    beside: tuple[Tensor, dict[Site, Tensor]] | None = None
 
 
 @torch.no_grad()
-def record(model: Model, tokens: Int[Tensor, "row pos"], sites: Iterable[Site], reads: str = "last") -> Recording:
-    """A run that others can resume from any layer, behind any prefix."""
+def record(
+    model: Model,
+    tokens: Int[Tensor, "row pos"],
+    sites: Iterable[Site],
+    reads: str = "last",
+    beside: Int[Tensor, "other pos"] | None = None,
+) -> Recording:
+    """A run that others can resume from any layer, behind any prefix; prompts `beside` it share its forward."""
+    count, device = len(tokens), model.device
     activations: dict[Site, Tensor] = {}
     residuals: list[Tensor] = []
     attention: list[Tensor] = []
     kept = {"hook_in": residuals, "attn.hook_out": attention}
     hooks = [
-        (name, lambda value, hook, values=values: values.append(value.detach().clone()))
+        (name, lambda value, hook, values=values: values.append(value.detach()[:count].clone()))
         for layer in range(model.n_layers)
         for place, values in kept.items()
         if model.has_place(name := f"blocks.{layer}.{place}")  # not every layer of a hybrid has attention
     ]
     cache = DynamicCache() if model.has_cache else None
-    logits = model.logits(tokens, [*model.hooks(keeping(activations, sites)), *hooks], cache, reads=reads)
+    tokens = tokens.to(device)
+    model.refuse_train_mode()
+    fed = tokens if beside is None else torch.cat([tokens, beside.to(device)])
+    logits = model.logits(fed, [*model.hooks(keeping(activations, sites)), *hooks], cache, reads=reads)
     keys_values = [(layer.keys, layer.values) for layer in cache.layers] if cache is not None else []
-    return Recording(tokens.to(model.device), logits, activations, residuals, attention, keys_values)
+    if beside is None:
+        return Recording(tokens, logits, activations, residuals, attention, keys_values)
+    keys_values = [(keys[:count].clone(), values[:count].clone()) for keys, values in keys_values]
+    others = logits[count:] if reads == "last" else logits[count:, -1]
+    own, theirs = (
+        {site: value[rows] for site, value in activations.items()} for rows in (slice(count), slice(count, None))
+    )
+    return Recording(tokens, logits[:count], own, residuals, attention, keys_values, (others, theirs))
 
 
 def resume(
