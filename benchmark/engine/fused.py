@@ -42,15 +42,24 @@ class Part(NamedTuple):
 
     def forward(self, taken: set[str]) -> Callable[..., Any]:
         """All at once, which is noted in `taken`; or step by step while something inside is hooked."""
-        steps = self.module.forward
 
-        def run(*arguments: Any, **options: Any) -> Any:
-            if any(map(_hooked, self.inside)):
-                return steps(*arguments, **options)
+        def at_once(*arguments: Any, **options: Any) -> Any:
             taken.add(self.name)
             return self.at_once(*arguments, **options)
 
-        return run
+        return unless_hooked(self.module, at_once, self.inside)
+
+
+def unless_hooked(
+    module: nn.Module, other: Callable[..., Any], inside: tuple[nn.Module, ...] | None = None
+) -> Callable[..., Any]:
+    """Another forward, or the module's own while something inside is hooked."""
+    own, points = module.forward, tuple(module.modules())[1:] if inside is None else inside
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        return (own if any(map(_hooked, points)) else other)(*arguments, **options)
+
+    return run
 
 
 _KNOWN: MutableMapping[Model, tuple[Part, ...]] = WeakKeyDictionary()

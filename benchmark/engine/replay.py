@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from benchmark.components import DEFAULT_KINDS
-from benchmark.engine.fused import parts
+from benchmark.engine.fused import parts, unless_hooked
 from benchmark.engine.hooked import Hook
 from benchmark.engine.measure_stream import close
 from benchmark.engine.model import Edit, Model, Site, keeping
@@ -151,9 +151,10 @@ def resume(
                     swap(module, _with_rows(module, joined, before))
         if "last position" in ways and length - prefix > 1:
             taken.add("last position")
-            norms = [] if model.final_norm is None else [model.final_norm]
-            for module in (final.queries, final.attention_output, final.mlp, *norms):
+            for module in (final.queries, final.attention_output, final.mlp):
                 swap(module, _at_last_position(module))
+            if (norm := model.final_norm) is not None:
+                swap(norm, unless_hooked(norm, _at_last_position(norm)))
         if standing_in:
             assert stand_in is not None
             taken.add("site")
