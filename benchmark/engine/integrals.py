@@ -221,7 +221,7 @@ class Alone(Together):
     def _summed(self, site: Site, group: int, move: Move, live: Tensor, gradient: Tensor) -> Tensor:
         assert move.components is not None
         slope = self.run.slope(site, live, move.pairs, gradient)
-        return slope[torch.arange(len(slope)), move.components]
+        return slope[torch.arange(len(slope), device=slope.device), move.components]
 
     def _move(self, group: int, at: Points) -> Move:
         components = self.chosen[group][at.path % len(self.chosen[group])]

@@ -78,18 +78,23 @@ class Intervention:
         self.sites = model.sites(self.kinds)
         noising = request.direction == "noising"
         self.sign = 1 if noising else -1
-        reads, self.vocabulary = batch.metric_function.reads, batch.vocabulary
+        reads, words = batch.metric_function.reads, batch.vocabulary
+        # what every forward needs is put on the device here, once: a forward that waits for it leaves a GPU idle
+        self.vocabulary = None if words is None else words.to(model.device)
+        self.answers = (batch.answers if words is None else batch.answers.among(words)).to(model.device)
         self.tokens, other = (batch.clean, None) if request.replacement != "counterfactual" else batch.both()
         if not noising:
             other, self.tokens = batch.both()
-        self.recording = record(model, self.tokens, self.sites, reads)
+        fits = other is not None and other.shape == self.tokens.shape and 2 * len(batch) <= self.room()
+        beside = other if fits else None  # in one forward: a GPU gets through it sooner than Python through two
+        self.recording = record(model, self.tokens, self.sites, reads, beside)
         self.live = self.recording.activations
         self.prefix = 0  # zero and mean change every position; a counterfactual nothing before the prompts differ
         self.unpatched: Tensor | None = None  # the clean prompts' logits
         if other is None:
             self.replacement = {site: self._constant(site) for site in self.sites}
         else:
-            logits, self.replacement = model.activations(other, self.sites)
+            logits, self.replacement = self.recording.beside or model.activations(other, self.sites)
             if batch.metric_function.needs_unpatched and not noising:
                 self.unpatched = logits
             self.prefix = batch.first_difference(noising)
@@ -101,7 +106,8 @@ class Intervention:
                     self.replacement[site] = torch.where(alike, self.live[site], value)
         if batch.metric_function.needs_unpatched and self.unpatched is None:
             self.unpatched = self.recording.logits if reads == "last" else self.recording.logits[:, -1]
-        self.full = self._read(self.recording.logits, torch.arange(len(batch)), None)  # F(1)
+        logits = self.recording.logits if self.vocabulary is None else self.recording.logits[..., self.vocabulary]
+        self.full = self._read(logits, torch.arange(len(batch), device=model.device))  # F(1)
         request.progress(len(batch) * (1.0 if other is None else 2.0))
         for site in self.sites:
             self.replacement[site][:, : batch.bos] = self.live[site][:, : batch.bos]
@@ -253,24 +259,17 @@ class Intervention:
 
         By position: of each chosen component at each position by itself.
         """
-        effects, moves = {}, []
-        for site, components in chosen.items():
-            components = components.to(self.model.device)
-            changed = self.changed(site)[:, :, components]  # [pair, pos, chosen]
-            length = changed.shape[1]
-            if not self.request.by_position:
-                changed = changed.any(1, keepdim=True)
-            elif self._ends((site,)):
-                changed[:, :-1] = False
-            shape = (len(self.batch), len(components), *[length] * self.request.by_position)
-            effects[site] = torch.zeros(shape, dtype=self.full.dtype, device=self.model.device)
-            for place in changed.any(2).any(0).nonzero()[:, 0].tolist():
-                pairs, columns = changed[:, place].nonzero().unbind(-1)
-                zeros = torch.zeros(len(pairs)).to(self.full)
-                move = Move((site,), self.prefix, pairs, zeros, columns, components[columns])
-                if self.request.by_position:
-                    move = move._replace(prefix=place, positions=torch.full_like(pairs, length - place))
-                moves.append(move)
+        length = self.tokens.shape[1]
+        shapes = {
+            site: (len(self.batch), len(one), *[length] * self.request.by_position) for site, one in chosen.items()
+        }
+        effects = {site: self.full.new_zeros(shape) for site, shape in shapes.items()}
+        moves = []
+        for site, place, pairs, columns, components in self._changed_places(chosen):
+            move = Move((site,), self.prefix, pairs, self.full.new_zeros(len(pairs)), columns, components)
+            if self.request.by_position:
+                move = move._replace(prefix=place, positions=torch.full_like(pairs, length - place))
+            moves.append(move)
         for move, metric, _ in self.carried_out(moves):
             effect = self.sign * (self.full[move.pairs] - metric)
             if move.positions is None:
@@ -278,6 +277,38 @@ class Intervention:
             else:
                 effects[move.sites[0]][move.pairs, move.column, move.prefix] = effect
         return effects
+
+    def _changed_places(
+        self, chosen: Mapping[Site, Int[Tensor, " chosen"]]
+    ) -> Iterator[tuple[Site, int, Int[Tensor, " row"], Int[Tensor, " row"], Int[Tensor, " row"]]]:
+        """Where m = 0 changes something: site, position (0 for all of them) and, by row, the pair, the number among the
+        chosen components, and the component.
+
+        However many sites there are, the device hands over what it found once, and gets the rows once.
+        """
+        if not chosen:
+            return
+        device, every = self.model.device, torch.cat([*chosen.values()])
+        counts = [len(components) for components in chosen.values()]
+        picked, flags = torch.split(every.cpu(), counts), []
+        for site, components in zip(chosen, torch.split(every.to(device), counts), strict=True):
+            changed = self.changed(site)
+            if not self.request.by_position:
+                changed = changed.any(1, keepdim=True)
+            elif self._ends((site,)):
+                changed[:, :-1] = False
+            flags.append(changed[:, :, components])  # [pair, pos or 1, chosen]
+        whole = torch.cat(flags, dim=2).cpu()
+        rows, places = [], []
+        for site, components, changed in zip(chosen, picked, torch.split(whole, counts, dim=2), strict=True):
+            for place in changed.any(2).any(0).nonzero()[:, 0].tolist():
+                pairs, columns = changed[:, place].nonzero().unbind(-1)
+                rows.append(torch.stack([pairs, columns, components[columns]]))
+                places.append((site, place))
+        lengths = [part.shape[1] for part in rows]
+        found = torch.split(torch.cat(rows, dim=1).to(device), lengths, dim=1) if rows else ()
+        for (site, place), part in zip(places, found, strict=True):
+            yield site, place, *part.unbind()
 
     @torch.no_grad()
     def patch_sites(self, groups: Sequence[Sequence[Site]]) -> Float[Tensor, "group pair"]:
@@ -347,9 +378,15 @@ class Intervention:
 
         Many share a forward, those of higher layers joining in there.
         """
+        with self.model.finite_in_the_end():
+            yield from self._carried_out(moves, slopes)
+
+    def _carried_out(
+        self, moves: Iterable[Move], slopes: bool
+    ) -> Iterator[tuple[Move, Float[Tensor, " row"], dict[Site, tuple[Tensor, Tensor]]]]:
         for chunk in self._chunks(sorted(moves, key=lambda move: (move.prefix, self._lowest(move.sites)))):
             pairs = torch.cat([move.pairs for move in chunk])
-            starts = [self._lowest(move.sites) for move in chunk for _ in range(len(move.pairs))]
+            starts = [start for move in chunk for start in [self._lowest(move.sites)] * len(move.pairs)]
             leaves: dict[tuple[int, Site], Tensor] = {}
             lives: dict[tuple[int, Site], Tensor] = {}
             sites = dict.fromkeys(site for move in chunk for site in move.sites)
@@ -398,7 +435,7 @@ class Intervention:
                 if move.changed is not None:
                     fixed = max(0, self._fixed - (self.tokens.shape[1] - rows.shape[1]))
                     move.changed[site][move.column] = parts.changed(rows, move.pairs)[:, fixed:].any(1)
-                if isinstance(parts, Features) and move.components is not None:
+                if move.components is not None and move.masks is None:
                     value = parts.one_moved(rows, move.pairs, move.one(rows), move.components)
                 else:
                     value = parts.moved(rows, move.pairs, move.m(site, rows, self.model.size(site.kind)))
@@ -409,7 +446,7 @@ class Intervention:
                     value = value + leaves[number, site]
                 rows = value
             values.append(rows)
-        return torch.cat(values)
+        return torch.cat(values) if len(values) > 1 else values[0]
 
     def metric(
         self,
@@ -447,23 +484,23 @@ class Intervention:
                 self.model, self.recording, pairs, starts, prefix, edits, embedding, self.vocabulary, reads=reads,
                 hooks=hooks,
             )  # fmt: skip
-            metric = self._read(logits, pairs, self.vocabulary)
+            metric = self._read(logits, pairs)
         work = self.model.passes.whole_forward - before
         self.request.progress(work)
         return metric, work
 
-    def _read(self, logits: Tensor, pairs: Tensor, vocabulary: Tensor | None) -> Float[Tensor, " row"]:
-        """The metric of rows of logits."""
+    def _read(self, logits: Tensor, pairs: Tensor) -> Float[Tensor, " row"]:
+        """The metric of rows of logits: of the tokens that it reads, where it reads some only."""
         tokens = self.recording.tokens[pairs] if self.batch.metric_function.reads == "all" else None
         unpatched = None if self.unpatched is None else self.unpatched[pairs]
-        return self.batch.metric(logits, pairs, vocabulary, tokens, unpatched)
+        return self.batch.metric_function(logits, self.answers[pairs], tokens, unpatched)
 
     def zeros(self, sites: Iterable[Site]) -> dict[Site, Float[Tensor, "pair component *pos"]]:
         last = 2 if self.request.by_position else 1
         shapes = {
             site: (len(self.batch), self.model.size(site.kind), self.tokens.shape[1])[: last + 1] for site in sites
         }
-        return {site: torch.zeros(shape).to(self.live[site]) for site, shape in shapes.items()}
+        return {site: self.live[site].new_zeros(shape) for site, shape in shapes.items()}
 
     def _chunks(self, moves: Sequence[Move]) -> Iterator[list[Move]]:
         """At most `tokens_per_forward` tokens and `rows_per_forward` rows a forward, at least one row.

@@ -316,10 +316,11 @@ class Method:
         return replace(request, design=self.design(model, pairs, request))
 
     def _batch_scores(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
-        found = {name: values.detach() for name, values in self.attribute(model, batch, request).items()}
-        scores = {name: values for name, values in found.items() if name in KINDS}
-        for kind in request.kinds:
-            self._refuse_bad(scores.get(kind), model, kind, request, batch)
+        with model.finite_in_the_end():
+            found = {name: values.detach() for name, values in self.attribute(model, batch, request).items()}
+            scores = {name: values for name, values in found.items() if name in KINDS}
+            for kind in request.kinds:
+                self._refuse_bad(scores.get(kind), model, kind, request, batch)
         result = {name: values.float().cpu() for name, values in found.items() if name not in KINDS}
         for kind in request.kinds:
             unmeasured = ~request.design[kind].measured

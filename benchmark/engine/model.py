@@ -107,6 +107,7 @@ class Model:
         self._config = getattr(bridge.original_model, "config", None)  # native models have none, and no cache
         self.has_cache = self._config is not None and _caches(bridge)
         self.passes = Passes()
+        self._finite: Tensor | None = None  # where logits are looked at in the end only: whether all were so far
         self.blocks, self.blocks_return_tuples = tuple(map(Block, bridge.blocks)), _probe(bridge, name)
         self.n_layers = len(self.blocks)
         parameter = next(bridge.parameters())
@@ -292,12 +293,39 @@ class Model:
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:
-        """While this holds, what goes through the model is in no count of passes."""
-        kept, self.passes = self.passes, Passes()
+        """While this holds, what goes through the model is in no count of passes, and refused at once."""
+        kept, self.passes = (self.passes, self._finite), Passes()
+        self._finite = None
         try:
             yield
         finally:
-            self.passes = kept
+            self.passes, self._finite = kept
+
+    @contextmanager
+    def finite_in_the_end(self) -> Iterator[None]:
+        """While this holds, logits that are not finite raise BenchmarkError at its end in place of at once.
+
+        A GPU need not be waited for in each forward then. Nothing that was computed in between may be kept before.
+        """
+        if self._finite is not None:  # an outer one looks
+            yield
+            return
+        self._finite = torch.ones((), dtype=torch.bool, device=self.device)
+        try:
+            yield
+        except torch.OutOfMemoryError:
+            raise
+        except (Exception, GeneratorExit) as error:  # which may have come of them
+            self._refuse_what_was_not_finite(error)
+            raise
+        else:
+            self._refuse_what_was_not_finite(None)
+        finally:
+            self._finite = None
+
+    def _refuse_what_was_not_finite(self, error: BaseException | None) -> None:
+        if not self._finite:
+            raise _not_finite(self.name, self.dtype) from error
 
     def longest_prefix(self, length: int) -> int:
         """How many positions of prompts of this length a key-value cache may stand for."""
@@ -409,7 +437,10 @@ class Model:
             past_key_values=cache,
         )
         logits = logits[:, -1] if reads == "last" else logits
-        _refuse_not_finite(logits, self.name)
+        if self._finite is None:
+            _refuse_not_finite(logits, self.name)
+        else:
+            self._finite &= torch.isfinite(logits).all().to(self.device)
         return logits
 
     def gradients(
@@ -454,10 +485,14 @@ def _parts(*roots: nn.Module) -> set[nn.Module]:
 
 def _refuse_not_finite(logits: Tensor, name: str) -> None:
     if not torch.isfinite(logits).all():
-        raise BenchmarkError(
-            f"Model {name!r} gave NaN or infinite logits: its weights are damaged or overflow {logits.dtype}. "
-            "Load it in float32, or download it again."
-        )
+        raise _not_finite(name, logits.dtype)
+
+
+def _not_finite(name: str, dtype: torch.dtype) -> BenchmarkError:
+    return BenchmarkError(
+        f"Model {name!r} gave NaN or infinite logits: its weights are damaged or overflow {dtype}. "
+        "Load it in float32, or download it again."
+    )
 
 
 @torch.no_grad()

@@ -42,12 +42,15 @@ class Move(NamedTuple):
             return self.masks[site][self.column, -length:].to(live)
         if self.components is None and self.positions is None:
             return self.at[:, None, None].to(live)
-        everywhere = torch.zeros(rows, dtype=torch.long, device=live.device)
-        place = everywhere if self.positions is None else length - self.positions
-        component = everywhere if self.components is None else self.components
-        m = torch.ones(rows, 1 if self.positions is None else length, 1 if self.components is None else size).to(live)
-        there = (place >= 0).nonzero()[:, 0]
-        m[there, place[there], component[there]] = self.at[there].to(live)
+        each, at = torch.arange(rows, device=live.device), self.at.to(live)
+        place, component = torch.zeros_like(each), torch.zeros_like(each)
+        if self.positions is not None:
+            place = length - self.positions
+            place, at = place.clamp(min=0), torch.where(place >= 0, at, 1)  # a place that isn't among these: nothing
+        if self.components is not None:
+            component = self.components
+        m = live.new_ones(rows, 1 if self.positions is None else length, 1 if self.components is None else size)
+        m[each, place, component] = at
         return m
 
     def one(self, live: Tensor) -> Float[Tensor, "row pos"]:

@@ -28,6 +28,19 @@ class SideBySide:
         """The activations of rows of some pairs, which may be those of the last positions only, with one m a place."""
         return torch.lerp(self.replacement[pairs, -live.shape[1] :], live, m[..., None])
 
+    def one_moved(
+        self,
+        live: Float[Tensor, "row pos component dim"],
+        pairs: Int[Tensor, " row"],
+        m: Float[Tensor, "row pos"],
+        chosen: Int[Tensor, " row"],
+    ) -> Float[Tensor, "row pos component dim"]:
+        """With an m for one component a row, the others left alone."""
+        value, each = live.clone(), torch.arange(len(live), device=live.device)
+        other = self.replacement[pairs, -live.shape[1] :, chosen]
+        value[each, :, chosen] = torch.lerp(other, live[each, :, chosen], m[..., None])
+        return value
+
     def slopes(
         self,
         live: Float[Tensor, "row pos component dim"],

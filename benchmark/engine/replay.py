@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from benchmark.components import DEFAULT_KINDS
+from benchmark.engine.fused import parts, unless_hooked
 from benchmark.engine.hooked import Hook
 from benchmark.engine.measure_stream import close
 from benchmark.engine.model import Edit, Model, Site, keeping
@@ -28,6 +29,9 @@ SHORTCUTS = {
     "prefix": "positions before the first difference stand in a key-value cache",
     "last position": "in the last block, queries, attention output and MLP are computed at the last position only",
     "answers": "only the answers' rows of the unembedding are computed",
+    "norm": "norms that nothing hooks run as one operation",
+    "activation": "so do activations that are written as several operations",
+    "attention": "attentions that nothing hooks run as the model itself runs them",
 }
 
 
@@ -39,8 +43,9 @@ class Recording:
     """One run of the model, kept so that others can start in its middle.
 
     `residuals[layer]` is what entered the block of that layer, `attention[layer]` its attention's output,
-    `keys_values[layer]` what its attention cached. The logits are those at the last position, or at all. Of a model on
-    several devices, `residuals`, `attention` and `keys_values` are where they were made, the rest on the model's own.
+    `keys_values[layer]` what its attention cached. The logits are those at the last position, or at all. `beside` are
+    the logits at the last position and the activations of other prompts that ran along. Of a model on several devices,
+    `residuals`, `attention` and `keys_values` are where they were made, the rest on the model's own.
     """
 
     tokens: Int[Tensor, "row pos"]
@@ -49,25 +54,43 @@ class Recording:
     residuals: list[Tensor]
     attention: list[Tensor]
     keys_values: list[tuple[Tensor, Tensor]]
+    beside: tuple[Tensor, dict[Site, Tensor]] | None = None
 
 
 @torch.no_grad()
-def record(model: Model, tokens: Int[Tensor, "row pos"], sites: Iterable[Site], reads: str = "last") -> Recording:
-    """A run that others can resume from any layer, behind any prefix."""
+def record(
+    model: Model,
+    tokens: Int[Tensor, "row pos"],
+    sites: Iterable[Site],
+    reads: str = "last",
+    beside: Int[Tensor, "other pos"] | None = None,
+) -> Recording:
+    """A run that others can resume from any layer, behind any prefix; prompts `beside` it share its forward."""
+    count, device = len(tokens), model.device
     activations: dict[Site, Tensor] = {}
     residuals: list[Tensor] = []
     attention: list[Tensor] = []
     kept = {"hook_in": residuals, "attn.hook_out": attention}
     hooks = [
-        (name, lambda value, hook, values=values: values.append(value.detach().clone()))
+        (name, lambda value, hook, values=values: values.append(value.detach()[:count].clone()))
         for layer in range(model.n_layers)
         for place, values in kept.items()
         if model.has_place(name := f"blocks.{layer}.{place}")  # not every layer of a hybrid has attention
     ]
     cache = DynamicCache() if model.has_cache else None
-    logits = model.logits(tokens, [*model.hooks(keeping(activations, sites)), *hooks], cache, reads=reads)
+    tokens = tokens.to(device)
+    model.refuse_train_mode()
+    fed = tokens if beside is None else torch.cat([tokens, beside.to(device)])
+    logits = model.logits(fed, [*model.hooks(keeping(activations, sites)), *hooks], cache, reads=reads)
     keys_values = [(layer.keys, layer.values) for layer in cache.layers] if cache is not None else []
-    return Recording(tokens.to(model.device), logits, activations, residuals, attention, keys_values)
+    if beside is None:
+        return Recording(tokens, logits, activations, residuals, attention, keys_values)
+    keys_values = [(keys[:count].clone(), values[:count].clone()) for keys, values in keys_values]
+    others = logits[count:] if reads == "last" else logits[count:, -1]
+    own, theirs = (
+        {site: value[rows] for site, value in activations.items()} for rows in (slice(count), slice(count, None))
+    )
+    return Recording(tokens, logits[:count], own, residuals, attention, keys_values, (others, theirs))
 
 
 def resume(
@@ -108,11 +131,16 @@ def resume(
     standing_in = "site" in ways and joining and counts[lowest] == len(rows) and stand_in is not None
     block, final = model.blocks[lowest], model.blocks[last]
     taken = {"prefix"} if prefix else set()
+    at_once = [part for part in parts(model) if part.name in ways and part.layer >= lowest and part.free]
+    if "last position" in ways:  # where queries are computed alone
+        at_once = [part for part in at_once if (part.name, part.layer) != ("attention", last)]
     with ExitStack() as swaps:
 
         def swap(module: nn.Module, forward: Callable[..., Any]) -> None:
             swaps.enter_context(swapped(module, forward))
 
+        for part in at_once:
+            swap(part.module, part.forward(taken))
         if joining:
             for below in model.blocks[:lowest]:
                 swap(below.module, lambda hidden, *_, **__: (hidden,) if model.blocks_return_tuples else hidden)
@@ -126,6 +154,8 @@ def resume(
             taken.add("last position")
             for module in (final.queries, final.attention_output, final.mlp):
                 swap(module, _at_last_position(module))
+            if (norm := model.final_norm) is not None:
+                swap(norm, unless_hooked(norm, _at_last_position(norm)))
         if standing_in:
             assert stand_in is not None
             taken.add("site")
@@ -139,6 +169,8 @@ def resume(
                 model.unembedding_module, lambda hidden, **_: functional.linear(hidden.to(weight.device), weight, bias)
             )
         cache = _prefilled(recording, rows, counts, lowest, prefix) if prefix else None
+        if cache is None and "prefix" in ways and model.has_cache:
+            cache = _Passing()
         fed = recording.tokens[rows[:1] if joining else rows, prefix:]  # a single row shows the model the positions
         under = [*model.hooks(edits, embedding), *hooks]
         logits = model.logits(fed, under, cache, counts, (length - prefix) / length, reads)
@@ -238,6 +270,13 @@ def _at_last_position(module: nn.Module) -> Callable[..., Tensor]:
         return functional.pad(output, (0, 0, value.shape[1] - 1, 0))
 
     return forward
+
+
+class _Passing(DynamicCache):  # type: ignore[misc]
+    """Keeps nothing. Without a cache, transformers looks in each forward for prompts packed into one, and waits."""
+
+    def update(self, keys: Tensor, values: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        return keys, values
 
 
 def _prefilled(recording: Recording, rows: Tensor, counts: Sequence[int], lowest: int, prefix: int) -> DynamicCache:

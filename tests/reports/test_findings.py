@@ -163,8 +163,8 @@ def test_what_is_missing_is_said_and_that_nothing_is() -> None:
     ]  # fmt: skip
     assert said(is_missing, frames(absent=rows)) == (
         "**Missing:** `brittle` failed on ioi and sva (ValueError: no); `shapley` isn't finished on ioi (3 of 6 pairs "
-        "are there); 1 cell is damaged; the tokenizer carries no row of tag-questions; `exact` measured 64 of 2048 neurons, and agreement is "
-        "over these."
+        "are there); 1 cell is damaged; the tokenizer carries no row of tag-questions; `exact` measured 64 of 2048 "
+        "neurons, and agreement is over these."
     )
 
 
