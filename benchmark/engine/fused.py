@@ -66,8 +66,13 @@ _KNOWN: MutableMapping[Model, tuple[Part, ...]] = WeakKeyDictionary()
 
 
 def parts(model: Model) -> tuple[Part, ...]:
-    """The norms, activations and attentions of a model's blocks that can be run at once; looked for once."""
+    """The norms, activations and attentions of a model's blocks that can be run at once; looked for once.
+
+    None while a module runs another forward, as under backward rules: then nothing can be told of it.
+    """
     if model not in _KNOWN:
+        if any("forward" in vars(module) for block in model.blocks for module in block.module.modules()):
+            return ()
         with torch.enable_grad():
             _KNOWN[model] = tuple(_found(model))
     return _KNOWN[model]
@@ -77,8 +82,6 @@ def _found(model: Model) -> Iterator[Part]:
     attentions = _attentions(model)
     for layer, block in enumerate(model.blocks):
         for module in dict.fromkeys(block.module.modules()):
-            if "forward" in vars(module):
-                continue
             inside = tuple(part for part in module.modules() if part is not module)
             whole: Callable[..., Any] | None = None
             if type(module).__module__ in _HOMES:

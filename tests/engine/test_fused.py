@@ -110,6 +110,7 @@ def test_backward_rules_find_every_operation(gpt2: tuple[Model, Recording]) -> N
     """Under rules, nothing that they act on runs at once."""
     model, recorded = gpt2
     rules = acting(model, "attn-lrp")
+    assert parts(model)
     gradients = []
     for ways in ((), tuple(SHORTCUTS)):
         leaf = torch.zeros_like(recorded.activations[Site("head", 0)][ROWS], requires_grad=True)
@@ -124,4 +125,8 @@ def test_backward_rules_find_every_operation(gpt2: tuple[Model, Recording]) -> N
         leaf = torch.zeros_like(leaf, requires_grad=True)
         logits = resume(model, recorded, ROWS, [0, 0], 0, {Site("head", 0): lambda live: live + leaf}, taking=())
         plain = torch.autograd.grad(logits[:, 3].sum(), leaf)[0]
+    fresh = tiny_model("gpt2")
+    with backward_rules(fresh, rules):
+        assert not parts(fresh)
+    assert parts(fresh)
     assert (plain - gradients[0]).abs().max() > 1e-3 * plain.abs().max()

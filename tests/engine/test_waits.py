@@ -21,7 +21,7 @@ FETCHES = {"item", "tolist", "cpu", "numpy", "__bool__", "__int__", "__float__",
 MAKERS = {"arange", "zeros", "ones", "full", "empty", "linspace", "eye", "rand", "randn"}  # on the CPU, if not told
 READS = {"aten::_local_scalar_dense", "aten::nonzero", "aten::masked_select", "aten::_unique2", "aten::equal"}
 
-HALVES = torch.full((24, 3, 4), 0.5)  # masks
+HALVES = torch.full((8, 3, 4), 0.5)  # masks
 
 
 class Fetched(TorchFunctionMode):
@@ -103,7 +103,7 @@ def test_waits_do_not_grow_with_the_forwards(llama: Model, work: Callable[[Inter
     shortcuts(model)
     batch = next(tiny_pairs(model).batches())
     found = []
-    for rows in (4, 1):
+    for rows in (8, 2):
         one = Intervention(model, batch, Request(("head",), rows_per_forward=rows))
         found.append(counted(model, lambda one=one: work(one)))
     (few, once), (many, often) = found
