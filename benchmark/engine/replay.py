@@ -21,6 +21,7 @@ from benchmark.components import DEFAULT_KINDS
 from benchmark.engine.hooked import Hook
 from benchmark.engine.measure_stream import close
 from benchmark.engine.model import Edit, Model, Site, keeping
+from benchmark.engine.precision import unembedded
 
 SHORTCUTS = {
     "layers": "each patched row starts from the recorded residual stream, at the layer of its edit",
@@ -134,7 +135,7 @@ def resume(
         if "answers" in ways and vocabulary is not None:
             taken.add("answers")
             weight, bias = (part[vocabulary] for part in model.unembedding())
-            swap(model.unembedding_module, lambda hidden, **_: functional.linear(hidden, weight, bias))
+            swap(model.unembedding_module, lambda hidden, **_: unembedded(hidden, weight, bias))
         cache = _prefilled(recording, rows, counts, lowest, prefix) if prefix else None
         fed = recording.tokens[rows[:1] if joining else rows, prefix:]  # a single row shows the model the positions
         under = [*model.hooks(edits, embedding), *hooks]
@@ -186,7 +187,7 @@ def _exact(model: Model, recorded: Recording, kind: str, vocabulary: Tensor, tak
         try:
             start = model.start(site)
             got = resume(model, recorded, rows, [start] * 2, prefix, {site: turn}, None, vocabulary, taking)
-            if not close(got, want, effect):
+            if not close(got, want, effect, model.dtype):
                 return False
         except torch.OutOfMemoryError:
             raise
