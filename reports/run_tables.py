@@ -57,6 +57,7 @@ def what_was_run(results: Results, found: list[Section]) -> Table:
         "components": distinct(kind for key in keys for kind in key.kinds),
         "seed": distinct(key.method.seed for key in keys),
         "dtype": distinct(key.dtype for key in keys),
+        "matmul": distinct(key.matmul for key in keys),
         "weight processing": distinct(key.processing for key in keys),
         "device": distinct(origin.device for origin in origins),
         "threads": distinct(origin.threads for origin in origins),

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from benchmark.engine.precision import step
 from benchmark.engine.model import Site
 from benchmark.engine.moves import Move
+from benchmark.engine.precision import step
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from benchmark.components import MATMULS
+from benchmark.components import DTYPES, MATMULS
 from benchmark.errors import BenchmarkError
 
 
@@ -28,6 +28,13 @@ def step(dtype: torch.dtype, matmul: str = "ieee") -> float:
     (0.0078125, True)
     """
     return 2.0**-10 if matmul == "tf32" else float(torch.finfo(dtype).eps)
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The format of that name. Raises BenchmarkError that names those there are."""
+    if name not in DTYPES:
+        raise BenchmarkError(f"There is no dtype {name!r}; choose {', '.join(DTYPES)}.")
+    return getattr(torch, name)  # type: ignore[no-any-return]
 
 
 def refuse_matmul(matmul: str, device: torch.device, dtype: torch.dtype) -> None:

@@ -26,7 +26,7 @@ class Behaviour:
     `right` of `looked_at` pairs have a clean metric above 0 and above the corrupted one; `left_out` of them had less
     than `min_metric`. `error` says why there are no pairs, `caveats` what a reader should know of them. `not_carried`
     holds the audit's reasons where the model's tokenizer can carry no row of a task of the project, `dictionaries` what
-    those are worth here whose features are asked for.
+    those are worth here whose features are asked for, `resolution` what is noise of the number format.
     """
 
     task: Task
@@ -41,6 +41,7 @@ class Behaviour:
     caveats: tuple[str, ...] = ()
     not_carried: str = ""
     dictionaries: tuple[DictionaryFacts, ...] = ()
+    resolution: Float[Tensor, " pair"] | None = field(default=None, compare=False)
 
 
 def behaviour(

@@ -5,13 +5,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, FEATURE_KINDS, KINDS, MEAN, PLACES_ONLY
+from benchmark.components import (
+    COUNTERFACTUAL,
+    DEFAULT_KINDS,
+    DTYPES,
+    FEATURE_KINDS,
+    KINDS,
+    MATMULS,
+    MEAN,
+    PLACES_ONLY,
+)
 from benchmark.engine.means import discovery_digest
 from benchmark.engine.memory import Chunk, choose_chunk, free_bytes, parse_bytes
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
 from benchmark.engine.request import Cost, Request, may_go_backward
 from benchmark.engine.resample import draws_of, resampled
+from benchmark.engine.resolution import resolution
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
 from benchmark.models.dictionaries import own
@@ -51,12 +61,14 @@ class Asked:
     title: str | None = None
     dictionaries: str | None = None
     draws: int | None = None
+    dtype: str = DTYPES[0]
+    matmul: str = MATMULS[0]
 
     @property
     def source(self) -> ModelSource:
         """The model, with its own dictionaries where features are asked for and no others are given."""
         read = own(self.model, self.components, self.dictionaries)
-        return ModelSource(self.model, self.device, self.prepend_bos, self.revision, read)
+        return ModelSource(self.model, self.device, self.prepend_bos, self.revision, read, self.dtype, self.matmul)
 
     def rows_of(self, task: str) -> TaskSource:
         """Where the rows of a task come from; of a user's file, whichever its name."""
@@ -203,6 +215,7 @@ def make_plan(
     if chunk is None:
         longest = max(one.pairs.longest for one in found if one.pairs)
         chunk = choose_chunk(model, longest, budget, gradients=any(map(may_go_backward, costs)))
+    found = [_with_resolution(model, one, asked, bench) for one in found]
     for one in found:
         if one.pairs is not None:
             place = (asked.source, asked.rows_of(one.task.name), one.pairs.ids)
@@ -223,6 +236,16 @@ def _with_dictionaries(model: Model, found: Behaviour, kinds: Sequence[str]) -> 
     return replace(found, dictionaries=facts, caveats=(*found.caveats, *filter(None, map(bad, facts))))
 
 
+def _with_resolution(model: Model, found: Behaviour, asked: Asked, bench: Bench) -> Behaviour:
+    """The metric's resolution on the task's pairs, measured once for all methods."""
+    if found.pairs is None:
+        return found
+    place = (asked.source, asked.rows_of(found.task.name), found.pairs.ids, asked.direction)
+    if place not in bench.resolutions:
+        bench.resolutions[place] = resolution(model, found.pairs, asked.direction)
+    return replace(found, resolution=bench.resolutions[place])
+
+
 def _cell(
     asked: Asked, model: Model, found: Behaviour, method: Method, request: Request, cost: Cost | None, chunk: Chunk
 ) -> PlannedCell:
@@ -238,6 +261,7 @@ def _cell(
         dtype=str(model.dtype).removeprefix("torch."),
         processing=model.processing,
         dictionaries={kind: dictionaries_digest(model, kind) for kind in request.kinds if kind in FEATURE_KINDS},
+        matmul=model.matmul,
     )
     if pairs is None:
         return PlannedCell(key, method, found, None, Cost(0, 0), 0.0)

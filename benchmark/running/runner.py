@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
-from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS
+from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, DTYPES, MATMULS
 from benchmark.engine.memory import Chunk, peak_bytes, reset_peak
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
@@ -53,6 +54,8 @@ def run(
     title: str | None = None,
     dictionaries: str | Path | None = None,
     draws: int | None = None,
+    dtype: str = DTYPES[0],
+    matmul: str = MATMULS[0],
 ) -> Results:
     """Score every component by every method on every task, and store the cells in the folder `out`.
 
@@ -63,7 +66,8 @@ def run(
     and methods; `dataset`: a CSV of pairs of your own, with `title` as its heading, the corrupted prompts in
     `corrupted_column`, and token ids, if it has any, of `dataset_tokenizer`; the rules of a task hold for it if
     `tasks` names one; `dictionaries`: a folder of sparse autoencoders whose features are scored, by default the
-    model's own where it has some; `draws`: how many prompts a pair draws where the replacement is `resample`. Raises
+    model's own where it has some; `draws`: how many prompts a pair draws where the replacement is `resample`; `dtype`:
+    float32, bfloat16 or float16; `matmul`: `tf32` lets a GPU round what enters products of float32 numbers. Raises
     BenchmarkError for what can't be done. A cell that fails is stored with its error.
 
     >>> results = run("smollm2-135m", "results/demo", tasks=("ioi",), pairs=2)  # doctest: +SKIP
@@ -76,6 +80,7 @@ def run(
         model, tuple(tasks), tuple(methods), tuple(components), pairs, replacement, direction, metric, split, seed,
         min_metric, prepend_bos, revision, device, memory, tuple(map(str, plugins)), dataset, dataset_tokenizer,
         corrupted_column, title, None if dictionaries is None else str(dictionaries), draws,
+        dtype, matmul,
     )  # fmt: skip
     plan = prepare(asked, Path(out))
     results = execute(plan, Path(out), say=lambda message: None)
@@ -157,7 +162,7 @@ def _compute(
         if cell.work is None:
             raise BenchmarkError(cell.behaviour.error or "no pairs")
         done = computed(replace(cell.work, chunk=chunk), plan.bench, progress, say)
-        arrays, chunk = done.arrays, done.chunk
+        arrays, chunk = done.arrays | _resolution(cell.behaviour), done.chunk
         counted = {"passes": Rows(**done.passes), "whole_forwards": done.whole_forwards, "shortcuts": done.shortcuts}
         counted["chunk"] = chunk._asdict()
     except Exception as error:  # whatever a plugin does, the other cells go on; the exit code says so
@@ -179,6 +184,10 @@ def _compute(
     )
     write_cell(out, replace(stored, provenance=provenance, arrays=arrays))
     return chunk
+
+
+def _resolution(found: Behaviour) -> dict[str, np.ndarray]:
+    return {} if found.resolution is None else {"resolution": found.resolution.to(torch.float32).numpy()}
 
 
 def _where(error: Exception, cell: PlannedCell) -> str:

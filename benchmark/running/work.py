@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.components import DEFAULT_KINDS, MEAN
+from benchmark.components import DEFAULT_KINDS, DTYPES, MATMULS, MEAN
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model, Site
+from benchmark.engine.precision import dtype_named
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
 from benchmark.models.loading import load_model, load_tokens
@@ -37,11 +38,13 @@ class ModelSource:
     prepend_bos: bool | None = None
     revision: str | None = None
     dictionaries: str | None = None
+    dtype: str = DTYPES[0]
+    matmul: str = MATMULS[0]
 
     def load(self) -> Model:
         return load_model(
             self.name, device=self.device, prepend_bos=self.prepend_bos, revision=self.revision,
-            dictionaries=self.dictionaries,
+            dictionaries=self.dictionaries, dtype=dtype_named(self.dtype), matmul=self.matmul,
         )  # fmt: skip
 
 
@@ -102,10 +105,11 @@ class Bench:
     pairs: dict[tuple[Any, ...], Pairs] = field(default_factory=dict)
     metrics: dict[tuple[Any, ...], Mapping[str, Tensor]] = field(default_factory=dict)
     means: dict[tuple[Any, ...], dict[Site, Tensor]] = field(default_factory=dict)
+    resolutions: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
 
     def model(self, source: ModelSource) -> Model:
         if source not in self.models:
-            for kept in (self.models, self.pairs, self.metrics, self.means):
+            for kept in (self.models, self.pairs, self.metrics, self.means, self.resolutions):
                 kept.clear()  # one model at a time: two may not fit
             self.models[source] = source.load()
         return self.models[source]
