@@ -264,7 +264,8 @@ def check(asked: argparse.Namespace) -> int:
 
     if asked.what == "method" and (asked.model, asked.dtype, asked.matmul) != (DEFAULT, DTYPES[0], MATMULS[0]):
         raise BenchmarkError(
-            "--model, --dtype and --matmul are for tasks: methods are checked on tiny and planted models. Leave them out."
+            "--model, --dtype and --matmul are for tasks: methods are checked on tiny and planted models. Leave "
+            "them out."
         )
     registry = discover(asked.plugins)
     started = time.perf_counter()
@@ -442,7 +443,7 @@ def _describe(plan: Any) -> str:
     """The plan and its cost, a line a task and a dictionary."""
     from benchmark.running.dictionaries import described
 
-    lines = [repr(plan.model)]
+    lines = [repr(plan.model), *(f"  ! {words}" for words in plan.cautions)]
     for found in plan.behaviours:
         cells = [cell for cell in plan.cells if cell.behaviour is found]
         if found.pairs is None:

@@ -19,7 +19,7 @@ _ROWS = 32  # in a forward
 def resolution(model: Model, pairs: Pairs, direction: str, draws: int = DRAWS) -> Float[Tensor, " pair"]:
     """By how much F(1) moves where the activations move by a random half step of the number format, in the metric.
 
-    Root mean square over `draws` of F(1) with every site's activation moved, less F(1): the difference between two runs,
+    Root mean square over `draws` of F(1) with every site's activation moved, less F(1): a difference between two runs,
     as a score is. Every site: heads, neurons, attention and MLP outputs, the residual stream before each block and
     behind the last, queries, keys, values and patterns, of those that the model has. A number moves by a whole step up,
     by one down, or (half of them) not at all: half a step lies between two numbers of the format, where none can stand.

@@ -14,6 +14,7 @@ from benchmark.components import (
     MATMULS,
     MEAN,
     PLACES_ONLY,
+    SHORT_DTYPES,
 )
 from benchmark.engine.means import discovery_digest
 from benchmark.engine.memory import Chunk, choose_chunk, free_bytes, parse_bytes
@@ -136,6 +137,18 @@ class Plan:
     @property
     def model(self) -> Model:
         return self.bench.model(self.asked.source)
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What is to be known of the number format: a reference in 16 bits, by name."""
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        named = dict.fromkeys(cell.method.label for cell in self.cells if cell.method.reference)
+        if dtype not in SHORT_DTYPES or not named:
+            return ()
+        return (
+            f"{', '.join(named)} is what other methods are held against, and it is computed in {dtype}: small effects "
+            "are noise there. Take --dtype float32 for a reference.",
+        )
 
     def resolved(self) -> dict[str, Any]:
         """What `run.json` keeps of the plan."""

@@ -83,6 +83,8 @@ def run(
         dtype, matmul,
     )  # fmt: skip
     plan = prepare(asked, Path(out))
+    for words in plan.cautions:
+        warnings.warn(words, stacklevel=2)
     results = execute(plan, Path(out), say=lambda message: None)
     if failed := results.only([cell.key.digest[:8] for cell in plan.cells]).failures:
         warnings.warn(f"{len(failed)} of {len(plan.cells)} cells failed; `results.failures` says why.", stacklevel=2)

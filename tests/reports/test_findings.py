@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis.comparisons import compared
-from benchmark.analysis.evidence import ABSENT, AGREEMENT, BEHAVIOUR, DECIDING, UNCONVERGED, Evidence, evidence
+from benchmark.analysis.evidence import (
+    ABSENT,
+    AGREEMENT,
+    BEHAVIOUR,
+    DECIDING,
+    FORMAT,
+    UNCONVERGED,
+    Evidence,
+    evidence,
+)
 from benchmark.statistics.agreement import pearson
 from benchmark.statistics.halves import halves
 from benchmark.store.folder import Results, record_run
@@ -35,6 +44,7 @@ def frames(**rows: list[dict[str, object]]) -> Evidence:
         "unconverged": UNCONVERGED,
         "behaviour": BEHAVIOUR,
         "absent": ABSENT,
+        "format": FORMAT,
     }
     return Evidence(**{name: pd.DataFrame(rows.get(name, []), columns=list(named)) for name, named in columns.items()})
 
