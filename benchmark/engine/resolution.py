@@ -48,6 +48,7 @@ def resolution(model: Model, pairs: Pairs, direction: str, draws: int = DRAWS) -
 def moved(value: Tensor, size: float, generator: torch.Generator) -> Tensor:
     """Every number one step of its format up, one down, or (half of them) left alone; zeros stay."""
     exact = wide(value)
-    steps = torch.ldexp(torch.full_like(exact, size), torch.frexp(exact).exponent - 1)
-    drawn = torch.randint(4, value.shape, generator=generator, device=value.device)
-    return torch.where(exact == 0, exact, exact + steps * ((drawn == 3).to(exact) - (drawn == 0).to(exact))).to(value)
+    bits, exponent = (torch.int32, 0xFF << 23) if exact.dtype == torch.float32 else (torch.int64, 0x7FF << 52)
+    power = (exact.view(bits) & exponent).view(exact.dtype)  # the power of 2 below the number, 0 of 0
+    drawn = torch.randint(4, value.shape, generator=generator, device=value.device, dtype=torch.int8)
+    return torch.addcmul(exact, power, ((drawn >> 1) + (drawn & 1) - 1).to(exact), value=size).to(value)

@@ -19,10 +19,8 @@ MEAN = np.array([[4.0, -3.0, 0.4], [0.0, -0.1, np.nan]])  # resolution of the me
 def scored(mean: np.ndarray = MEAN, resolution: object = (0.6, 0.8), backward: int = 0, **changes: object) -> Scored:
     arrays = {} if resolution is None else {"resolution": np.array(resolution, np.float32)}
     kind = changes.pop("kind", "head")
-    method = replace(
-        KEY.method, **{name: changes.pop(name) for name in ("metric_units", "elsewhere") if name in changes}
-    )
-    key = replace(KEY, method=method, **changes)
+    own = {name: changes.pop(name) for name in ("metric_units", "elsewhere") if name in changes}
+    key = replace(KEY, method=replace(KEY.method, **own), **changes)
     cell = Cell(key, arrays=arrays, provenance=Provenance(passes=Rows(9, backward)))
     return Scored("exact", cell, str(kind), mean)
 
