@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from benchmark.cli import main
+from benchmark.components import WAYS
 from benchmark.errors import BenchmarkError
 from benchmark.running import plan
 from benchmark.running.plan import Asked
-from benchmark.running.runner import run
+from benchmark.running.runner import prepare, run
+from benchmark.running.work import Bench
 from benchmark.store.folder import Results
 from reports.terminal import terminal_summary
 
@@ -34,6 +36,21 @@ def test_a_run_in_16_bits_warns_of_its_reference_by_name_and_stores_the_resoluti
         torch.testing.assert_close(torch.from_numpy(cell.resolution), resolution.float())
     found = terminal_summary(Results(tmp_path))
     assert "activation-patching, which others are held against, was computed in bfloat16" in " ".join(found.split())
+
+
+def test_plans_of_one_bench_measure_the_resolution_once_for_each_direction(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[str] = []
+    monkeypatch.setattr(plan, "resolution", lambda model, pairs, direction: measured.append(direction) or pairs.ids)
+    bench, name = Bench(), "litmus/or-gate"
+    for direction, replacement in WAYS:
+        asked = Asked(
+            litmus, (litmus,), ("random",), pairs=2, direction=direction, replacement=replacement, device="cpu"
+        )
+        [found] = prepare(asked, tmp_path, bench).behaviours
+        assert found.resolution == found.pairs.ids
+    assert measured == ["noising", "denoising"]
 
 
 def test_every_command_that_takes_a_model_takes_its_format_and_refuses_tf32_on_a_cpu(
