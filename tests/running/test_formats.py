@@ -42,36 +42,44 @@ def test_plans_of_one_bench_measure_the_resolution_once_for_each_direction(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[str] = []
-    monkeypatch.setattr(plan, "resolution", lambda model, pairs, direction: measured.append(direction) or pairs.ids)
+    monkeypatch.setattr(
+        plan, "resolution", lambda model, pairs, direction: measured.append(direction) or torch.ones(len(pairs))
+    )
     bench, name = Bench(), "litmus/or-gate"
     for direction, replacement in WAYS:
-        asked = Asked(
-            litmus, (litmus,), ("random",), pairs=2, direction=direction, replacement=replacement, device="cpu"
-        )
+        way = {"direction": direction, "replacement": replacement}
+        asked = Asked(name, (name,), ("random",), pairs=2, device="cpu", **way)
         [found] = prepare(asked, tmp_path, bench).behaviours
-        assert found.resolution == found.pairs.ids
+        assert found.resolution.tolist() == [1.0, 1.0]
     assert measured == ["noising", "denoising"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run --task ioi",
+        "interactions --task ioi",
+        "baselines --task ioi --components neuron",
+        "paths --task ioi --receivers logits",
+        "check task ioi",
+        "audit --task ioi",
+        "trace Mary John",
+    ],
+)
 def test_every_command_that_takes_a_model_takes_its_format_and_refuses_tf32_on_a_cpu(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.chdir(tmp_path)
-    commands: list[list[str]] = [
-        ["run", "--task", "ioi"],
-        ["interactions", "--task", "ioi"],
-        ["baselines", "--task", "ioi", "--components", "neuron"],
-        ["paths", "--task", "ioi", "--receivers", "logits"],
-        ["check", "task", "ioi"],
-        ["audit", "--task", "ioi"],
-        ["trace", "Mary and John", "John and Mary"],
-    ]
-    for words in commands:
-        assert main([*words, "--matmul", "tf32"]) == 2
-        assert "and the device is cpu. Leave out --matmul" in capsys.readouterr().err, words
-        assert main([*words, "--matmul", "tf32", "--dtype", "float16"]) == 2
-        assert "and the model's are float16. Leave out --matmul" in capsys.readouterr().err, words
+    assert main([*words.split(), "--matmul", "tf32"]) == 2
+    assert "and the device is cpu. Leave out --matmul" in capsys.readouterr().err
+    assert main([*words.split(), "--matmul", "tf32", "--dtype", "float16"]) == 2
+    assert "and the model's are float16. Leave out --matmul" in capsys.readouterr().err
+
+
+def test_a_format_is_refused_where_no_model_is_loaded_or_none_has_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     for words in (["check", "method", "random"], ["audit", "--no-model"]):
         assert main([*words, "--dtype", "float16"]) == 2
         assert "--dtype and --matmul are for" in capsys.readouterr().err
