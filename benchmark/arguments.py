@@ -11,7 +11,9 @@ from benchmark.components import (
     DEFAULT_KINDS,
     DIRECTIONS,
     DRAWS,
+    DTYPES,
     KINDS,
+    MATMULS,
     PLACES_ONLY,
     REPLACEMENTS,
     WAYS,
@@ -79,6 +81,10 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
         added.add_argument("--revision", help="revision of a Hugging Face id")
         bos = "put a BOS before every prompt [on for GPT-2 and Pythia, else as the tokenizer does]"
         added.add_argument("--prepend-bos", action=argparse.BooleanOptionalAction, help=bos)
+        text = f"number format of the model: {', '.join(DTYPES)} [%(default)s]"
+        added.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help=text)
+        text = "products of float32 numbers: ieee, or tf32 on an NVIDIA GPU, rounded and faster [%(default)s]"
+        added.add_argument("--matmul", choices=MATMULS, default=MATMULS[0], help=text)
 
     def task_options(added: argparse.ArgumentParser) -> None:
         text = f"names, {_SEVERAL} [all]"

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.arguments import USER_ERROR, parser
+from benchmark.components import DTYPES, MATMULS
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT, DEFAULT_PAIRS
 from benchmark.words import counted
@@ -114,7 +115,8 @@ def paths(asked: argparse.Namespace) -> int:
     metric = metric_named(asked.metric) if asked.metric else task.metric
     out = Path(asked.out or Path("paths") / f"{task.name}-{Path(asked.model).name}".replace("/", "-"))
     refuse_unwritable(out)
-    model = load_model(asked.model, device=asked.device, prepend_bos=asked.prepend_bos, revision=asked.revision)
+    options = _precision(asked) | {"prepend_bos": asked.prepend_bos, "revision": asked.revision}
+    model = load_model(asked.model, device=asked.device, **options)
     pairs = task.pairs(model, asked.pairs, seed=asked.seed, metric=metric, paired=asked.replacement == "counterfactual")
     senders = "all" if asked.senders == ("all",) else asked.senders
     options = {"gradient": asked.gradient, "through": asked.through, "replacement": asked.replacement}
@@ -197,8 +199,16 @@ def _all_neurons(asked: argparse.Namespace, bench: Any) -> str:
         return ""
     from benchmark.running.work import ModelSource
 
-    model = bench.model(ModelSource(asked.model, asked.device, asked.prepend_bos, asked.revision))
+    source = ModelSource(asked.model, asked.device, asked.prepend_bos, asked.revision, None, asked.dtype, asked.matmul)
+    model = bench.model(source)
     return ":neurons=0" if model.n_layers * model.d_mlp <= FEW_NEURONS else ""
+
+
+def _precision(asked: argparse.Namespace) -> dict[str, Any]:
+    """As `load_model` takes it."""
+    from benchmark.engine.precision import dtype_named
+
+    return {"dtype": dtype_named(asked.dtype), "matmul": asked.matmul}
 
 
 def _carry_out(
@@ -259,8 +269,11 @@ def check(asked: argparse.Namespace) -> int:
     from benchmark.running.behaviour import behaviour
     from benchmark.running.plugins import discover
 
-    if asked.what == "method" and asked.model != DEFAULT:
-        raise BenchmarkError("--model is for tasks: methods are checked on tiny and planted models. Leave it out.")
+    if asked.what == "method" and (asked.model, asked.dtype, asked.matmul) != (DEFAULT, DTYPES[0], MATMULS[0]):
+        raise BenchmarkError(
+            "--model, --dtype and --matmul are for tasks: methods are checked on tiny and planted models. Leave "
+            "them out."
+        )
     registry = discover(asked.plugins)
     started = time.perf_counter()
     warned: tuple[str, ...] = ()
@@ -272,7 +285,8 @@ def check(asked: argparse.Namespace) -> int:
     else:
         promises = conformance.named_checks(conformance.TASK_CHECKS, asked.only)
         task = registry.task(asked.name)
-        model = load_model(asked.model, device="cpu", prepend_bos=asked.prepend_bos, revision=asked.revision)
+        options = _precision(asked) | {"prepend_bos": asked.prepend_bos, "revision": asked.revision}
+        model = load_model(asked.model, device="cpu", **options)
         streams, each = {task.name: conformance.task_findings(task, model, promises)}, len(promises)
         warned = behaviour(model, task, task.metric, DEFAULT_PAIRS, "evaluation", 0, "zero").caveats
     outcomes: list[str] = []
@@ -404,7 +418,9 @@ def audit(asked: argparse.Namespace) -> int:
     bench, plugins = Bench(), tuple(asked.plugins)
     bench.registry(plugins).chosen_tasks(asked.tasks)  # an unknown task is refused before any model is loaded
     options = {"prepend_bos": asked.prepend_bos, "revision": asked.revision}
-    model = None if asked.no_model else load_model(asked.model, device="auto", **options)
+    if asked.no_model and (asked.dtype, asked.matmul) != (DTYPES[0], MATMULS[0]):
+        raise BenchmarkError("--dtype and --matmul are for weights, of which --no-model loads none. Leave them out.")
+    model = None if asked.no_model else load_model(asked.model, device="auto", **_precision(asked), **options)
     tokens = model.tokens if model else load_tokens(asked.model, **options)
     for lines in audit_lines(
         bench.tasks(asked.tasks, rows.rows_of(""), plugins, tokens), asked.model, tokens, model, asked.verbose
@@ -434,7 +450,7 @@ def _describe(plan: Any) -> str:
     """The plan and its cost, a line a task and a dictionary."""
     from benchmark.running.dictionaries import described
 
-    lines = [repr(plan.model)]
+    lines = [repr(plan.model), *(f"  ! {words}" for words in plan.cautions)]
     for found in plan.behaviours:
         cells = [cell for cell in plan.cells if cell.behaviour is found]
         if found.pairs is None:

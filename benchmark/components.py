@@ -44,6 +44,9 @@ DIRECTIONS = ("noising", "denoising")
 BASELINES = ("counterfactual", "zero", "mean")  # the word of integrated gradients: those of the baselines experiment
 REPLACEMENTS = (*BASELINES, "resample")
 DRAWS = 8  # of resample, where nothing is said
+DTYPES = ("float32", "bfloat16", "float16")  # in which a model is loaded
+SHORT_DTYPES = DTYPES[1:]  # of 16 bits
+MATMULS = ("ieee", "tf32")  # what products of float32 numbers are taken in, on a GPU
 
 
 class Way(NamedTuple):

@@ -16,6 +16,7 @@ from benchmark.analysis.frontier import frontier_data
 from benchmark.analysis.inclusion import inclusion_data
 from benchmark.analysis.litmus import untold
 from benchmark.analysis.matched_baselines import Experiment, experiments
+from benchmark.analysis.resolution import below_resolution
 from benchmark.analysis.sections import Section, sections
 from benchmark.components import FEATURE_KINDS, plural, titled
 from benchmark.store.folder import Results
@@ -162,7 +163,7 @@ def _task(study: Study, section: Section) -> Fold:
 def _kind(part: Comparisons) -> list[Block]:
     stem = f"{part.section.slug}-{part.kind}"
     blocks: list[Block] = [Heading(titled(part.kind), 4)]
-    blocks += [Paragraph(f"**{words}**") for words in captions.one_pair_decides([part])]
+    blocks += [Paragraph(f"**{words}**") for words in [*captions.one_pair_decides([part]), *below_resolution(part)]]
     blocks.append(tables.strongest_table(part.section, part.methods, f"{stem}-strongest"))
     if part.references:
         blocks += [

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.evidence import Evidence
-from benchmark.components import plural, titled
+from benchmark.components import SHORT_DTYPES, plural, titled
 from benchmark.statistics.halves import FEWEST_CLUSTERS, FEWEST_PAIRS
 from benchmark.statistics.influence import DECIDES
 from benchmark.statistics.proportion import CHANCE
@@ -20,6 +20,7 @@ from reports.writing.blocks import number, with_interval
 
 MOST_KINDS = 2  # models and kinds of component that have a finding of their own
 MOST = 6
+FORMAT = "number format"
 NAMED = 3  # methods or tasks that a sentence names
 
 
@@ -146,6 +147,25 @@ def not_converged(found: Evidence) -> list[Finding]:
     return [Finding("not converged", words.strip(), data)] if words else []
 
 
+def number_format(found: Evidence) -> list[Finding]:
+    """A reference that was computed in 16 bits, by name; and what rests on scores that the number format blurs."""
+    data, said = found.format, []
+    short = data[data.reference.astype(bool) & data.dtype.isin(SHORT_DTYPES)]
+    for dtype, rows in short.groupby("dtype"):
+        names = listed(_code(name) for name in dict.fromkeys(rows.method))
+        said.append(f"{names}, which others are held against, was computed in {dtype}: a reference takes float32.")
+    resting = data[data.rests.astype(bool)]
+    for (method, kind, dtype), rows in list(resting.groupby(["method", "kind", "dtype"], sort=False))[:NAMED]:
+        top = f", and {int(rows.in_top.max())} of its top {rows.k.max()}," * bool(rows.in_top.max())
+        most = f"up to {rows.share.max():.0%}" if len(rows) > 1 else f"{rows.share.max():.0%}"
+        said.append(
+            f"Of {_code(method)} on {plural(kind)} of {_some(rows.task)}, {most} of the mean scores{top} are below the "
+            f"metric's resolution: noise of {dtype}, and so is what agrees with them."
+        )
+    numbers = data[data.rests.astype(bool) | data.index.isin(short.index)]
+    return [Finding(FORMAT, f"**The number format:** {' '.join(said)}", numbers)] if said else []
+
+
 def at_chance(found: Evidence) -> list[Finding]:
     """Whether the model can do the tasks, by Wilson's interval of its accuracy."""
     data = found.behaviour
@@ -193,13 +213,14 @@ def is_missing(found: Evidence) -> list[Finding]:
     return [Finding("missing", f"**Missing:** {'; '.join(said[:5])}{'; and more' * (len(said) > 5)}.", data)]
 
 
-# in reading order; of more than `MOST` findings the last are not said
-FINDINGS = (agrees_best, one_pair, not_converged, at_chance, is_missing, beaten_by_a_floor)
+# in reading order; of more than `MOST` findings, that of the number format aside, the last are not said
+FINDINGS = (agrees_best, one_pair, number_format, not_converged, at_chance, is_missing, beaten_by_a_floor)
 
 
 def findings(found: Evidence) -> list[Finding]:
     """All that there is to say, in reading order."""
-    return [one for function in FINDINGS for one in function(found)][:MOST]
+    said = [one for function in FINDINGS for one in function(found)]
+    return said[: MOST + sum(one.name == FORMAT for one in said)]
 
 
 def listed(names: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.behaviour import accuracy_data
+from benchmark.analysis.resolution import noise
 from benchmark.analysis.sections import Scored, Section
 from benchmark.components import FEATURE_KINDS, plural, titled
 from benchmark.store.cell import ModelKey, Provenance
@@ -57,6 +58,7 @@ def what_was_run(results: Results, found: list[Section]) -> Table:
         "components": distinct(kind for key in keys for kind in key.kinds),
         "seed": distinct(key.method.seed for key in keys),
         "dtype": distinct(key.dtype for key in keys),
+        "matmul": distinct(key.matmul for key in keys),
         "weight processing": distinct(key.processing for key in keys),
         "device": distinct(origin.device for origin in origins),
         "threads": distinct(origin.threads for origin in origins),
@@ -134,6 +136,7 @@ def strongest_data(section: Section, methods: list[Scored], count: int = 5) -> p
             "component": method.component(number),
             "score": method.vector[number],
             "share": method.vector[number] / section.gap if method.metric_units and section.gap else np.nan,
+            "noise": (small := noise(method)) is not None and bool(small[number]),
         }
         for method in methods
         for rank, number in enumerate(method.strongest(count), 1)
@@ -146,11 +149,13 @@ def strongest_table(section: Section, methods: list[Scored], stem: str) -> Table
     rows = []
     for method, group in data.groupby("method", sort=False):
         row: dict[str, str] = {"method": str(method)}
-        for rank, name, score, share in zip(group["rank"], group.component, group.score, group.share, strict=True):
-            row[_PLACES[rank - 1]] = f"{name} {score:.3g}" + ("" if np.isnan(share) else f" ({share:z.0%})")
+        for one in group.itertuples():
+            shown = "" if np.isnan(one.share) else f" ({one.share:z.0%})"
+            row[_PLACES[one.rank - 1]] = f"{one.component} {one.score:.3g}{'*' * one.noise}{shown}"
         rows.append(row)
     caption = f"{titled(methods[0].kind)}: the strongest of each method, mean score (share of the mean gap)."
-    note = sampled(methods).strip()
+    blurred = "*: below the metric's resolution, so noise of the number format. " * bool(data.noise.any())
+    note = (sampled(methods) + blurred).strip()
     facts = (
         f"{section.title}, {counted(section.n_pairs, 'pair')}; gap: f(clean) - f(corrupted). "
         f"{captions.MEAN_OF['scores']} {note} {captions.made_by([section])}"

@@ -13,6 +13,7 @@ from benchmark.analysis.behaviour import accuracy_data, incomplete, only_roundin
 from benchmark.analysis.comparisons import Comparisons, compared, value_of
 from benchmark.analysis.evidence import evidence
 from benchmark.analysis.litmus import untold
+from benchmark.analysis.resolution import below_resolution, marked
 from benchmark.analysis.sections import Scored, Section, sections
 from benchmark.components import plural
 from benchmark.statistics.agreement import STATISTICS
@@ -45,7 +46,8 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
         lines += [f"  ! {warning}" for warning in [*section.caveats, *incomplete(section), *only_rounding(section)]]
         for part in parts:
             if part.section.slug == section.slug:
-                lines += [f"  ! {words}" for words in [*captions.one_pair_decides([part]), *_samples(part)]]
+                known = [*captions.one_pair_decides([part]), *_samples(part), *below_resolution(part)]
+                lines += [f"  ! {words}" for words in known]
                 lines += _against_references(part) or [_matrix(part)]
     if found:
         lines.append(
@@ -91,9 +93,9 @@ def _against_references(part: Comparisons) -> list[str]:
 def _reference_lines(part: Comparisons, reference: Scored, group: list[tuple[Scored, Scored, pd.DataFrame]]) -> str:
     stored = set(zip(part.rows.statistic, part.rows.version, strict=True))
     columns = {(one.name, one.version): one.column for one in _SHOWN if (one.name, one.version) in stored}
-    rows = _heads([f"{plural(part.kind)} against {reference.label}", *columns.values()], part.k)
+    rows = _heads([f"{plural(part.kind)} against {marked(reference, part.k)}", *columns.values()], part.k)
     for method, _, found in group:
-        rows.append([method.label, *(_value(found, name) for name in columns)])
+        rows.append([marked(method, part.k), *(_value(found, name) for name in columns)])
     components = max(int(found.n_components.max()) for _, _, found in group)
     chance = {("top_k_overlap", "by_size"): number(part.k / components if part.k <= components else None)}
     rows.append([f"by chance ({components} {plural(part.kind)})", *(chance.get(name, "-") for name in columns)])

@@ -152,7 +152,14 @@ def _cases(keys: list[CircuitKey]) -> list[str]:
 
     def traits(key: CircuitKey) -> list[str]:
         bos = "BOS" if key.model.prepend_bos else "no BOS"
-        return [key.task.metric, f"{len(key.pair_ids)} pairs", f"measured on {key.task.split}", key.dtype, bos]
+        return [
+            key.task.metric,
+            f"{len(key.pair_ids)} pairs",
+            f"measured on {key.task.split}",
+            key.dtype,
+            key.matmul,
+            bos,
+        ]
 
     found = []
     for key in keys:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from benchmark.analysis.behaviour import CONVERGED, ROUNDING, accuracy_data, missing_share
 from benchmark.analysis.comparisons import Comparisons, is_decided, primary
+from benchmark.analysis.resolution import below
 from benchmark.analysis.sections import Scored
 from benchmark.components import FEATURE_KINDS, plural
 from benchmark.statistics.agreement import statistic
@@ -29,6 +30,7 @@ AGREEMENT = (
 DECIDING = ("model", "kind", "task", "method", "share", "pairs", "refusal", "n_pairs", "alone")
 UNCONVERGED = ("model", "task", "method", "share", "rounding")
 BEHAVIOUR = ("model", "task", "right", "of", "accuracy", "low", "high")
+FORMAT = ("model", "kind", "task", "method", "reference", "dtype", "resolution", "share", "in_top", "k", "rests")
 ABSENT = ("what", "task", "name", "why")
 
 
@@ -41,7 +43,9 @@ class Evidence:
     is not told apart from that.
     `deciding`: a row a method, the largest share of its mean scores that one pair or cluster holds.
     `unconverged`: methods whose scores miss the sum that they must have by a share of the gap, or are mere rounding.
-    `behaviour`: how often the model is right. `absent`: what is not there, and why.
+    `behaviour`: how often the model is right. `absent`: what is not there, and why. `format`: a row a method whose
+    scores are differences of runs, with how many of them are noise of the number format, and whether they are mostly or
+    in their top.
     """
 
     agreement: pd.DataFrame
@@ -49,6 +53,7 @@ class Evidence:
     unconverged: pd.DataFrame
     behaviour: pd.DataFrame
     absent: pd.DataFrame
+    format: pd.DataFrame
 
 
 def evidence(results: Results, parts: list[Comparisons]) -> Evidence:
@@ -59,6 +64,7 @@ def evidence(results: Results, parts: list[Comparisons]) -> Evidence:
         _frame(_unconverged(parts), UNCONVERGED),
         _behaviour(parts),
         _frame([*_not_there(results), *_unmeasured(parts)], ABSENT),
+        _frame((row for part in parts for row in _below(part)), FORMAT),
     )
 
 
@@ -158,6 +164,15 @@ def _unconverged(parts: list[Comparisons]) -> list[dict[str, object]]:
             if one.metric_units and 0 < _largest(one) < ROUNDING * known
         ]
     return rows
+
+
+def _below(part: Comparisons) -> list[dict[str, object]]:
+    return [
+        {"model": part.section.model, "kind": part.kind, "task": part.section.short, "method": method.label}
+        | {"reference": method.reference, "rests": one.rests} | asdict(one)
+        for method in part.methods
+        if (one := below(method, part.k)) is not None
+    ]  # fmt: skip
 
 
 def _largest(method: Scored) -> float:

@@ -268,7 +268,7 @@ def _suffix(cell: Cell, rivals: list[Cell]) -> list[str]:
     def traits(other: Cell) -> list[str]:
         key = other.key
         bos = "BOS" if key.model.prepend_bos else "no BOS"
-        return [f"{len(key.pair_ids)} pairs", key.task.metric, key.task.split, key.dtype, bos]
+        return [f"{len(key.pair_ids)} pairs", key.task.metric, key.task.split, key.dtype, key.matmul, bos]
 
     tables = [traits(other) for other in rivals]
     suffix = [own for place, own in enumerate(traits(cell)) if len({table[place] for table in tables}) > 1]

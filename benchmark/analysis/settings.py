@@ -38,6 +38,7 @@ def _of_cell(cell: Cell) -> Iterator[tuple[str, object]]:
     yield "prepended BOS", "yes" if model.prepend_bos else "no"
     yield "weight processing", key.processing
     yield "dtype", key.dtype
+    yield "matmul", key.matmul
     yield "tasks", task.name
     yield "rows of the datasets", f"{task.name} {task.dataset_digest[:8]}"
     yield "code of the tasks", task.code and f"{task.name} {task.code[:8]}"

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from benchmark.engine.model import Site
 from benchmark.engine.moves import Move
+from benchmark.engine.precision import step
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ class Inputs(Together):
         self, pairs: Int[Tensor, " row"], m: Float[Tensor, " row"], slopes: bool = True
     ) -> tuple[Float[Tensor, " row"], dict[Site, tuple[Tensor, Tensor]]]:
         """F with the embeddings so far on their way; the activations there, and the gradients with respect to them."""
-        moved = torch.lerp(self.corrupted[pairs], self.clean[pairs], m[:, None, None])
+        moved = torch.lerp(self.corrupted[pairs], self.clean[pairs], m[:, None, None].to(self.clean))
         leaves = {_INPUT: torch.zeros_like(moved, requires_grad=True)}
         lives = {_INPUT: moved}
 
@@ -313,7 +314,7 @@ def converged(paths: Together, tolerance: float, size: Float[Tensor, " pair"], m
     ends = [paths.values([Points(span.path, getattr(span, end)) for span in todo]) for end in ("low", "high")]
     for group, span in enumerate(todo):
         low, high = (values[group].double().cpu().numpy() for values in ends)
-        floor = 16 * torch.finfo(paths.run.full.dtype).eps * np.maximum(np.abs(low), np.abs(high))
+        floor = 16 * step(paths.run.model.dtype, paths.run.model.matmul) * np.maximum(np.abs(low), np.abs(high))
         wanted = np.maximum(sizes[paths.pairs(group, span.path).cpu().numpy()], np.abs(high - low))
         path, start, end = (part.cpu().numpy() for part in span)
         whole = _Open(path, start, end, low, high, np.zeros_like(low))

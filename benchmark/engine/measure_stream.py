@@ -13,12 +13,13 @@ Hooks = dict[int, str]  # by layer
 ROUNDING = 16  # steps of the number format, at the values' own scale, that two orders of the same sums may be apart
 
 
-def close(got: Tensor, want: Tensor, effect: Tensor) -> bool:
-    """Whether two results are the same but for rounding; `effect` is what the edit behind them did.
+def close(got: Tensor, want: Tensor, effect: Tensor, dtype: torch.dtype | None = None) -> bool:
+    """Whether two results are the same but for rounding in `dtype` (their own); `effect` is what the edit behind them
+    did.
 
     The edit of a silent MLP does nothing but round, so that what it does is not all that may differ.
     """
-    step = float(torch.finfo(want.dtype).eps)
+    step = float(torch.finfo(dtype or want.dtype).eps)
     allowed = max(1e-4, step**0.5) * effect.abs().max() + ROUNDING * step * want.abs().max()
     return bool((got - want).abs().max() <= allowed)
 

@@ -106,7 +106,7 @@ def needs(model: Model, length: int, gradients: bool) -> Needs:
     heads, mlp = model.n_heads * model.d_head, _mlp(model)
     one_layer = 8 * model.d_model + 4 * heads + 2 * model.n_heads * length + 5 * mlp
     kept = model.n_layers * (2 * model.d_model + 4 * heads + 2 * mlp)
-    row = model.n_layers * 2 * heads * length + 2 * model.d_vocab
+    row = model.n_layers * 2 * heads * length + 2 * model.d_vocab * max(1, 4 // size)  # logits are float32
     if model.dictionaries:  # one site's features at a time, with what they are multiplied by; activations and scores
         largest, read = max(one.size for one in model.dictionaries.values()), len(model.dictionaries)
         one_layer += 4 * largest // (model.n_layers if gradients else 2)

@@ -22,6 +22,7 @@ from benchmark.engine.dictionary import Dictionary
 from benchmark.engine.hooked import Hook, run_hooked
 from benchmark.engine.kinds import EMBEDDING, KIND, RESIDUAL, Kind
 from benchmark.engine.measure import measure
+from benchmark.engine.precision import end_in_float32, products
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.tokens import Tokens
 
@@ -120,6 +121,9 @@ class Model:
         found = measure(bridge, bridge.blocks)
         self._hooks = {Site(*place): hook for place, hook in found.hooks.items()}
         self._sizes, self.refusals = found.sizes, found.refusals
+        self.matmul = "ieee"  # what products of float32 numbers are taken in on a GPU (`engine.precision`)
+        if torch.finfo(self.dtype).bits == 16:
+            end_in_float32(self.final_norm, self.unembedding_module, self.unembedding)
         self.dictionaries: Mapping[Site, Dictionary] = {}
         self._whole: dict[str, str] = {}  # by kind of feature, the kind whose activation its dictionaries read
         lacking = "no dictionaries were given (--dictionaries FOLDER, or load_model(..., dictionaries=FOLDER))"
@@ -368,7 +372,7 @@ class Model:
         left: list[Tensor] = []
 
         def enters(value: Tensor, hook: Any) -> None:
-            if not torch.equal(value, left.pop()):
+            if not torch.equal(value, left.pop().to(value)):  # float32 of 16 bits
                 raise BenchmarkError(f"In {self.name!r} something stands between the last block and the final norm.")
 
         return [(end, lambda value, hook: left.append(value)), (entrance, enters)]
@@ -427,18 +431,19 @@ class Model:
         rows = rows or [len(tokens)] * self.n_layers
         self.passes.forward += rows[-1]
         self.passes.whole_forward += sum(rows) / self.n_layers * share
-        logits: Tensor = run_hooked(
-            self.bridge,
-            tokens.to(self.device),
-            hooks,
-            self._modules,
-            logits_to_keep=int(reads == "last"),
-            use_cache=cache is not None,
-            past_key_values=cache,
-        )
+        with products(self.matmul, self.device):
+            logits: Tensor = run_hooked(
+                self.bridge,
+                tokens.to(self.device),
+                hooks,
+                self._modules,
+                logits_to_keep=int(reads == "last"),
+                use_cache=cache is not None,
+                past_key_values=cache,
+            )
         logits = logits[:, -1] if reads == "last" else logits
         if self._finite is None:
-            _refuse_not_finite(logits, self.name)
+            _refuse_not_finite(logits, self.name, self.dtype)
         else:
             self._finite &= torch.isfinite(logits).all().to(self.device)
         return logits
@@ -451,7 +456,8 @@ class Model:
         `again`: the objective's gradients will be asked for once more.
         """
         self.passes.backward += len(objective)
-        gradients = torch.autograd.grad(objective.sum(), list(leaves.values()), retain_graph=again)
+        with products(self.matmul, self.device):
+            gradients = torch.autograd.grad(objective.sum(), list(leaves.values()), retain_graph=again)
         return dict(zip(leaves, gradients, strict=True))
 
     @torch.no_grad()
@@ -483,15 +489,15 @@ def _parts(*roots: nn.Module) -> set[nn.Module]:
     return found
 
 
-def _refuse_not_finite(logits: Tensor, name: str) -> None:
+def _refuse_not_finite(logits: Tensor, name: str, dtype: torch.dtype) -> None:
     if not torch.isfinite(logits).all():
-        raise _not_finite(name, logits.dtype)
+        raise _not_finite(name, dtype)
 
 
 def _not_finite(name: str, dtype: torch.dtype) -> BenchmarkError:
     return BenchmarkError(
         f"Model {name!r} gave NaN or infinite logits: its weights are damaged or overflow {dtype}. "
-        "Load it in float32, or download it again."
+        "Load it in float32 (--dtype float32), or download it again."
     )
 
 
@@ -551,7 +557,7 @@ def _probe(bridge: Any, name: str) -> bool:
         logits = bridge(tokens, use_cache=False)
     finally:
         handle.remove()
-    _refuse_not_finite(logits, name)
+    _refuse_not_finite(logits, name, logits.dtype)
     first, second = logits[:, 0]
     tolerance = max(1e-5, 4 * torch.finfo(logits.dtype).eps)  # of all logits: those of one position may all be 0
     if (first - second).abs().max() > tolerance * logits.abs().max():

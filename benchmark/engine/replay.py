@@ -22,6 +22,7 @@ from benchmark.engine.fused import parts, unless_hooked
 from benchmark.engine.hooked import Hook
 from benchmark.engine.measure_stream import close
 from benchmark.engine.model import Edit, Model, Site, keeping
+from benchmark.engine.precision import unembedded
 
 SHORTCUTS = {
     "layers": "each patched row starts from the recorded residual stream, at the layer of its edit",
@@ -165,9 +166,7 @@ def resume(
         if "answers" in ways and vocabulary is not None:
             taken.add("answers")
             weight, bias = (part[vocabulary.to(part.device)] for part in model.unembedding())
-            swap(
-                model.unembedding_module, lambda hidden, **_: functional.linear(hidden.to(weight.device), weight, bias)
-            )
+            swap(model.unembedding_module, lambda hidden, **_: unembedded(hidden.to(weight.device), weight, bias))
         cache = _prefilled(recording, rows, counts, lowest, prefix) if prefix else None
         if cache is None and "prefix" in ways and model.has_cache:
             cache = _Passing()
@@ -221,7 +220,7 @@ def _exact(model: Model, recorded: Recording, kind: str, vocabulary: Tensor, tak
         try:
             start = model.start(site)
             got = resume(model, recorded, rows, [start] * 2, prefix, {site: turn}, None, vocabulary, taking)
-            if not close(got, want, effect):
+            if not close(got, want, effect, model.dtype):
                 return False
         except torch.OutOfMemoryError:
             raise

@@ -313,6 +313,7 @@ def _planned(game: _Game, pairs: Pairs, split: str, way: Way, wanted: Wanted, mo
         means=discovery_digest(pairs) if way.replacement == MEAN.replacement else None,
         players=sha256(game.players.where.tobytes()),
         dtype=str(model.dtype).removeprefix("torch."),
+        matmul=model.matmul,
         processing=model.processing,
         dictionaries={kind: dictionaries_digest(model, kind) for kind in game.kinds if kind in FEATURE_KINDS},
     )

@@ -11,6 +11,7 @@ import torch
 
 from benchmark import packaged
 from benchmark.engine.model import Model, positions_of
+from benchmark.engine.precision import refuse_matmul
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.models import digests, smollm2
 from benchmark.models.catalogue import DEFAULT, POCKET, SMOLLM2, built_in, checkpoints, weights_of
@@ -31,21 +32,26 @@ def load_model(
     prepend_bos: bool | None = None,
     revision: str | None = None,
     dictionaries: str | Path | None = None,
+    matmul: str = "ieee",
 ) -> Model:
     """A frozen model in eval mode, from a built-in name, a local folder or a Hugging Face id.
 
     `device="auto"` takes a GPU where there is one; `"spread"` divides the layers among all GPUs, for a model that is
     too large for one. Weights go from their files straight there. None is processed. `dictionaries` is a folder of
-    sparse autoencoders, or `pocket` for its own: their features can be scored then. Raises BenchmarkError where the
-    name is unknown, the hub can't be reached, the files are damaged, no tokenizer is there, or GPUs are too few or too
-    small.
+    sparse autoencoders, or `pocket` for its own: their features can be scored then. `matmul="tf32"` lets an NVIDIA GPU
+    round what enters products of float32 numbers. Raises BenchmarkError where the name is unknown, the hub can't be
+    reached, the files are damaged, no tokenizer is there, GPUs are too few or too small, or `matmul` means nothing for
+    the device or dtype.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    if dictionaries is not None:
+    refuse_matmul(matmul, _device(device), dtype)
+    if dictionaries is not None or matmul != "ieee":
         model = load_model(name, device=device, dtype=dtype, prepend_bos=prepend_bos, revision=revision)
-        attach(model, dictionaries)
+        model.matmul = matmul
+        if dictionaries is not None:
+            attach(model, dictionaries)
         return model
     name = str(name)
     if not name:

@@ -28,8 +28,8 @@ class Behaviour:
     `right` of `looked_at` pairs have a clean metric above 0 and above the corrupted one; `left_out` of them had less
     than `min_metric`. `error` says why there are no pairs, `caveats` what a reader should know of them. `not_carried`
     holds the audit's reasons where the model's tokenizer can carry no row of a task of the project, `dictionaries` what
-    those are worth here whose features are asked for. `row_seconds` is what a prompt took, the first ones with all that
-    is done but once.
+    those are worth here whose features are asked for, `resolution` what is noise of the number format. `row_seconds` is
+    what a prompt took, the first ones with all that is done but once.
     """
 
     task: Task
@@ -45,6 +45,7 @@ class Behaviour:
     not_carried: str = ""
     dictionaries: tuple[DictionaryFacts, ...] = ()
     row_seconds: float = field(default=0.0, compare=False)
+    resolution: Float[Tensor, " pair"] | None = field(default=None, compare=False)
 
 
 def behaviour(

@@ -6,13 +6,24 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
-from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, FEATURE_KINDS, KINDS, MEAN, PLACES_ONLY
+from benchmark.components import (
+    COUNTERFACTUAL,
+    DEFAULT_KINDS,
+    DTYPES,
+    FEATURE_KINDS,
+    KINDS,
+    MATMULS,
+    MEAN,
+    PLACES_ONLY,
+    SHORT_DTYPES,
+)
 from benchmark.engine.means import discovery_digest
 from benchmark.engine.memory import Chunk, choose_chunk, free, parse_bytes
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
 from benchmark.engine.request import Cost, Request, may_go_backward
 from benchmark.engine.resample import draws_of, resampled
+from benchmark.engine.resolution import resolution
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
 from benchmark.models.dictionaries import own
@@ -53,12 +64,14 @@ class Asked:
     title: str | None = None
     dictionaries: str | None = None
     draws: int | None = None
+    dtype: str = DTYPES[0]
+    matmul: str = MATMULS[0]
 
     @property
     def source(self) -> ModelSource:
         """The model, with its own dictionaries where features are asked for and no others are given."""
         read = own(self.model, self.components, self.dictionaries)
-        return ModelSource(self.model, self.device, self.prepend_bos, self.revision, read)
+        return ModelSource(self.model, self.device, self.prepend_bos, self.revision, read, self.dtype, self.matmul)
 
     def rows_of(self, task: str) -> TaskSource:
         """Where the rows of a task come from; of a user's file, whichever its name."""
@@ -137,6 +150,18 @@ class Plan:
         """Seconds that a row of the first task takes through the whole model, as measured here."""
         pairs = next(one.pairs for one in self.behaviours if one.pairs is not None)
         return row_seconds(self.model, pairs, self.chunk, sum(cell.rows for cell in self.cells))
+
+    @property
+    def cautions(self) -> tuple[str, ...]:
+        """What is to be known of the number format: a reference in 16 bits, by name."""
+        dtype = str(self.model.dtype).removeprefix("torch.")
+        named = dict.fromkeys(cell.method.label for cell in self.cells if cell.method.reference)
+        if dtype not in SHORT_DTYPES or not named:
+            return ()
+        return (
+            f"{', '.join(named)} is what other methods are held against, and it is computed in {dtype}: small effects "
+            "are noise there. Take --dtype float32 for a reference.",
+        )
 
     def resolved(self) -> dict[str, Any]:
         """What `run.json` keeps of the plan."""
@@ -218,6 +243,7 @@ def make_plan(
     if chunk is None:
         longest = max(one.pairs.longest for one in found if one.pairs)
         chunk = choose_chunk(model, longest, budget, gradients=any(map(may_go_backward, costs)))
+    found = [_with_resolution(model, one, asked, bench) for one in found]
     for one in found:
         if one.pairs is not None:
             place = (asked.source, asked.rows_of(one.task.name), one.pairs.ids)
@@ -238,6 +264,16 @@ def _with_dictionaries(model: Model, found: Behaviour, kinds: Sequence[str]) -> 
     return replace(found, dictionaries=facts, caveats=(*found.caveats, *filter(None, map(bad, facts))))
 
 
+def _with_resolution(model: Model, found: Behaviour, asked: Asked, bench: Bench) -> Behaviour:
+    """The metric's resolution on the task's pairs, measured once for all methods."""
+    if found.pairs is None:
+        return found
+    place = (asked.source, asked.rows_of(found.task.name), found.pairs.ids, asked.direction)
+    if place not in bench.resolutions:
+        bench.resolutions[place] = resolution(model, found.pairs, asked.direction)
+    return replace(found, resolution=bench.resolutions[place])
+
+
 def _cell(
     asked: Asked, model: Model, found: Behaviour, method: Method, request: Request, cost: Cost | None, chunk: Chunk
 ) -> PlannedCell:
@@ -253,6 +289,7 @@ def _cell(
         dtype=str(model.dtype).removeprefix("torch."),
         processing=model.processing,
         dictionaries={kind: dictionaries_digest(model, kind) for kind in request.kinds if kind in FEATURE_KINDS},
+        matmul=model.matmul,
     )
     if pairs is None:
         return PlannedCell(key, method, found, None, Cost(0, 0), 0.0)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS
+from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, DTYPES, MATMULS
 from benchmark.engine.memory import Chunk
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
@@ -64,6 +64,8 @@ def run(
     workers: int | None = None,
     ray: str | None = None,
     part_seconds: float = PART_SECONDS,
+    dtype: str = DTYPES[0],
+    matmul: str = MATMULS[0],
 ) -> Results:
     """Score every component by every method on every task, and store the cells in the folder `out`.
 
@@ -76,7 +78,8 @@ def run(
     `tasks` names one; `dictionaries`: a folder of sparse autoencoders whose features are scored, by default the
     model's own where it has some; `draws`: how many prompts a pair draws where the replacement is `resample`;
     `workers`: processes that share the work, by Ray, on this machine or on the cluster at the address `ray`;
-    `part_seconds`: about how much work a killed run may lose. Raises BenchmarkError for what can't be done. A cell that
+    `part_seconds`: about how much work a killed run may lose; `dtype`: float32, bfloat16 or float16; `matmul`: `tf32`
+    lets a GPU round what enters products of float32 numbers. Raises BenchmarkError for what can't be done. A cell that
     fails is stored with its error.
 
     >>> results = run("smollm2-135m", "results/demo", tasks=("ioi",), pairs=2)  # doctest: +SKIP
@@ -89,9 +92,12 @@ def run(
         model, tuple(tasks), tuple(methods), tuple(components), pairs, replacement, direction, metric, split, seed,
         min_metric, prepend_bos, revision, device, memory, tuple(map(str, plugins)), dataset, dataset_tokenizer,
         corrupted_column, title, None if dictionaries is None else str(dictionaries), draws,
+        dtype, matmul,
     )  # fmt: skip
     with crew_of(workers, ray, device) as (crew, threads):
         plan = prepare(asked, Path(out), part_seconds=part_seconds, threads=threads)
+        for words in plan.cautions:
+            warnings.warn(words, stacklevel=2)
         results = execute(plan, Path(out), say=lambda message: None, crew=crew)
     if failed := results.only([cell.key.digest[:8] for cell in plan.cells]).failures:
         warnings.warn(f"{len(failed)} of {len(plan.cells)} cells failed; `results.failures` says why.", stacklevel=2)

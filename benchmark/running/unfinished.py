@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmark.errors import BenchmarkError
 from benchmark.running.behaviour import Behaviour
@@ -82,6 +83,9 @@ class Unfinished:
         first, parts = self.parts[0], self.parts
         peaks = [part.peak_memory_bytes for part in parts if part.peak_memory_bytes is not None]
         shortcuts = sum((Counter(part.shortcuts) for part in parts), Counter[str]())
+        resolution = self.cell.behaviour.resolution  # which is the plan's: the same for all cells of a task
+        if resolution is not None:
+            arrays["resolution"] = resolution.to(torch.float32).numpy()
         self._write(
             arrays=arrays,
             device=", ".join(dict.fromkeys(part.device for part in parts)),

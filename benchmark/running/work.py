@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.components import DEFAULT_KINDS, MEAN
+from benchmark.components import DEFAULT_KINDS, DTYPES, MATMULS, MEAN
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk, peak_bytes, reset_peak
 from benchmark.engine.method import Method, metrics
 from benchmark.engine.model import Model, Site
+from benchmark.engine.precision import dtype_named
 from benchmark.engine.request import Request, Share
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
@@ -41,11 +42,13 @@ class ModelSource:
     prepend_bos: bool | None = None
     revision: str | None = None
     dictionaries: str | None = None
+    dtype: str = DTYPES[0]
+    matmul: str = MATMULS[0]
 
     def load(self) -> Model:
         return load_model(
             self.name, device=self.device, prepend_bos=self.prepend_bos, revision=self.revision,
-            dictionaries=self.dictionaries,
+            dictionaries=self.dictionaries, dtype=dtype_named(self.dtype), matmul=self.matmul,
         )  # fmt: skip
 
 
@@ -129,12 +132,13 @@ class Bench:
     pairs: dict[tuple[Any, ...], Pairs] = field(default_factory=dict)
     metrics: dict[tuple[Any, ...], Mapping[str, Tensor]] = field(default_factory=dict)
     means: dict[tuple[Any, ...], dict[Site, Tensor]] = field(default_factory=dict)
+    resolutions: dict[tuple[Any, ...], Tensor] = field(default_factory=dict)
     ready: dict[Work, list[Request]] = field(default_factory=dict)
     fits: Chunk | None = None  # what memory came to, where it ran out
 
     def model(self, source: ModelSource) -> Model:
         if source not in self.models:
-            for kept in (self.models, self.pairs, self.metrics, self.means, self.ready):
+            for kept in (self.models, self.pairs, self.metrics, self.means, self.resolutions, self.ready):
                 kept.clear()  # one model at a time: two may not fit
             self.models[source], self.fits = source.load(), None
         return self.models[source]

@@ -18,6 +18,7 @@ from benchmark.errors import BenchmarkError
 
 # a field that old cells don't have is left out of the JSON where it says nothing, so that their keys stay as they were
 unless_empty = Field(exclude_if=lambda value: not value)
+unless_ieee = Field(exclude_if=lambda value: value == "ieee")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ class MethodKey:
 class CellKey:
     """All that can change a cell's numbers. `tokens` and `means` are sha256 of what reaches the model and of the rows
     behind a mean replacement, or drawn for a resample one, `dictionaries`, by kind, of those that features are read by;
-    `processing` says what was done to the weights before they were loaded."""
+    `processing` says what was done to the weights before they were loaded, `matmul` what products of float32 numbers
+    were taken in."""
 
     model: ModelKey
     task: TaskKey
@@ -94,6 +96,7 @@ class CellKey:
     dtype: str = "float32"
     processing: str = "none"
     dictionaries: Annotated[dict[str, str], unless_empty] = field(default_factory=dict)
+    matmul: Annotated[str, unless_ieee] = "ieee"
 
     @property
     def digest(self) -> str:
@@ -244,6 +247,7 @@ ARRAYS = {
     "clean_metric": Axes(("pair",), "the metric"),
     "corrupted_metric": Axes(("pair",), "the metric; NaN: no corrupted prompt"),
     "completeness_error": Axes(("pair",), "the metric"),
+    "resolution": Axes(("pair",), "the metric: smaller scores are noise of the number format (engine.resolution)"),
     "integral_nodes": Axes(("pair",), "nodes that integrals took, each a row forward and back"),
     "integral_error": Axes(("pair",), "the metric: the largest error of any path's integral, as it was estimated"),
 }
@@ -314,6 +318,12 @@ class Cell:
     def stratum(self, kind: str) -> Int[np.ndarray, "layer index"] | None:
         """What the measured components were drawn from (`statistics.sampling`); None where they stand for no others."""
         found = self.arrays.get(f"{kind}.stratum")
+        return None if found is None else np.asarray(found)
+
+    @property
+    def resolution(self) -> Float[np.ndarray, " pair"] | None:
+        """Below which a pair's score is noise of the number format; None in cells of versions that didn't store it."""
+        found = self.arrays.get("resolution")
         return None if found is None else np.asarray(found)
 
     @property

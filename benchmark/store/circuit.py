@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from benchmark.components import Way, component_name
 from benchmark.errors import BenchmarkError
-from benchmark.store.cell import Axes, ModelKey, PairFacts, Provenance, TaskKey, sha256, unless_empty
+from benchmark.store.cell import Axes, ModelKey, PairFacts, Provenance, TaskKey, sha256, unless_empty, unless_ieee
 
 Sort = Literal["scores", "greedy", "random", "matched"]
 SIGNED, ABSOLUTE = "signed", "absolute"
@@ -74,6 +74,7 @@ class CircuitKey:
     dtype: str = "float32"
     processing: str = "none"
     dictionaries: Annotated[dict[str, str], unless_empty] = field(default_factory=dict)
+    matmul: Annotated[str, unless_ieee] = "ieee"
 
     @property
     def digest(self) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.components import plural
+from benchmark.engine.precision import dtype_named
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.models.catalogue import model_names
 from benchmark.models.dictionaries import own
@@ -71,6 +72,7 @@ def read_request(asked: argparse.Namespace) -> Asked:
     load = {
         "device": asked.device, "prepend_bos": asked.prepend_bos, "revision": asked.revision,
         "dictionaries": own(models[-1], asked.what or (), asked.dictionaries),
+        "dtype": dtype_named(asked.dtype), "matmul": asked.matmul,
     }  # fmt: skip
     return Asked(tuple(models), asked.prompt if named else pair, options, load)
 

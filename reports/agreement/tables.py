@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.comparisons import Comparisons, at_floor, primary
+from benchmark.analysis.resolution import below_resolution, marked
 from benchmark.analysis.sections import Scored
 from benchmark.components import titled
 from benchmark.statistics.inference import Concordance
@@ -35,7 +36,11 @@ def reference_table(part: Comparisons, stem: str) -> Table:
         side = "a" if part.methods.index(method) < part.methods.index(reference) else "b"
         within = found[(found.statistic == "pearson_within_layer") & (found.version == main["version"])]
         rows.append(
-            {"method": method.label, "against": reference.label, "reliability": main[f"reliability_{side}"]}
+            {
+                "method": method.label,
+                "against": reference.label,
+                "reliability": main[f"reliability_{side}"],
+            }
             | {name: main[name] for name in _PROPORTIONS}
             | {"largest_share": main[f"largest_share_{side}"]}
             | {name: at_floor(main, name.removesuffix("_at_floor")) for name in _AT_FLOOR}
@@ -54,9 +59,11 @@ def reference_table(part: Comparisons, stem: str) -> Table:
     several, sizes = data.against.nunique() > 1, (data.version == "by_size").any()
     counts = data.n_components.dropna().unique()
     notes = [f"{row['method']}: {row['note']}." for row in rows if row["note"]]
+    notes += [f"*: {words}" for words in below_resolution(part)]
+    stars = {one.label: marked(one, part.k) for one in part.methods}
     shown = pd.DataFrame(
-        {"method": row["method"]}
-        | ({"against": row["against"]} if several else {})
+        {"method": stars.get(row["method"], row["method"])}
+        | ({"against": stars[row["against"]]} if several else {})
         | {
             "components": number(row["n_components"], ".0f") if len(counts) > 1 else "-",
             "scores": _SCORES[row["version"]] if sizes else "-",

@@ -40,7 +40,8 @@ class Curves(Together):
 
     def __init__(self, *curves: Curve) -> None:
         full = torch.zeros(len(curves), dtype=torch.float64)
-        self.run: Any = SimpleNamespace(full=full, batch=curves, sign=1, model=SimpleNamespace(device="cpu"))
+        model = SimpleNamespace(device="cpu", dtype=torch.float64, matmul="ieee")
+        self.run: Any = SimpleNamespace(full=full, batch=curves, sign=1, model=model)
         self.groups, self.curves = [(HERE,)], curves
 
     def _of_one_site(self, group: int) -> bool:

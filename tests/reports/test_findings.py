@@ -7,7 +7,16 @@ import pandas as pd
 import pytest
 
 from benchmark.analysis.comparisons import compared
-from benchmark.analysis.evidence import ABSENT, AGREEMENT, BEHAVIOUR, DECIDING, UNCONVERGED, Evidence, evidence
+from benchmark.analysis.evidence import (
+    ABSENT,
+    AGREEMENT,
+    BEHAVIOUR,
+    DECIDING,
+    FORMAT,
+    UNCONVERGED,
+    Evidence,
+    evidence,
+)
 from benchmark.statistics.agreement import pearson
 from benchmark.statistics.halves import halves
 from benchmark.store.folder import Results, record_run
@@ -20,6 +29,7 @@ from reports.findings import (
     findings,
     is_missing,
     not_converged,
+    number_format,
     one_pair,
 )
 from tests.reports.test_reports import add_cell, scores
@@ -35,6 +45,7 @@ def frames(**rows: list[dict[str, object]]) -> Evidence:
         "unconverged": UNCONVERGED,
         "behaviour": BEHAVIOUR,
         "absent": ABSENT,
+        "format": FORMAT,
     }
     return Evidence(**{name: pd.DataFrame(rows.get(name, []), columns=list(named)) for name, named in columns.items()})
 
@@ -168,12 +179,29 @@ def test_what_is_missing_is_said_and_that_nothing_is() -> None:
     )
 
 
+def test_what_the_number_format_hides_is_said_by_name_beside_all_else() -> None:
+    row = {"model": "m", "kind": "neuron", "task": "ioi", "method": "exact", "reference": True, "dtype": "bfloat16"}
+    row |= {"resolution": 0.01, "share": 0.63, "in_top": 3, "k": 50, "rests": True}
+    assert number_format(frames()) == []
+    assert number_format(frames(format=[row | {"dtype": "float32", "rests": False}])) == []
+    assert said(number_format, frames(format=[row])) == (
+        "**The number format:** `exact`, which others are held against, was computed in bfloat16: a reference takes "
+        "float32. Of `exact` on neurons of ioi, 63% of the mean scores, and 3 of its top 50, are below the metric's "
+        "resolution: noise of bfloat16, and so is what agrees with them."
+    )
+    small = frames(format=[row | {"dtype": "float32", "in_top": 0}, row | {"dtype": "float32", "task": "sva"}])
+    assert said(number_format, small).startswith(
+        "**The number format:** Of `exact` on neurons of ioi and sva, up to 63% of the mean scores, and 3"
+    )
+
+
 def test_no_more_is_said_than_fits_the_first_screen() -> None:
     rows = [agreement("ioi", "a", 0.9, 0.1, kind=kind, **BEST) for kind in ("head", "neuron")]
     floor = agreement("ioi", "random", 0.9, 0.1, floor=True, ranked=False, behind_low=-0.1)
     row = {"model": "m", "task": "sva", "method": "ig", "share": 0.12, "rounding": False}
     full = frames(agreement=[*rows, floor], deciding=[held(0.4)], unconverged=[row], behaviour=[right("ioi", 0.7, 1)])
     assert sum(len(function(full)) for function in FINDINGS) == MOST + 1
+    assert len(findings(full)) == MOST
     assert [one.name for one in findings(full)] == [
         "agrees best", "agrees best", "one pair", "not converged", "at chance", "missing"
     ]  # fmt: skip
