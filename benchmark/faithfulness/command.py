@@ -4,7 +4,7 @@ import argparse
 
 from benchmark.components import KINDS, WAYS, Way
 from benchmark.errors import BenchmarkError, did_you_mean
-from benchmark.faithfulness.measuring import Wanted, way_name
+from benchmark.faithfulness.wanted import Wanted, way_name
 
 
 def read_request(asked: argparse.Namespace) -> Wanted:
