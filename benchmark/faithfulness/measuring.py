@@ -63,7 +63,7 @@ def circuits(results: Results | str | Path, **wanted: Any) -> Results:
     >>> circuits("results/demo", ways=(Way("noising", "zero"),)).circuits  # doctest: +SKIP
     """
     folder = results.folder if isinstance(results, Results) else Path(results)
-    return measure(Results(folder), Wanted(**wanted), Bench(), lambda words: warnings.warn(words, stacklevel=3))
+    return measure(Results(folder), Wanted(**wanted), Bench(), lambda words: warnings.warn(words, stacklevel=2))
 
 
 def measure(results: Results, wanted: Wanted, bench: Bench, say: Say, force: bool = False) -> Results:

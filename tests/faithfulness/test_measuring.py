@@ -90,29 +90,70 @@ def test_two_judges_are_agreement_and_faithfulness(measured: Path) -> None:
     assert (mean, low, high) == (judges["head"].correlation, *judges["head"].interval)
 
 
-def test_what_is_stored_is_not_measured_again(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Every set that is run, with its number of pairs and what is done to the others."""
+    found: list[bytes] = []
+    run_sets = Values._run
+
+    def noted(self: Values, sets: np.ndarray) -> np.ndarray:
+        values = run_sets(self, sets)
+        found.extend(f"{self.request.replacement} {self.pairs.ids}".encode() + row.tobytes() for row in sets)
+        return values
+
+    monkeypatch.setattr(Values, "_run", noted)
+    return found
+
+
+def test_what_is_stored_is_not_measured_again(measured: Path, tmp_path: Path, asked: list[bytes]) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(measured, folder)
     places = sorted(folder.glob("circuits/*/*/*"))
-    asked: list[int] = []
-    run_sets = Values._run
-
-    def counted(self: Values, sets: np.ndarray) -> np.ndarray:
-        asked.append(len(sets))
-        return run_sets(self, sets)
-
-    monkeypatch.setattr(Values, "_run", counted)
     circuits(folder, **FEW)
     assert not asked
+    assert not (folder / "values").exists()
     damaged = next(place for place in places if read_circuit(place).key.source.label == "random")
     (damaged / "scores.safetensors").write_bytes(b"x")
     assert len(Results(folder).circuits) == len(places) - 1
     with pytest.warns(UserWarning, match="measured again"):
         circuits(folder, **FEW)
-    assert len(asked) == 1
+    assert 0 < len(asked) == len({*asked})
     assert len(Results(folder).circuits) == len(places)
     circuits(folder, **FEW | {"pairs": 8, "components": (("head",),)})  # other pairs: other cells
     assert len(sorted(folder.glob("circuits/*/*/*"))) == len(places) + 7
+
+
+def test_a_killed_run_loses_one_order_at_most(
+    scored: Path, tmp_path: Path, asked: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed within a method's second order and within a search: what was run before is not run again."""
+    folder, kept = tmp_path / "copy", []
+    shutil.copytree(scored, folder, ignore=shutil.ignore_patterns("circuits"))
+    wanted: dict[str, Any] = FEW | {"components": (("mlp",),), "methods": ("attribution-patching",), "search": True}
+    write = Values.of
+    for calls in (3, 11):
+
+        def killed(self: Values, sets: np.ndarray, left: list[int] = [0] * calls) -> np.ndarray:  # noqa: B006
+            left.pop()
+            return write(self, sets)
+
+        monkeypatch.setattr(Values, "of", killed)
+        with pytest.raises(IndexError):
+            circuits(folder, **wanted)
+        kept.append(len(Results(folder).circuits))
+    assert kept == [0, 2]
+    monkeypatch.setattr(Values, "of", write)
+    found = circuits(folder, **wanted)
+    assert len(asked) == len({*asked})
+    assert len(found.circuits) == 3
+    assert not (folder / "values").exists()
+    asked.clear()
+    whole = tmp_path / "whole"
+    shutil.copytree(scored, whole, ignore=shutil.ignore_patterns("circuits"))
+    for one, other in zip(circuits(whole, **wanted).circuits, found.circuits, strict=True):
+        assert one.key == other.key
+        for name, array in one.arrays.items():
+            np.testing.assert_allclose(array, other.arrays[name], atol=1e-5)
 
 
 def test_a_search_is_made_on_the_pairs_that_were_scored_and_is_no_worse_than_its_first_step(scored: Path) -> None:
