@@ -81,7 +81,9 @@ def _game(section: Section, kinds: tuple[str, ...], names: tuple[str, ...], say:
 
 def _there(kind: str, methods: Iterable[Method]) -> np.ndarray:
     """Who takes part: all; of features, those that some method scored."""
-    return np.any([~np.isnan(method[kind].mean) | (kind not in FEATURE_KINDS) for method in methods], axis=0)
+    return np.asarray(
+        np.any([~np.isnan(method[kind].mean) | (kind not in FEATURE_KINDS) for method in methods], axis=0)
+    )
 
 
 def _lacks(one: Scored, there: np.ndarray) -> bool:

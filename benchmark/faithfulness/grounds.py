@@ -103,8 +103,8 @@ def _refuse_others(section: Section, kinds: Iterable[str], model: Model) -> None
     """Refuse other weights, or other dictionaries of these kinds, than those of the scores."""
     if model.digest != section.key.model.digest:
         raise BenchmarkError(
-            f"These are scores of another {model.name!r} than what that name loads now: their weights differ. Run again "
-            "into another folder."
+            f"These are scores of another {model.name!r} than what that name loads now: their weights differ. Run "
+            "again into another folder."
         )
     for kind in {*kinds} & {*FEATURE_KINDS}:
         if dictionaries_digest(model, kind) != section.read_by[kind]:

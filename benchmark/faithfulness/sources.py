@@ -58,7 +58,9 @@ def planned(game: Game, ground: Ground, wanted: Wanted) -> Iterator[Pending]:
         orders_kept = matched_orders(game.players, scores, ranked(scores), wanted.draws, wanted.seed)
         yield Pending(replace(drawn, source=matched), orders_kept)
     if wanted.search or (wanted.search is None and count <= SEARCHED):
-        searched = Source("greedy", "greedy search", tuple(ground.way), pairs=game.section.key.pair_ids)
+        searched = Source(
+            "greedy", "greedy search", (ground.way.direction, ground.way.replacement), pairs=game.section.key.pair_ids
+        )
         yield Pending(replace(key, source=searched, rankings=(SIGNED,)), None)
 
 

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,7 +132,7 @@ def test_a_killed_run_loses_one_order_at_most(
     write = Values.of
     for calls in (3, 11):
 
-        def killed(self: Values, sets: np.ndarray, left: list[int] = [0] * calls) -> np.ndarray:  # noqa: B006
+        def killed(self: Values, sets: np.ndarray, left: list[int] = [0] * calls) -> np.ndarray:
             left.pop()
             return write(self, sets)
 
@@ -276,12 +275,17 @@ def test_scores_of_other_weights_are_refused(scored: Path, monkeypatch: pytest.M
         circuits(scored, **FEW)
 
 
-def test_a_run_with_circuits_goes_on_to_measure_them(tmp_path: Path, without_report: None) -> None:
+def test_a_run_with_circuits_measures_its_own_cells_in_their_way_and_says_so(
+    tmp_path: Path, without_report: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What else the folder holds has no circuit by it: neither another method nor another way."""
     folder = tmp_path / "results"
+    run("pocket", folder, tasks=("ioi",), methods=("random",), components=("mlp", "head"), pairs=2)
     command = ["run", "--task", "ioi", "--methods", "attribution-patching", "--components", "mlp", "--pairs", "2"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert main([*command, "--out", str(folder), "--circuits"]) == 0
+    assert main([*command, "--out", str(folder), "--circuits", "--replacement", "zero"]) == 0
+    said = "1 method on 1 task, MLP outputs, noising with zero"
+    assert said in " ".join(capsys.readouterr().err.split())
     found = Results(folder).circuits
-    assert {one.key.way for one in found} == {one.key.way for one in found if one.key.source.sort == "greedy"}
-    assert len({one.key.way for one in found}) == 4
+    assert {(one.key.kinds, tuple(one.key.way)) for one in found} == {(("mlp",), ("noising", "zero"))}
+    assert {one.key.source.label for one in found} == {"attribution-patching", "random", "greedy search"}
+    assert len(found) == 3
