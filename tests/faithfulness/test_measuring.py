@@ -10,16 +10,17 @@ import numpy as np
 import pytest
 
 from benchmark import BenchmarkError, Results, load_model, load_task, run
-from benchmark.analysis.circuits import circuit_curves, circuit_members, circuit_numbers, games, overall, two_judges
+from benchmark.analysis.circuits import circuit_curves, circuit_members, circuit_numbers, games
 from benchmark.analysis.comparisons import compared
+from benchmark.analysis.judges import overall, two_judges
 from benchmark.cli import main
 from benchmark.components import COUNTERFACTUAL, Way
 from benchmark.faithfulness.measuring import circuits
 from benchmark.faithfulness.values import Values
 from benchmark.running.work import Bench
 from benchmark.store.folder import read_circuit
-from reports.circuits.section import circuits_blocks, terminal_lines
-from reports.writing.blocks import Heading, flat
+from reports.circuits.section import NO_SHARE, circuits_blocks, measured_words, share_table, terminal_lines
+from reports.writing.blocks import Heading, Paragraph, flat
 
 METHODS = ("activation-patching", "attribution-patching", "activation-difference", "two-sided", "random")
 FEW: dict[str, Any] = {"ways": (COUNTERFACTUAL,), "draws": 3, "search": False}
@@ -80,7 +81,7 @@ def test_two_judges_are_agreement_and_faithfulness(measured: Path) -> None:
     judges = {one.game.kinds: one for one in two_judges(results, compared(results, tested=False))}
     assert set(judges) == {"head", "mlp"}
     heads = judges["head"].table.set_index("method")
-    assert set(heads.index) == {*METHODS} - {"activation-patching", "random"}
+    assert set(heads.index) == {*METHODS} - {"activation-patching", "random", "activation-difference"}
     assert heads.agreement["attribution-patching"] > 0.99
     assert -1 <= judges["head"].correlation <= 1
     low, high = judges["head"].interval
@@ -206,7 +207,7 @@ def test_players_are_in_the_key_and_circuits_of_lost_scores_are_not_shown(measur
     assert "attribution-patching" in sources
     shutil.rmtree(folder / "cells")
     left = [{one.key.source.sort for one in game.circuits} for game in games(Results(folder))]
-    assert all("greedy" in sorts for sorts in left)  # random orders alone are no game
+    assert not left  # neither random orders nor a search are a game by themselves
     circuits_blocks(Results(folder), [])
 
 
@@ -217,12 +218,29 @@ def test_the_section_is_there_with_and_without_judges_and_random_orders(measured
     assert "Heads of pocket" in headings
     assert "Heads, MLP outputs and embeddings of pocket" in headings
     assert circuits_blocks(results, [])  # nobody to judge
-    said = "\n".join(terminal_lines(results, parts))
-    assert "rank correlation" in said
+    said = "\n".join(terminal_lines(results, parts, 118))
+    assert "Two judges" in said
+    assert "too few pairs" not in said
     shutil.copytree(measured, tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy" / "circuits")
     bare = circuits(tmp_path / "copy", **FEW | {"draws": 0, "components": (("mlp",),)})
-    assert circuits_blocks(bare, parts)
+    assert Paragraph(NO_SHARE) in list(flat(circuits_blocks(bare, parts)))
+    assert "[" not in "\n".join(terminal_lines(bare, parts, 118))  # no table of dashes, no interval
+
+
+def test_where_nothing_says_that_there_is_a_behaviour_to_keep_words_and_marks_say_so(measured: Path) -> None:
+    """Faithfulness is a ratio: below 16 pairs, or with a gap that isn't told from 0, it may be one of noise."""
+    numbers = circuit_numbers(Results(measured))
+    heads = numbers[numbers.kinds == "head"]
+    assert heads.told.all()
+    for told, words, mark in ((None, "too few pairs", "§"), (False, "says nothing", "≠")):
+        other = heads.assign(told=[told] * len(heads))
+        assert words in measured_words(other)
+        assert words not in measured_words(heads)
+        table = share_table(other, "")
+        assert list(table.shown) == ["method", f"ioi {mark}"]
+        assert mark in table.caption
+        assert list(share_table(heads, "").shown) == ["method", "ioi"]
 
 
 def test_rows_that_have_changed_since_are_refused_and_a_run_keeps_its_report(
@@ -285,6 +303,8 @@ def test_a_run_with_circuits_measures_its_own_cells_in_their_way_and_says_so(
     assert main([*command, "--out", str(folder), "--circuits", "--replacement", "zero"]) == 0
     said = "1 method on 1 task, MLP outputs, noising with zero"
     assert said in " ".join(capsys.readouterr().err.split())
+    assert circuit_numbers(Results(folder)).told.isna().all()  # of 2 pairs nothing is known
+    assert "too few pairs" in "\n".join(terminal_lines(Results(folder), [], 500))
     found = Results(folder).circuits
     assert {(one.key.kinds, tuple(one.key.way)) for one in found} == {(("mlp",), ("noising", "zero"))}
     assert {one.key.source.label for one in found} == {"attribution-patching", "random", "greedy search"}
