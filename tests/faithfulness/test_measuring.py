@@ -22,7 +22,14 @@ from benchmark.store.folder import read_circuit
 from reports.circuits.section import NO_SHARE, circuits_blocks, measured_words, share_table, terminal_lines
 from reports.writing.blocks import Heading, Paragraph, flat
 
-METHODS = ("activation-patching", "attribution-patching", "activation-difference", "two-sided", "random")
+METHODS = (
+    "activation-patching",
+    "attribution-patching",
+    "activation-difference",
+    "two-sided",
+    "direct-logit-attribution",
+    "random",
+)
 FEW: dict[str, Any] = {"ways": (COUNTERFACTUAL,), "draws": 3, "search": False}
 
 
@@ -120,7 +127,7 @@ def test_what_is_stored_is_not_measured_again(measured: Path, tmp_path: Path, as
     assert 0 < len(asked) == len({*asked})
     assert len(Results(folder).circuits) == len(places)
     circuits(folder, **FEW | {"pairs": 8, "components": (("head",),)})  # other pairs: other cells
-    assert len(sorted(folder.glob("circuits/*/*/*"))) == len(places) + 7
+    assert len(sorted(folder.glob("circuits/*/*/*"))) == len(places) + 8
 
 
 def test_a_killed_run_loses_one_order_at_most(
