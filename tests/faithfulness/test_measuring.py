@@ -19,7 +19,14 @@ from benchmark.faithfulness.measuring import circuits
 from benchmark.faithfulness.values import Values
 from benchmark.running.work import Bench
 from benchmark.store.folder import read_circuit
-from reports.circuits.section import NO_SHARE, circuits_blocks, measured_words, share_table, terminal_lines
+from reports.circuits.section import (
+    NO_SHARE,
+    circuits_blocks,
+    judged_words,
+    measured_words,
+    share_table,
+    terminal_lines,
+)
 from reports.writing.blocks import Heading, Paragraph, flat
 
 METHODS = (
@@ -27,7 +34,7 @@ METHODS = (
     "attribution-patching",
     "activation-difference",
     "two-sided",
-    "direct-logit-attribution",
+    "hisp",
     "random",
 )
 FEW: dict[str, Any] = {"ways": (COUNTERFACTUAL,), "draws": 3, "search": False}
@@ -90,11 +97,15 @@ def test_two_judges_are_agreement_and_faithfulness(measured: Path) -> None:
     heads = judges["head"].table.set_index("method")
     assert set(heads.index) == {*METHODS} - {"activation-patching", "random", "activation-difference"}
     assert heads.agreement["attribution-patching"] > 0.99
-    assert -1 <= judges["head"].correlation <= 1
-    low, high = judges["head"].interval
-    assert low <= judges["head"].correlation <= high
-    mean, low, high = overall([judges["head"]])
-    assert (mean, low, high) == (judges["head"].correlation, *judges["head"].interval)
+    assert np.isnan(judges["head"].correlation)  # one head is enough, and all put it first: nothing to order
+    found = judges["mlp"].correlation
+    assert 0.5 < found <= 1
+    low, high = judges["mlp"].interval
+    assert low <= found <= high + 1e-9
+    assert overall([judges["head"], judges["mlp"]]) == (found, low, high)
+    said = judged_words([judges["head"], judges["mlp"]])
+    assert "on average over 1 task" in said
+    assert "On ioi their circuits are all as good" in said
 
 
 @pytest.fixture
