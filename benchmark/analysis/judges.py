@@ -99,16 +99,18 @@ def _judges(game: Game, judged: list[_Judged]) -> Judges:
 
 
 def overall(judges: list[Judges]) -> tuple[float, float, float]:
-    """Mean rank correlation over games of different tasks, with its 95% interval from pairs, tasks as they are."""
-    values = [one.correlation for one in judges if not np.isnan(one.correlation)]
-    if not values:
+    """Mean rank correlation over games of different tasks, with its 95% interval from pairs, tasks as they are.
+
+    Games whose circuits have no order aren't in it.
+    """
+    ordered = [one for one in judges if not np.isnan(one.correlation)]
+    if not ordered:
         return np.nan, np.nan, np.nan
-    with_draws = [one for one in judges if len(one.draws)]
-    if len(with_draws) < len(values):
-        return float(np.mean(values)), np.nan, np.nan
-    draws = np.mean([one.draws for one in with_draws], axis=0)
-    fewest = min(one.game.halves.n_clusters for one in with_draws)
-    return float(np.mean(values)), *_interval(float(np.mean(values)), draws, fewest)
+    mean = float(np.mean([one.correlation for one in ordered]))
+    if not all(len(one.draws) for one in ordered):
+        return mean, np.nan, np.nan
+    draws = np.mean([one.draws for one in ordered], axis=0)
+    return mean, *_interval(mean, draws, min(one.game.halves.n_clusters for one in ordered))
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> float:
