@@ -130,7 +130,7 @@ def measured_words(shown: pd.DataFrame) -> str:
         )
     if unknown:
         told += (
-            f" On {', '.join(unknown)} there are too few pairs ({FEWEST_PAIRS} in {FEWEST_CLUSTERS} clusters are "
+            f" On {', '.join(unknown) if len(unknown) < len(tasks) else 'every task'} there are too few pairs ({FEWEST_PAIRS} in {FEWEST_CLUSTERS} clusters are "
             "needed) to say whether the metric with everything differs from that with nothing: where it doesn't, "
             "faithfulness is a ratio of noise. Every number there is a first look."
         )
