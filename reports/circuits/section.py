@@ -24,13 +24,13 @@ WHAT = (
     "of scores on one split of the pairs, circuits are measured on the other."
 )
 HOW = (
-    "share of best: the area under faithfulness over log size, from that of random circuits (0) to that of the best "
+    "Share of best: the area under faithfulness over log size, from that of random circuits (0) to that of the best "
     "order known (1). What exceeds the model counts as 1: to push beyond it isn't to keep more. CPR and CMD: areas of "
     "the Mechanistic Interpretability Benchmark at its ten sizes; CPR rewards circuits that exceed the model (it is "
     "above .999 only there), CMD is 0 for one that is neither less nor more than the model."
 )
 DETAILS = (
-    "most kept: the largest faithfulness at any size; top keeps: that of the top; rest keeps: that of all but the top "
+    "Most kept: the largest faithfulness at any size; top keeps: that of the top; rest keeps: that of all but the top "
     "(0: the top is complete); above random: share of random circuits of that size that keep less; redundant: members "
     f"of the top whose leaving changes faithfulness by less than {REDUNDANT}."
 )
