@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -18,7 +18,6 @@ from benchmark.errors import BenchmarkError
 
 # a field that old cells don't have is left out of the JSON where it says nothing, so that their keys stay as they were
 unless_empty = Field(exclude_if=lambda value: not value)
-Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
@@ -330,7 +329,7 @@ class Cell:
     ) -> "Cell":
         """A cell from its JSON, of whatever schema so far. Raises BenchmarkError that says what is wrong where."""
         schema = info.get("schema", 0)
-        read = validated(_CELL, _upgraded(info) if schema == 1 else info, "a cell")
+        read: Cell = validated(_CELL, _upgraded(info) if schema == 1 else info, "a cell")
         return replace(read, arrays=dict(arrays or {}), folder=folder, schema=schema)
 
 
@@ -338,8 +337,8 @@ _KEY = TypeAdapter(CellKey)
 _CELL = TypeAdapter(Cell)
 
 
-def validated(adapter: TypeAdapter[Read], info: Mapping[str, Any], what: str) -> Read:
-    """What the JSON of a cell, or of the like, says. Raises BenchmarkError that says what is wrong where."""
+def validated(adapter: Any, info: Mapping[str, Any], what: str) -> Any:
+    """By pydantic's adapter, what the JSON of a cell, or of the like, says. Raises BenchmarkError that says what is wrong where."""
     try:
         return adapter.validate_python(dict(info))
     except ValidationError as error:

@@ -147,7 +147,8 @@ _CIRCUIT = TypeAdapter(Circuit)
 
 def circuit_from_json(info: dict[str, Any], arrays: dict[str, np.ndarray], folder: Any) -> Circuit:
     """Raises BenchmarkError that says what is wrong where."""
-    return replace(validated(_CIRCUIT, info, "a circuit"), arrays=arrays, folder=folder)
+    read: Circuit = validated(_CIRCUIT, info, "a circuit")
+    return replace(read, arrays=arrays, folder=folder)
 
 
 def refuse_misshapen_circuit(key: CircuitKey, arrays: dict[str, np.ndarray]) -> None:

@@ -129,8 +129,9 @@ def measured_words(shown: pd.DataFrame) -> str:
             "says nothing there."
         )
     if unknown:
+        where = ", ".join(unknown) if len(unknown) < len(tasks) else "every task"
         told += (
-            f" On {', '.join(unknown) if len(unknown) < len(tasks) else 'every task'} there are too few pairs ({FEWEST_PAIRS} in {FEWEST_CLUSTERS} clusters are "
+            f" On {where} there are too few pairs ({FEWEST_PAIRS} in {FEWEST_CLUSTERS} clusters are "
             "needed) to say whether the metric with everything differs from that with nothing: where it doesn't, "
             "faithfulness is a ratio of noise. Every number there is a first look."
         )
