@@ -338,7 +338,7 @@ _CELL = TypeAdapter(Cell)
 
 
 def validated(adapter: Any, info: Mapping[str, Any], what: str) -> Any:
-    """By pydantic's adapter, what the JSON of a cell, or of the like, says. Raises BenchmarkError that says what is wrong where."""
+    """What the JSON of a cell, or of the like, says by its adapter. Raises BenchmarkError: what is wrong where."""
     try:
         return adapter.validate_python(dict(info))
     except ValidationError as error:
