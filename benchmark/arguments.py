@@ -145,7 +145,7 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     a.add_argument("--draws", type=int, metavar="K", help=text)
     pairs_options(a)
     run_options(a, DEFAULT_KINDS, DEFAULT_PAIRS, "results/MODEL")
-    a.add_argument("--circuits", action="store_true", help="then measure circuits, as the command of that name does")
+    a.add_argument("--circuits", action="store_true", help="then measure circuits of this run's scores, in its way")
 
     a = command("interactions", "who is a backup of whom, and who does nothing without whom?")
     model_options(a)

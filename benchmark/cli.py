@@ -242,11 +242,15 @@ def _carry_out(
             shown.advance()
     if asked.dry_run:
         return 0
-    if results.cells and getattr(asked, "circuits", False):
-        from benchmark.faithfulness.measuring import Wanted, measure
+    mine = results.only(hashes)
+    if mine.cells and getattr(asked, "circuits", False):
+        from benchmark.faithfulness.command import read_run
+        from benchmark.faithfulness.measuring import measure
 
         try:
-            results = measure(results, Wanted(seed=asked.seed), bench, _say, asked.force)
+            wanted, told = read_run(asked, mine)
+            _say(told)
+            results = measure(mine, wanted, bench, _say, asked.force)
         except BenchmarkError as error:  # the scores are there, and have a report
             _say(str(error))
     seconds = time.perf_counter() - started

@@ -53,7 +53,7 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
         lines.append(
             "Tops are by size; over all components Spearman and Kendall mostly order noise; " + _intervals(parts)
         )
-    lines += terminal_lines(results, parts)
+    lines += terminal_lines(results, parts, _WIDTH)
     if results.failures or results.damaged:
         lines.append(
             f"{counted(len(results.failures), 'cell')} failed, {len(results.damaged)} damaged: the report names them."

@@ -111,7 +111,7 @@ def lent_smollm2(smollm2: Model, monkeypatch: pytest.MonkeyPatch) -> None:
 
     def lent(name: str, **options: object) -> Model:
         assert name == "smollm2-135m"
-        assert set(options.values()) <= {None, "auto", "cpu"}
+        assert set(options.values()) <= {None, "auto", "cpu", "ieee", torch.float32}
         return smollm2
 
     # the last one last: what is first imported here must not keep it

@@ -1,21 +1,15 @@
-"""Stored circuits as data frames: curves of faithfulness, the numbers that sum them up, and the two judges of a method.
+"""Stored circuits as data frames: curves of faithfulness, the numbers that sum them up, and who is in their tops."""
 
-One judge of a method is its agreement with exact patching, the other the faithfulness of the circuit it finds.
-"""
-
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from scipy import stats
 
-from benchmark.analysis.comparisons import Comparisons, primary
-from benchmark.analysis.sections import Scored
-from benchmark.statistics.agreement import primary_version, statistic
+from benchmark.analysis.sections import told_apart
 from benchmark.statistics.faithfulness import (
     above_random,
     cmd,
@@ -28,13 +22,13 @@ from benchmark.statistics.faithfulness import (
 )
 from benchmark.statistics.halves import Halves, halves
 from benchmark.statistics.mean_score import mean_scores
-from benchmark.statistics.score_rows import ScoreRows
-from benchmark.store.circuit import Circuit, CircuitKey, Source
+from benchmark.store.circuit import Circuit, CircuitKey
 from benchmark.store.folder import Results
 
 BAND = (0.05, 0.95)  # quantiles of random orders between which their band is drawn
-CHANCE = "random"  # the method whose scores say nothing
-NUMBERS = ("area", "share", "cpr", "cmd", "at_top", "rest_at_top")
+BY_CHANCE = ("random", "matched")
+NUMBERS = ("area", "share", "cpr", "cmd", "most", "at_top", "rest_at_top")
+REDUNDANT = 0.01  # of the gap, by which a member's leaving changes nothing
 
 
 @dataclass(frozen=True)
@@ -72,6 +66,12 @@ class Game:
         return float(mean[0]), float(low[0]), float(high[0])
 
     @property
+    def told(self) -> bool | None:
+        """Whether the gap is told from 0; None: too few pairs to say. Else faithfulness is a ratio of noise."""
+        _, low, high = self.gap
+        return None if np.isnan(low) else not low <= 0 <= high
+
+    @property
     def means(self) -> dict[str, float]:
         """Mean metric with all that take part live, with all of them replaced, and on the corrupted prompts."""
         one = self.circuits[0]
@@ -104,28 +104,45 @@ class Game:
         one = self.circuits[0]
         return faithfulness(values, one.nothing, one.everything, weights)
 
-    def numbers(self, circuit: Circuit, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Area, CPR, CMD, and phi at the top and of the rest, `[*draw, ranking]`."""
-        key, kept = circuit.key, self.phi(circuit.kept, weights)
-        place = {size: number for number, size in enumerate(key.sizes)}
-        grid = log_sizes(key.components)[1:]
-        at_mib = kept[..., [place[size] for size in mib_sizes(key.components)]]
+    def numbers(self, circuit: Circuit, drawn: bool = False) -> dict[str, np.ndarray]:
+        """`NUMBERS`, `[*draw, ranking]`; the last two where there is a top."""
+        key, weights = circuit.key, self.draws if drawn else None
+        kept, area = self.phi(circuit.kept, weights), self._area(circuit, weights)
+        random, best = (ends[..., None] for ends in self._ends[drawn])
+        at_mib = kept[..., [key.sizes.index(size) for size in mib_sizes(key.components)]]
         found = {
-            "area": log_area(kept[..., [place[size] for size in grid]], grid),
+            "area": area,
+            "share": above_random(area, random, best),
             "cpr": cpr(at_mib),
             "cmd": cmd(at_mib),
+            "most": kept.max(axis=-1),
         }
         if key.top:
-            at = place[key.top]
+            at = key.sizes.index(key.top)
             found["at_top"], found["rest_at_top"] = kept[..., at], self.phi(circuit.rest[:, at], weights)
         return found
 
-    def areas(self, weights: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """The area of random orders, on average over them, and the largest of any order that isn't random."""
-        random = [self.numbers(one, weights)["area"] for one in self.of("random")]
-        others = [one for one in self.circuits if one.key.source.sort in ("scores", "greedy")]
-        best = np.max([self.numbers(one, weights)["area"].max(axis=-1) for one in others], axis=0)
-        return (np.concatenate(random, axis=-1).mean(axis=-1) if random else np.full_like(best, np.nan)), best
+    def _area(self, circuit: Circuit, weights: np.ndarray | None) -> np.ndarray:
+        sizes, grid = circuit.key.sizes, log_sizes(circuit.key.components)[1:]
+        return log_area(self.phi(circuit.kept, weights)[..., [sizes.index(size) for size in grid]], grid)
+
+    @cached_property
+    def _ends(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The mean area of random orders and the largest of any other, of all pairs and of each draw of them."""
+        found = []
+        for weights in (None, self.draws):
+            others = [one for one in self.circuits if one.key.source.sort not in BY_CHANCE]
+            best = np.max([self._area(one, weights).max(axis=-1) for one in others], axis=0)
+            random = [self._area(one, weights) for one in self.of("random")]
+            mean = np.concatenate(random, axis=-1).mean(axis=-1) if random else np.full_like(best, np.nan)
+            found.append((np.asarray(mean), np.asarray(best)))
+        return found
+
+    def interval(self, value: float, draws: np.ndarray | None) -> tuple[float, float]:
+        """95% interval about a number, given its draws; NaN without any."""
+        if draws is None or not len(draws) or np.isnan(draws).any() or np.isnan(value):
+            return np.nan, np.nan
+        return self.halves.interval(value, draws, -np.inf, np.inf)
 
 
 def games(results: Results) -> list[Game]:
@@ -136,19 +153,15 @@ def games(results: Results) -> list[Game]:
         source = one.key.source
         if set(source.cells) <= there:  # else of scores that are gone
             name = source.sort, source.label, source.way, source.seed
-            found.setdefault(_game(one.key), {}).setdefault(one.key.sizes, {}).setdefault(name, one)
+            found.setdefault(one.key.game, {}).setdefault(one.key.sizes, {}).setdefault(name, one)
     fullest = [max(of.items(), key=lambda item: (len(item[1]), item[0]))[1] for of in found.values()]
-    chosen = [tuple(of.values()) for of in fullest if {key[0] for key in of} & {"scores", "greedy"}]
+    chosen = [tuple(of.values()) for of in fullest if "scores" in {key[0] for key in of}]
     cases = _cases([of[0].key for of in chosen])
     return [Game(of, case) for of, case in zip(chosen, cases, strict=True)]
 
 
-def _game(key: CircuitKey) -> str:
-    return replace(key, source=Source("scores", ""), rankings=(), sizes=(), top=0).digest
-
-
-def _cases(keys: list[CircuitKey]) -> list[str]:
-    """The task of each, with those of its traits that tell it from its rivals; a digest where nothing readable does."""
+def _cases(keys: list[CircuitKey]) -> Iterator[str]:
+    """The task of each, with what tells it from others of the same model, task, kinds and way."""
 
     def traits(key: CircuitKey) -> list[str]:
         bos = "BOS" if key.model.prepend_bos else "no BOS"
@@ -161,21 +174,16 @@ def _cases(keys: list[CircuitKey]) -> list[str]:
             bos,
         ]
 
-    found = []
     for key in keys:
         same = key.model.name, key.task.name, key.kinds, key.way
         rivals = [one for one in keys if (one.model.name, one.task.name, one.kinds, one.way) == same]
-        tables = [traits(one) for one in rivals]
-        told = [own for place, own in enumerate(traits(key)) if len({table[place] for table in tables}) > 1]
-        told += [_game(key)[:4]] * (tables.count(traits(key)) > 1)
-        found.append(", ".join([key.task.name, *told]))
-    return found
+        yield ", ".join([key.task.name, *told_apart(traits(key), map(traits, rivals), key.game)])
 
 
 def _order(one: Circuit) -> tuple[Any, ...]:
     key, sorts = one.key, ("scores", "greedy", "matched", "random")
     return (
-        key.model.name, key.task.name, key.kinds, key.direction != "noising", key.replacement, _game(key),
+        key.model.name, key.task.name, key.kinds, key.direction != "noising", key.replacement, key.game,
         sorts.index(key.source.sort), not key.source.reference, key.source.label, key.source.way,
         -len(key.rankings), key.digest,
     )  # fmt: skip
@@ -186,60 +194,53 @@ def circuit_curves(results: Results) -> pd.DataFrame:
 
     Random orders are one row a size: `phi` is their mean, `low` and `high` what 90% of them lie between.
     """
-    rows: list[dict[str, Any]] = []
-    for game in games(results):
-        for one in game.circuits:
-            shared = _shared(game, one)
-            phi, rest = game.phi(one.kept), game.phi(one.rest) if one.key.top else None
-            if one.key.source.sort in ("random", "matched"):
-                low, high = np.quantile(phi, BAND, axis=0)
-                for at, size in enumerate(one.key.sizes):
-                    ends = {"phi": phi[:, at].mean(), "low": low[at], "high": high[at], "rest": np.nan}
-                    rows.append(shared | {"ranking": "", "size": size, "share": size / one.key.components} | ends)
-                continue
-            draws = game.phi(one.kept, game.draws) if len(game.draws) else None
-            for number, ranking in enumerate(one.key.rankings):
-                for at, size in enumerate(one.key.sizes):
-                    ends = _ends(game, phi[number, at], None if draws is None else draws[:, number, at])
-                    ends["rest"] = np.nan if rest is None else rest[number, at]
-                    rows.append(shared | {"ranking": ranking, "size": size, "share": size / one.key.components} | ends)
-    return pd.DataFrame(rows)
+    return pd.DataFrame([row for game in games(results) for one in game.circuits for row in _curve(game, one)])
+
+
+def _curve(game: Game, one: Circuit) -> Iterator[dict[str, Any]]:
+    shared, phi = _shared(game, one), game.phi(one.kept)
+    places = [{"size": size, "share": size / one.key.components} for size in one.key.sizes]
+    if one.key.source.sort in BY_CHANCE:
+        low, high = np.quantile(phi, BAND, axis=0)
+        for at, place in enumerate(places):
+            ends = {"phi": phi[:, at].mean(), "low": low[at], "high": high[at], "rest": np.nan}
+            yield shared | {"ranking": ""} | place | ends
+        return
+    rest, draws = game.phi(one.rest) if one.key.top else np.full_like(phi, np.nan), game.phi(one.kept, game.draws)
+    for number, ranking in enumerate(one.key.rankings):
+        for at, place in enumerate(places):
+            low, high = game.interval(float(phi[number, at]), draws[:, number, at])
+            ends = {"phi": phi[number, at], "low": low, "high": high, "rest": rest[number, at]}
+            yield shared | {"ranking": ranking} | place | ends
 
 
 def circuit_numbers(results: Results) -> pd.DataFrame:
     """A row an order and game: `NUMBERS`, each with its 95% interval, and what they rest on.
 
-    `area` is the mean of phi over the logarithm of the size, `share` how much of the way from random orders to the
-    best known one it goes; `cpr` and `cmd` are MIB's; `at_top` is phi of the first `top` components, `rest_at_top` that
-    of all the others (0: the circuit is complete); `above` the share of random sets of that size with a smaller phi;
-    `redundant` how many of the top take less than a hundredth of the gap with them when they leave alone. The means
-    `everything`, `nothing` and `corrupted` are of the metric; `gap` is the difference of the first two. Of random
-    orders the means over them.
+    `area` is the mean of phi, at most 1, over the logarithm of the size, `share` how much of the way from random orders
+    to the best known one it goes; `cpr` and `cmd` are MIB's; `most` is the largest phi; `at_top` that of the first
+    `top` components, `rest_at_top` that of all the others (0: the circuit is complete); `above` the share of random
+    sets of that size with a smaller phi; `redundant` how many of the top take less than `REDUNDANT` of the gap with
+    them when they leave alone. The means `everything`, `nothing` and `corrupted` are of the metric; `gap` is the
+    difference of the first two, and `told` whether it is told from 0 (None: nothing says so). Of random orders the
+    means over them.
     """
-    rows = []
-    for game in games(results):
-        drawn, mean, low, high = len(game.draws) > 0, *game.gap
-        areas = game.areas()
-        area_draws = game.areas(game.draws) if drawn else None
-        facts = game.means | {"gap": mean, "gap_low": low, "gap_high": high}
-        for one in game.circuits:
-            found = _with_share(game.numbers(one), areas)
-            draws = _with_share(game.numbers(one, game.draws), area_draws) if drawn and area_draws else None
-            chance = one.key.source.sort in ("random", "matched")
-            rankings = [("", slice(None))] if chance else [(name, n) for n, name in enumerate(one.key.rankings)]
-            for ranking, at in rankings:
-                row = _shared(game, one) | {"ranking": ranking, "top": one.key.top}
-                for name in NUMBERS:
-                    value = found[name][at].mean() if name in found else np.nan
-                    spread = (
-                        draws[name][:, at].reshape(len(game.draws), -1).mean(1) if draws and name in draws else None
-                    )
-                    ends = _ends(game, value, spread)
-                    row |= {name: ends["phi"], f"{name}_low": ends["low"], f"{name}_high": ends["high"]}
-                if one.key.top:
-                    row |= _of_top(game, one, one.key.rankings.index(ranking))
-                rows.append(row | facts)
-    return pd.DataFrame(rows)
+    return pd.DataFrame([row for game in games(results) for one in game.circuits for row in _numbers(game, one)])
+
+
+def _numbers(game: Game, one: Circuit) -> Iterator[dict[str, Any]]:
+    mean, low, high = game.gap
+    facts = game.means | {"gap": mean, "gap_low": low, "gap_high": high, "told": game.told}
+    found, drawn = game.numbers(one), game.numbers(one, drawn=True)
+    chance = one.key.source.sort in BY_CHANCE
+    rankings = [("", slice(None))] if chance else [(name, slice(n, n + 1)) for n, name in enumerate(one.key.rankings)]
+    for ranking, at in rankings:
+        row = _shared(game, one) | {"ranking": ranking, "top": one.key.top}
+        for name in NUMBERS:
+            value = float(found[name][at].mean()) if name in found else np.nan
+            ends = game.interval(value, drawn[name][:, at].mean(axis=1)) if name in found else (np.nan, np.nan)
+            row |= {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
+        yield row | (_of_top(game, one, one.key.rankings.index(ranking)) if one.key.top else {}) | facts
 
 
 def circuit_members(results: Results, count: int = 20) -> pd.DataFrame:
@@ -262,124 +263,6 @@ def circuit_members(results: Results, count: int = 20) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-@dataclass(frozen=True)
-class Judges:
-    """Two judges of the methods of one game: agreement with the reference, and share of the area above random.
-
-    `correlation` is Spearman's between the two over `methods`; NaN below three of them. `draws` are its values in
-    half-samples of the pairs that were scored and, independently, of those that were measured.
-    """
-
-    game: Game
-    table: pd.DataFrame  # a row a method: agreement, share, cmd
-    correlation: float
-    draws: Float[np.ndarray, " draw"]
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        return _interval(self.correlation, self.draws, self.game.halves.n_clusters)
-
-
-def two_judges(results: Results, parts: Iterable[Comparisons]) -> list[Judges]:
-    """Of each game of a single kind in the way of its scores: does the method that agrees best find the best circuit?
-
-    Signed rankings where a method has them. Neither the reference itself is judged, nor random scores, nor a method
-    whose scores are the same for every pair.
-    """
-    by_cell = {
-        (method.cell.key.digest, part.kind): (part, method, reference, rows)
-        for part in parts
-        for method, reference, rows in part.against_whole
-        if len(rows) and method.per_pair and method.cell.key.method.name != CHANCE
-    }
-    found = []
-    for game in games(results):
-        if len(game.key.kinds) > 1 or not game.of("random"):
-            continue
-        judged = []
-        for one in game.of("scores"):
-            known = [by_cell[cell, game.kinds] for cell in one.key.source.cells if (cell, game.kinds) in by_cell]
-            if known and one.key.source.way == tuple(one.key.way):
-                judged.append((one, known[0]))
-        if judged:
-            found.append(_judged(game, judged))
-    return found
-
-
-def overall(judges: list[Judges]) -> tuple[float, float, float]:
-    """Mean rank correlation over games of different tasks, with its 95% interval from pairs, tasks as they are."""
-    values = [one.correlation for one in judges if not np.isnan(one.correlation)]
-    if not values:
-        return np.nan, np.nan, np.nan
-    with_draws = [one for one in judges if len(one.draws)]
-    if len(with_draws) < len(values):
-        return float(np.mean(values)), np.nan, np.nan
-    draws = np.mean([one.draws for one in with_draws], axis=0)
-    fewest = min(one.game.halves.n_clusters for one in with_draws)
-    return float(np.mean(values)), *_interval(float(np.mean(values)), draws, fewest)
-
-
-def _judged(game: Game, judged: list[tuple[Circuit, tuple[Comparisons, Scored, Scored, pd.DataFrame]]]) -> Judges:
-    areas, rows = game.areas(), []
-    for one, (_, _, _, compared) in judged:
-        numbers = _with_share(game.numbers(one), areas)
-        main = primary(compared)
-        rows.append(
-            {"method": game.labels[one.key.digest], "agreement": main["value"], "ranking": one.key.rankings[0]}
-            | {name: float(numbers[name][0]) for name in ("share", "area", "cpr", "cmd")}
-        )
-    table = pd.DataFrame(rows)
-    draws = np.zeros(0)
-    parts = {id(part): part for _, (part, _, _, _) in judged}
-    scored = next(iter(parts.values())).halves
-    if len(judged) >= 3 and len(game.draws) and not scored.refusal:
-        area_draws = game.areas(game.draws)
-        share = np.stack(
-            [_with_share(game.numbers(one, game.draws), area_draws)["share"][:, 0] for one, _ in judged], 1
-        )
-        agreement = np.stack(
-            [_agreement_draws(scored, method, reference) for _, (_, method, reference, _) in judged], 1
-        )
-        count = min(len(share), len(agreement))
-        draws = np.array([_spearman(a, b) for a, b in zip(agreement[:count], share[:count], strict=True)])
-    return Judges(game, table, _spearman(table.agreement.to_numpy(), table.share.to_numpy()), draws)
-
-
-def _agreement_draws(scored: Halves, method: Scored, reference: Scored) -> Float[np.ndarray, " draw"]:
-    """The primary statistic in every half-sample of the pairs that were scored."""
-    version = primary_version(method.signed, reference.signed)
-    kept = ~np.isnan(method.vector) & ~np.isnan(reference.vector)
-    weights = resampled(scored)
-    a, b = (ScoreRows.of(weights @ one.scores[:, kept], version) for one in (method, reference))
-    return np.asarray(statistic("pearson", version).rows(a, b, 1, None))
-
-
-def _spearman(a: np.ndarray, b: np.ndarray) -> float:
-    known = ~np.isnan(a) & ~np.isnan(b)
-    if known.sum() < 3 or len({*a[known]}) < 2 or len({*b[known]}) < 2:
-        return float("nan")
-    return float(stats.spearmanr(a[known], b[known]).statistic)
-
-
-def _interval(value: float, draws: np.ndarray, clusters: int) -> tuple[float, float]:
-    if not len(draws) or np.isnan(draws).any() or np.isnan(value):
-        return np.nan, np.nan
-    reach = float(stats.t.ppf(0.975, clusters - 1) * draws.std())
-    return max(-1.0, value - reach), min(1.0, value + reach)
-
-
-def _with_share(found: dict[str, np.ndarray], areas: tuple[np.ndarray, np.ndarray]) -> dict[str, np.ndarray]:
-    random, best = (np.asarray(one)[..., None] for one in areas)
-    return found | {"share": above_random(found["area"], random, best)}
-
-
-def _ends(game: Game, value: Any, draws: np.ndarray | None) -> dict[str, float]:
-    low = high = np.nan
-    if draws is not None and not np.isnan(draws).any() and not np.isnan(value):
-        low, high = game.halves.interval(float(value), draws, -np.inf, np.inf)
-    return {"phi": float(value), "low": low, "high": high}
-
-
 def _of_top(game: Game, one: Circuit, ranking: int) -> dict[str, float]:
     at = one.key.sizes.index(one.key.top)
     phi = float(game.phi(one.kept[ranking, at]))
@@ -387,7 +270,7 @@ def _of_top(game: Game, one: Circuit, ranking: int) -> dict[str, float]:
     random = [game.phi(other.kept[:, at]) for other in game.of("random")]
     return {
         "above": float((np.concatenate(random) < phi).mean()) if random else np.nan,
-        "redundant": int((np.abs(falls) < 0.01).sum()),
+        "redundant": int((np.abs(falls) < REDUNDANT).sum()),
     }
 
 

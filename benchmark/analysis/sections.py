@@ -262,14 +262,19 @@ def _labels(cells: list[Cell]) -> dict[str, str]:
     return labels
 
 
-def _suffix(cell: Cell, rivals: list[Cell]) -> list[str]:
-    """What tells this setting from the others of its model and task; a digest only where nothing readable does."""
+def _suffix(cell: Cell, rivals: Iterable[Cell]) -> list[str]:
+    """What tells this setting from the others of its model and task."""
 
     def traits(other: Cell) -> list[str]:
         key = other.key
         bos = "BOS" if key.model.prepend_bos else "no BOS"
         return [f"{len(key.pair_ids)} pairs", key.task.metric, key.task.split, key.dtype, key.matmul, bos]
 
-    tables = [traits(other) for other in rivals]
-    suffix = [own for place, own in enumerate(traits(cell)) if len({table[place] for table in tables}) > 1]
-    return suffix if tables.count(traits(cell)) == 1 else [*suffix, cell.setting[:4]]
+    return told_apart(traits(cell), map(traits, rivals), cell.setting)
+
+
+def told_apart(own: list[str], rivals: Iterable[list[str]], digest: str) -> list[str]:
+    """Those traits that differ among the rivals, itself one of them; besides, a digest where nothing else tells it."""
+    tables = list(rivals)
+    found = [trait for place, trait in enumerate(own) if len({table[place] for table in tables}) > 1]
+    return found if tables.count(own) == 1 else [*found, digest[:4]]

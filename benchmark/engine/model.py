@@ -267,6 +267,15 @@ class Model:
                     f"The {plural(kind)} of model {self.name!r} can't be scored: {self.refusals[kind]}.{left}"
                 )
 
+    def refuse_absent(self, kind: str, layer: int, index: int, name: str) -> None:
+        """Raise BenchmarkError where there is no such component, which `name` names, or its kind can't be scored."""
+        self.refuse([kind])
+        if kind not in self.kinds or not (0 <= layer < self.layers(kind) and 0 <= index < self.size(kind)):
+            raise BenchmarkError(
+                f"There is no {name}: {self.name!r} has layers 0-{self.layers(kind) - 1} with {self.size(kind)} "
+                f"{plural(kind)} each, counted from 0."
+            )
+
     def refuse_train_mode(self) -> None:
         """Raise BenchmarkError where the model or any part of it, such as one dropout, is in train mode."""
         for part in _parts(self.bridge, self._original):

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from benchmark.engine.model import Model
-from benchmark.errors import BenchmarkError
 
 _FAR = 1e4  # beside which no norm's epsilon counts
 
@@ -65,12 +64,8 @@ def norm_of(module: nn.Module | None, model: Model) -> Norm:
 @torch.no_grad()
 def ov_circuit(model: Model, layer: int, head: int) -> OVCircuit:
     """The OV circuit of a head by its singular vectors. Raises BenchmarkError where the layout hides it."""
-    model.refuse(("head", "value"))
-    if not (0 <= layer < model.n_layers and 0 <= head < model.n_heads):
-        raise BenchmarkError(
-            f"There is no head {layer}.{head}: {model.name!r} has layers 0-{model.n_layers - 1} with heads "
-            f"0-{model.n_heads - 1}."
-        )
+    model.refuse_absent("head", layer, head, f"head {layer}.{head}")
+    model.refuse(["value"])
     block = model.blocks[layer].module
     before, behind = (norm_of(getattr(block, name, None), model) for name in ("ln1", "ln1_post"))
     final = norm_of(getattr(model.bridge, "ln_final", None), model)

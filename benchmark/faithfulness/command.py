@@ -2,9 +2,11 @@
 
 import argparse
 
-from benchmark.components import KINDS, WAYS, Way
+from benchmark.components import COUNTERFACTUAL, KINDS, RESAMPLE, WAYS, Way, plural
 from benchmark.errors import BenchmarkError, did_you_mean
-from benchmark.faithfulness.measuring import Wanted, way_name
+from benchmark.faithfulness.wanted import Wanted, way_name
+from benchmark.store.folder import Results
+from benchmark.words import counted
 
 
 def read_request(asked: argparse.Namespace) -> Wanted:
@@ -20,6 +22,22 @@ def read_request(asked: argparse.Namespace) -> Wanted:
         components, asked.tasks, asked.methods, tuple(map(_way, asked.ways)) or WAYS, asked.pairs, asked.random,
         asked.greedy, asked.top_k, asked.seed, asked.device, asked.memory,
     )  # fmt: skip
+
+
+def read_run(asked: argparse.Namespace, results: Results) -> tuple[Wanted, str]:
+    """What `run --circuits` measures of its own cells: they in the way that they were scored; and that in words."""
+    way = Way(asked.direction, asked.replacement)
+    drawn = ""
+    if way == RESAMPLE:
+        way, drawn = COUNTERFACTUAL, " (circuits have no draws)"
+    kinds = sorted({kind for cell in results.cells for kind in cell.kinds})
+    methods, tasks = {cell.key.method.label for cell in results.cells}, {cell.task for cell in results.cells}
+    told = (
+        f"Circuits of what this run holds: {counted(len(methods), 'method')} on {counted(len(tasks), 'task')}, "
+        f"{', '.join(map(plural, kinds))}, {way}{drawn}. "
+        f"`attribution-bench circuits {results.folder}` measures all of the folder, in every way."
+    )
+    return Wanted(ways=(way,), seed=asked.seed), told
 
 
 def _way(name: str) -> Way:

@@ -1,7 +1,8 @@
 """The metric while a set of components is kept and the others are out: V(K), for many sets on a task's pairs."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 import numpy as np
 import torch
@@ -14,31 +15,40 @@ from benchmark.engine.request import Request
 from benchmark.faithfulness.orders import Players, Sets
 from benchmark.prompts.pairs import Pairs
 
+Known = dict[bytes, Float[np.ndarray, " pair"]]  # V by a digest of the set
+
 _AT_ONCE = 2**24  # numbers in the masks that are held at a time
+
+
+def _forget(new: Known) -> None:
+    """What is new needn't be kept anywhere else."""
 
 
 @dataclass(frozen=True)
 class Values:
     """V on these pairs: noising, of the clean prompt with the others replaced; denoising, with these restored.
 
-    Each set is run once: what was asked before is remembered. So are the activations, where the pairs' all fit.
+    Each set is run once: what was asked before is `known`, and `keep` is told what is new. The activations are
+    remembered too, where the pairs' all fit.
     """
 
     model: Model
     pairs: Pairs
     request: Request
     players: Players
-    known: dict[bytes, Float[np.ndarray, " pair"]] = field(default_factory=dict)
+    known: Known = field(default_factory=dict)
+    keep: Callable[[Known], None] = _forget
     runs: list[Intervention] = field(default_factory=list)
 
     @torch.no_grad()
     def of(self, sets: Sets) -> Float[np.ndarray, "set pair"]:
         """V of each set, for every pair in the order of the pairs."""
-        names = [bits.tobytes() for bits in np.packbits(sets, axis=1)]
-        new = list({name: place for place, name in enumerate(names) if name not in self.known}.values())
-        if new:
-            found = self._run(sets[new])
-            self.known.update({names[place]: values for place, values in zip(new, found, strict=True)})
+        names = [blake2b(bits.tobytes(), digest_size=16).digest() for bits in np.packbits(sets, axis=1)]
+        places = list({name: place for place, name in enumerate(names) if name not in self.known}.values())
+        if places:
+            new = {names[place]: row for place, row in zip(places, self._run(sets[places]), strict=True)}
+            self.known.update(new)
+            self.keep(new)
         return np.stack([self.known[name] for name in names])
 
     def _run(self, sets: Sets) -> Float[np.ndarray, "set pair"]:

@@ -152,12 +152,7 @@ def _refuse_absent(model: Model, component: Component) -> None:
     kind, layer, index = component
     if kind in PLACES_ONLY:
         raise BenchmarkError(f"--given {component_name(*component)}: {PLACES_ONLY[kind]}.")
-    model.refuse([kind])
-    if kind not in model.kinds or layer >= model.layers(kind) or index >= model.size(kind):
-        raise BenchmarkError(
-            f"--given {component_name(*component)}: {model.name!r} has {model.layers(kind)} layers of "
-            f"{model.size(kind)} each, counted from 0."
-        )
+    model.refuse_absent(kind, layer, index, component_name(*component))
 
 
 def folder_of(question: Question) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 import torch
 
-from benchmark.components import COUNTERFACTUAL, KIND_WORDS, MEAN, WAYS, Way, component_named, plural
+from benchmark.components import COUNTERFACTUAL, KIND_WORDS, MEAN, WAYS, Way, component_named
 from benchmark.engine.kinds import HEAD, RESIDUAL
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import Chunk, fitting_chunk
@@ -121,12 +121,7 @@ def receiver(name: str, model: Model) -> Node:
 
 
 def _there(node: Node, name: str, model: Model) -> Node:
-    model.refuse([node.kind])
-    layers, size = model.layers(node.kind), model.size(node.kind)
-    if node.layer >= layers or node.index >= size:
-        raise BenchmarkError(
-            f"There is no {name!r}: {model.name!r} has layers 0-{layers - 1} with {size} {plural(node.kind)} each."
-        )
+    model.refuse_absent(node.kind, node.layer, node.index, repr(name))
     return node
 
 

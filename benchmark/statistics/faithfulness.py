@@ -6,7 +6,8 @@ the corrupted prompt). Over pairs of prompts E,
     phi(K) = (E V(K) - E V(nothing)) / (E V(all) - E V(nothing)),
 
 one ratio of means: phi(all) = 1 and phi(nothing) = 0. Areas under phi over the size of K are those of the Mechanistic
-Interpretability Benchmark (Mueller et al. 2025, arXiv:2504.13151) and one over the logarithm of the size.
+Interpretability Benchmark (Mueller et al. 2025, arXiv:2504.13151) and one over the logarithm of the size, in which what
+exceeds the model doesn't count.
 """
 
 from collections.abc import Sequence
@@ -68,14 +69,15 @@ def cmd(phi: Curve) -> np.ndarray:
 
 
 def log_area(phi: Curve, sizes: Sequence[int]) -> np.ndarray:
-    """Mean of phi over the logarithm of the size, from 1 to the last: 1 for a circuit of one component that is enough.
+    """Mean of min(phi, 1) over the logarithm of the size: 1 where the first component is enough, and all that follow.
 
-    `phi[..., 0]` is that of `sizes[0]`, which is at least 1. With a single component there is one size, and no area:
-    phi itself.
+    What exceeds the model counts as the model: to push further isn't to keep more. `phi[..., 0]` is that of `sizes[0]`,
+    which is at least 1. With a single component there is one size, and no area: min(phi, 1) itself.
     """
+    kept = np.minimum(phi, 1)
     if len(sizes) == 1:
-        return np.asarray(phi[..., 0])
-    return np.asarray(_trapezoids(phi, np.log(sizes)) / np.log(sizes[-1] / sizes[0]))
+        return np.asarray(kept[..., 0])
+    return np.asarray(_trapezoids(kept, np.log(sizes)) / np.log(sizes[-1] / sizes[0]))
 
 
 def above_random(area: np.ndarray, random: np.ndarray, best: np.ndarray) -> np.ndarray:

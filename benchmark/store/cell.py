@@ -351,17 +351,22 @@ class Cell:
     ) -> "Cell":
         """A cell from its JSON, of whatever schema so far. Raises BenchmarkError that says what is wrong where."""
         schema = info.get("schema", 0)
-        try:
-            read = _CELL.validate_python(_upgraded(info) if schema == 1 else dict(info))
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(map(str, first["loc"]))
-            raise BenchmarkError(f"a cell's {place} is not as it should be: {first['msg']}") from error
+        read: Cell = validated(_CELL, _upgraded(info) if schema == 1 else info, "a cell")
         return replace(read, arrays=dict(arrays or {}), folder=folder, schema=schema)
 
 
 _KEY = TypeAdapter(CellKey)
 _CELL = TypeAdapter(Cell)
+
+
+def validated(adapter: Any, info: Mapping[str, Any], what: str) -> Any:
+    """What the JSON of a cell, or of the like, says by its adapter. Raises BenchmarkError: what is wrong where."""
+    try:
+        return adapter.validate_python(dict(info))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise BenchmarkError(f"{what}'s {place} is not as it should be: {first['msg']}") from error
 
 
 def sha256(value: Any) -> str:

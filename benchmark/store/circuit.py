@@ -8,11 +8,21 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from benchmark.components import Way, component_name
 from benchmark.errors import BenchmarkError
-from benchmark.store.cell import Axes, ModelKey, PairFacts, Provenance, TaskKey, sha256, unless_empty, unless_ieee
+from benchmark.store.cell import (
+    Axes,
+    ModelKey,
+    PairFacts,
+    Provenance,
+    TaskKey,
+    sha256,
+    unless_empty,
+    unless_ieee,
+    validated,
+)
 
 Sort = Literal["scores", "greedy", "random", "matched"]
 SIGNED, ABSOLUTE = "signed", "absolute"
@@ -25,6 +35,10 @@ ARRAYS = {
     "nothing": Axes(("pair",), "the metric with all components that take part replaced"),
     "everything": Axes(("pair",), "the metric with none of them replaced"),
     "corrupted": Axes(("pair",), "the metric on the corrupted prompt; NaN: there is none"),
+}
+VALUES = {  # of a game whose circuits aren't whole yet
+    "set": Axes(("set", "byte"), "a digest of who is kept"),
+    "value": Axes(("set", "pair"), "the metric with these kept"),
 }
 OF_A_TOP = ("rest", "without")  # absent where the key says that the top is 0
 
@@ -80,6 +94,11 @@ class CircuitKey:
     def digest(self) -> str:
         """sha256 of the key; its first eight letters end the name of the cell's folder."""
         return sha256(_KEY.dump_python(self, mode="json"))
+
+    @property
+    def game(self) -> str:
+        """Digest of all that decides what the metric is under a set of components, and so of what may be compared."""
+        return replace(self, source=Source("scores", ""), rankings=(), sizes=(), top=0).digest
 
     @property
     def way(self) -> Way:
@@ -139,12 +158,7 @@ _CIRCUIT = TypeAdapter(Circuit)
 
 def circuit_from_json(info: dict[str, Any], arrays: dict[str, np.ndarray], folder: Any) -> Circuit:
     """Raises BenchmarkError that says what is wrong where."""
-    try:
-        read = _CIRCUIT.validate_python(info)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise BenchmarkError(f"a circuit's {place} is not as it should be: {first['msg']}") from error
+    read: Circuit = validated(_CIRCUIT, info, "a circuit")
     return replace(read, arrays=arrays, folder=folder)
 
 

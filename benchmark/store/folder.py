@@ -6,7 +6,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,12 +21,12 @@ from benchmark.components import COUNTERFACTUAL
 from benchmark.errors import BenchmarkError, did_you_mean
 from benchmark.store.cell import Axes, Cell, CellKey, axes_of, pack, refuse_misshapen, sha256, unpack
 from benchmark.store.circuit import ARRAYS as CIRCUIT_ARRAYS
-from benchmark.store.circuit import Circuit, CircuitKey, circuit_from_json, refuse_misshapen_circuit
+from benchmark.store.circuit import VALUES, Circuit, CircuitKey, circuit_from_json, refuse_misshapen_circuit
 from benchmark.store.part import Part, part_from_json
 
 SCHEMA = 2
 _SCORES, _CELL, _RUN = "scores.safetensors", "cell.json", "run.json"
-_LOCK, _PARTS = ".lock", "parts"
+_LOCK, _PARTS, _VALUES = ".lock", "parts", "values"
 Read = TypeVar("Read")
 
 
@@ -262,6 +262,35 @@ def stored_circuit(results: Path, key: CircuitKey, say: Callable[[str], None]) -
     except DamagedCell as damage:
         say(f"{damage}: it is measured again.")
         return False
+
+
+def write_values(results: Path, game: str, arrays: Mapping[str, np.ndarray]) -> Path:
+    """Write what was measured of a game whose circuits aren't whole yet to `values/<hash8>/`, whole or not at all."""
+    folder = _values_folder(results, game) / sha256(arrays["set"].tobytes())[:8]
+    return _write_whole(folder, {"game": game}, dict(arrays), VALUES)
+
+
+def read_values(results: Path, game: str, say: Callable[[str], None]) -> Iterator[dict[str, np.ndarray]]:
+    """What `write_values` was given. A damaged piece is said, and as if it weren't there."""
+    for path in sorted(_values_folder(results, game).glob(f"[!.]*/{_CELL}")):
+        try:
+            of, arrays = _read_whole(path.parent, lambda info, arrays: (info["game"], arrays))
+        except DamagedCell as damage:
+            say(f"{damage}: it is measured again.")
+            continue
+        if of == game:
+            yield arrays
+
+
+def remove_values(results: Path, game: str) -> None:
+    """Take them away, once the circuits are there."""
+    shutil.rmtree(_values_folder(results, game), ignore_errors=True)
+    with suppress(OSError):  # of other games
+        (results / _VALUES).rmdir()
+
+
+def _values_folder(results: Path, game: str) -> Path:
+    return results / _VALUES / game[:8]
 
 
 def _read_whole(folder: Path, read: Callable[[dict[str, Any], dict[str, np.ndarray]], Read]) -> Read:

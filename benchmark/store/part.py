@@ -1,14 +1,14 @@
 """A part of a cell: some of its pairs, scored. Parts are kept until all are there and the cell is joined from them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from benchmark.errors import BenchmarkError
-from benchmark.store.cell import Rows, axes_of, sha256
+from benchmark.store.cell import Rows, axes_of, sha256, validated
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,7 @@ _PART = TypeAdapter(Part)
 
 def part_from_json(info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Part:
     """What `as_json` gave, with its arrays. Raises BenchmarkError that says what is wrong where."""
-    try:
-        return _PART.validate_python({**info, "arrays": dict(arrays)})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BenchmarkError(f"a part's {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    return replace(validated(_PART, info, "a part"), arrays=dict(arrays))
 
 
 def joined(pair_ids: Sequence[str], parts: Sequence[Part]) -> dict[str, np.ndarray]:

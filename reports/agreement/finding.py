@@ -1,19 +1,16 @@
 """How many exact patches each method's order takes to find the true top: the table and picture of `finding_data`."""
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.finding import measured_all
 from benchmark.components import plural, titled
-from reports.agreement.overlap_curves import method_lines
 from reports.writing import captions
 from reports.writing.blocks import Table, number
-from reports.writing.drawing import TEXT_WIDTH, across, legend_at_foot, panels
+from reports.writing.curves import curves_by_task
 
-MOST_ACROSS = 3
 _ORDER = (
     "Components are patched from the largest |mean score| on, tied ones in random order, those without a score last; "
     "the true top is that of the exact scores of these pairs. With v patches until the true top j is found, cost is "
@@ -61,26 +58,16 @@ def finding_table(costs: pd.DataFrame, parts: list[Comparisons], stem: str) -> T
 
 def finding_curves(curves: pd.DataFrame, k: dict[str, int]) -> Figure:
     """A panel a task: v over the true top, both logarithmic; grey a random order, dashed a perfect one."""
-    tasks = list(curves.groupby("task", sort=False))
-    methods = list(dict.fromkeys(curves.method))
-    columns = across(len(tasks), MOST_ACROSS)
-    size = (min(1.9, (TEXT_WIDTH - 0.62) / columns - 0.3), 1.4)
-    figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.3)
-    for position, (axis, (name, group)) in enumerate(zip(axes, tasks, strict=True)):
+
+    def around(axis: Axes, task: str) -> None:
+        group = curves[curves.task == task]
+        axis.set_yscale("log")
+        axis.yaxis.set_major_formatter("{x:g}")
         _grey(axis, group[group.method == group.method.iloc[0]])
-        for method, marker, shade in method_lines(methods):
-            line = group[group.method == method]
-            axis.plot(line.k, line.patches, marker, color=shade, lw=1, ms=2.2, markevery=0.12, label=method)
-        axis.axvline(k[str(name)], color="0.8", lw=0.6, ls=":", zorder=0)
-        axis.set(xscale="log", yscale="log", xlabel="true top k")
-        axis.set_ylabel("" if position % columns else "exact patches to find it")
-        for side in (axis.xaxis, axis.yaxis):
-            side.set_major_formatter("{x:g}")
-        axis.minorticks_off()
-        sns.despine(ax=axis)
-    handles, labels = axes[0].get_legend_handles_labels()
-    legend_at_foot(figure, handles, labels)
-    return figure
+        axis.axvline(k[task], color="0.8", lw=0.6, ls=":", zorder=0)
+
+    lines = curves.rename(columns={"k": "x", "patches": "y"})
+    return curves_by_task(lines, around, ("true top k", "exact patches to find it"))
 
 
 def _grey(axis: Axes, rows: pd.DataFrame) -> None:

@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.components import titled
 from benchmark.statistics.inclusion import CORE, NOISE
-from reports.agreement.overlap_curves import method_lines
 from reports.run_tables import sampled
 from reports.writing import captions
 from reports.writing.blocks import Table
+from reports.writing.curves import method_lines
 from reports.writing.drawing import CHARACTER, TEXT_WIDTH, canvas, legend_at_foot, panels, place
 
 MOST_NAMED = 8  # components of one label that a row of the table names

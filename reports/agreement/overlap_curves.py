@@ -1,7 +1,5 @@
 """How far two methods' tops agree, from the very first component to many: overlap, rank and sign agreement over k."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -12,6 +10,7 @@ from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import Scored
 from benchmark.statistics.inference import self_overlap_band
 from benchmark.statistics.tops import overlap_curves
+from reports.writing.curves import method_lines
 from reports.writing.drawing import colour, legend_at_foot, panels
 
 _MEASURES = {
@@ -69,13 +68,6 @@ def curves_figure(data: pd.DataFrame) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     legend_at_foot(figure, handles, labels)
     return figure
-
-
-def method_lines(methods: list[str], first: int = 1) -> Iterator[tuple[str, str, tuple[float, float, float]]]:
-    """Each method's marker with its line, and its colour; `first` is 0 where the reference is among them."""
-    markers = ("o-", "s--", "D-.", "^:", "v-", "P--", "X-.")
-    for number, name in enumerate(methods, first):
-        yield name, markers[(number - 1) % len(markers)], colour(number)
 
 
 def _chance(axis: Axes, rows: pd.DataFrame) -> None:

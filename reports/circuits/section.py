@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from functools import partial
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.circuits import Judges, circuit_curves, circuit_numbers, games, overall, two_judges
+from benchmark.analysis.circuits import REDUNDANT, circuit_curves, circuit_numbers, games
 from benchmark.analysis.comparisons import Comparisons
+from benchmark.analysis.judges import Judges, overall, two_judges
 from benchmark.analysis.sections import slug
 from benchmark.components import COUNTERFACTUAL, plural
+from benchmark.statistics.halves import FEWEST_CLUSTERS, FEWEST_PAIRS
 from benchmark.store.folder import Results
 from benchmark.words import counted
 from reports.circuits.curves import faithfulness_curves
@@ -21,15 +24,25 @@ WHAT = (
     "of scores on one split of the pairs, circuits are measured on the other."
 )
 HOW = (
-    "share of best: the area under faithfulness over log size, from that of random circuits (0) to that of the best "
-    "order known (1). CPR and CMD: areas of the Mechanistic Interpretability Benchmark at its ten sizes; CPR is above "
-    ".999 only where circuits exceed the model, CMD is 0 for a perfect one."
+    "Share of best: the area under faithfulness over log size, from that of random circuits (0) to that of the best "
+    "order known (1). What exceeds the model counts as 1: to push beyond it isn't to keep more. CPR and CMD: areas of "
+    "the Mechanistic Interpretability Benchmark at its ten sizes; CPR rewards circuits that exceed the model (it is "
+    "above .999 only there), CMD is 0 for one that is neither less nor more than the model."
 )
 DETAILS = (
-    "top keeps: faithfulness of the top; rest keeps: that of all but the top (0: the top is complete); above random: "
-    "share of random circuits of that size that keep less; redundant: members of the top whose leaving changes "
-    "faithfulness by less than .01."
+    "Most kept: the largest faithfulness at any size; top keeps: that of the top; rest keeps: that of all but the top "
+    "(0: the top is complete); above random: share of random circuits of that size that keep less; redundant: members "
+    f"of the top whose leaving changes faithfulness by less than {REDUNDANT}."
 )
+EXCEEDS = 1.1  # faithfulness from which a circuit is marked
+MARKS = {
+    "+": f"at some size it exceeds the model, by more than {EXCEEDS - 1:.0%}: read CMD",
+    "§": "too few pairs to say whether there is anything to keep",
+    "≠": "all and nothing kept aren't told apart: ratios of noise",
+}
+
+
+NO_SHARE = "No order has a share of the best circuit: that takes random orders, and one order that is better."
 
 
 def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
@@ -42,14 +55,13 @@ def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
         name, main = f"{kind_words(str(kinds))} of {model}", main_way(of_kind)
         shown = of_kind[[way_of(row) == main for row in of_kind.itertuples()]]
         stem = slug("circuits", *[str(model)] * (numbers.model.nunique() > 1), str(kinds))
-        judged = [one for one in judges if one.game.kinds == kinds and one.game.key.model.name == model]
-        known = [one for one in judged if not np.isnan(one.correlation) and tuple(one.game.key.way) == main]
+        judged = judges_of(judges, of_kind)
         of_curves = curves[(curves.model == model) & (curves.kinds == kinds)]
         drawn = of_curves[[way_of(row) == main for row in of_curves.itertuples()]]
         blocks += [Heading(name[0].upper() + name[1:], 3), Paragraph(measured_words(shown))]
-        if known:
-            blocks.append(Paragraph(judged_words(known)))
-        blocks.append(share_table(of_kind, f"{stem}-shares"))
+        if judged:
+            blocks.append(Paragraph(judged_words(judged)))
+        blocks.append(share_table(of_kind, f"{stem}-shares") if of_kind.share.notna().any() else Paragraph(NO_SHARE))
         blocks.append(
             Picture(
                 f"{stem}-curves",
@@ -59,7 +71,7 @@ def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
                 drawn,
             )
         )
-        folded = [judges_table(known, f"{stem}-judges")] if known else []
+        folded = [judges_table(judged, f"{stem}-judges")] if judged else []
         details: tuple[Block, ...] = (
             Paragraph(f"{HOW} {DETAILS}"),
             detail_table(shown, of_kind, f"{stem}-numbers"),
@@ -96,18 +108,32 @@ def one_ranking(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[(frame.ranking != "absolute") | ~frame.source.isin(signed)]
 
 
+def judges_of(judges: list[Judges], of_kind: pd.DataFrame) -> list[Judges]:
+    """Those of these kinds and this model, in the way that is shown in full."""
+    one, way = of_kind.iloc[0], main_way(of_kind)
+    same = (judge for judge in judges if (judge.game.kinds, judge.game.key.model.name) == (one.kinds, one.model))
+    return [judge for judge in same if tuple(judge.game.key.way) == way]
+
+
 def measured_words(shown: pd.DataFrame) -> str:
-    """On how many pairs of which split, and what there is to keep."""
+    """On how many pairs of which split, what there is to keep, and where nothing says that there is anything."""
     one, tasks = shown.iloc[0], shown.drop_duplicates("case")
     pairs = " to ".join(map(str, sorted({int(tasks.pairs.min()), int(tasks.pairs.max())})))
     parts = " to ".join(map(str, sorted({int(tasks.components.min()), int(tasks.components.max())})))
-    flat = [row.case for row in tasks.itertuples() if row.gap_low <= 0 <= row.gap_high]
-    against = [row.case for row in tasks.itertuples() if row.gap < 0 and row.case not in flat]
+    flat, unknown = (_cases_that(tasks, one) for one in (False, None))
+    against = [row.case for row in tasks.itertuples() if row.gap < 0 and row.told]
     told = ""
     if flat:
         told += (
             f" On {', '.join(flat)} the metric with nothing kept isn't told from that with everything: faithfulness "
             "says nothing there."
+        )
+    if unknown:
+        where = ", ".join(unknown) if len(unknown) < len(tasks) else "every task"
+        told += (
+            f" On {where} there are too few pairs ({FEWEST_PAIRS} in {FEWEST_CLUSTERS} clusters are "
+            "needed) to say whether the metric with everything differs from that with nothing: where it doesn't, "
+            "faithfulness is a ratio of noise. Every number there is a first look."
         )
     if against:
         told += (
@@ -120,17 +146,26 @@ def measured_words(shown: pd.DataFrame) -> str:
     )
 
 
+def _cases_that(tasks: pd.DataFrame, told: bool | None) -> list[str]:
+    return [row.case for row in tasks.itertuples() if row.told is told]
+
+
 def judged_words(judges: list[Judges]) -> str:
     """The sentence: mean rank correlation of the two judges, and on how many tasks their best methods are the same."""
     mean, low, high = overall(judges)
     same = [one.game.case for one in judges if best(one, "agreement") & best(one, "share")]
+    tied = [one.game.case for one in judges if np.isnan(one.correlation)]
     count = " to ".join(map(str, sorted({min(map(_methods, judges)), max(map(_methods, judges))})))
+    agreeing = f"The method that agrees best finds the best circuit on {len(same)} of {len(judges)}."
+    if len(tied) == len(judges):
+        return f"**Two judges.** {count} methods have no order: it takes 3 whose circuits differ. {agreeing}"
     reason = judges[0].game.halves.refusal or "no interval: undefined in a half-sample"
     told = "" if not np.isnan(low) else f" ({reason})"
+    undefined = f" On {', '.join(tied)} their circuits are all as good, and have no order." if tied else ""
     return (
         f"**Two judges.** Agreement with exact patching and share of the best circuit order {count} methods with a "
-        f"rank correlation of {with_interval(mean, low, high)}{told}, on average over {counted(len(judges), 'task')}. "
-        f"The method that agrees best finds the best circuit on {len(same)} of {len(judges)}."
+        f"rank correlation of {with_interval(mean, low, high)}{told}, on average over "
+        f"{counted(len(judges) - len(tied), 'task')}.{undefined} {agreeing}"
     )
 
 
@@ -166,24 +201,28 @@ def share_table(numbers: pd.DataFrame, stem: str) -> Table:
     """A row a method, a column a task: the share of the best circuit; where there are several ways, its range too."""
     named = one_ranking(numbers[numbers.sort != "random"])
     main = named[[way_of(row) == main_way(numbers) for row in named.itertuples()]]
-    flat = (named.gap_low <= 0) & (named.gap_high >= 0)  # ratios of noise
-    rows = []
-    for source, of_source in main.groupby("source", sort=False):
-        row = {"method": source}
-        for task in dict.fromkeys(main.case):
-            found = of_source[of_source.case == task]
-            row[task] = "-"
-            if len(found):
-                row[task] = with_interval(found.share.iloc[0], found.share_low.iloc[0], found.share_high.iloc[0])
-                ways = named[(named.source == source) & (named.case == task) & ~flat].share.dropna()
-                if len(ways) > 1:
-                    row[task] += f"; {number(ways.min())} to {number(ways.max())}"
-        rows.append(row)
+    rows: dict[str, dict[str, str]] = {source: {"method": source} for source in main.source}
+    used = ""
+    for case, of_case in main.groupby("case", sort=False):
+        of_task = {True: "", False: "≠", None: "§"}[of_case.told.iloc[0]]
+        for row in of_case.itertuples():
+            exceeds = "+" * bool(row.most > EXCEEDS and row.sort != "matched")
+            ways = named[(named.source == row.source) & (named.case == case)]
+            ways = ways.share[[told is not False for told in ways.told]].dropna()
+            spread = f"; {number(ways.min())} to {number(ways.max())}" if len(ways) > 1 else ""
+            text = with_interval(row.share, row.share_low, row.share_high) + spread
+            rows[row.source][f"{case} {of_task}".strip()] = f"{text} {exceeds}".strip()
+            used += exceeds + of_task
     several = numbers[["direction", "replacement"]].drop_duplicates()
-    ways = (
-        f" Behind the semicolon the range over {counted(len(several), 'way')} of replacing." if len(several) > 1 else ""
+    ways_words = f" Behind the semicolon the range over {len(several)} ways of replacing." if len(several) > 1 else ""
+    legend = "; ".join(f"{mark} {words}" for mark, words in MARKS.items() if mark in used)
+    return Table(
+        stem,
+        f"Share of the best circuit that each order finds.{ways_words} {legend}{'.' if legend else ''}".strip(),
+        HOW,
+        pd.DataFrame(list(rows.values())).fillna("-"),
+        main,
     )
-    return Table(stem, f"Share of the best circuit that each order finds.{ways}", HOW, pd.DataFrame(rows), main)
 
 
 def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
@@ -196,6 +235,7 @@ def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
             "CPR": with_interval(row.cpr, row.cpr_low, row.cpr_high),
             "CMD": with_interval(row.cmd, row.cmd_low, row.cmd_high),
             "area": with_interval(row.area, row.area_low, row.area_high),
+            "most kept": with_interval(row.most, row.most_low, row.most_high),
             "top": str(row.top) if row.top else "-",
             "top keeps": with_interval(row.at_top, row.at_top_low, row.at_top_high),
             "rest keeps": with_interval(row.rest_at_top, row.rest_at_top_low, row.rest_at_top_high),
@@ -210,16 +250,19 @@ def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
     return Table(stem, "Circuits in numbers.", f"{HOW} {DETAILS}", pd.DataFrame(rows), data)
 
 
-def terminal_lines(results: Results, parts: list[Comparisons]) -> Iterator[str]:
-    """What a terminal shows: of each kind the share of the best circuit, and the two judges."""
+def terminal_lines(results: Results, parts: list[Comparisons], width: int) -> Iterator[str]:
+    """What a terminal of that width shows: of each kind the share of the best circuit, and the two judges."""
     if not games(results):
         return
     numbers, judges = circuit_numbers(results), two_judges(results, parts)
     for (model, kinds), of_kind in numbers.groupby(["model", "kinds"], sort=False):
-        table = share_table(of_kind, "")
-        yield f"\nCircuits of {kind_words(str(kinds))}, {model}: {table.caption}"
-        yield table.shown.to_string(index=False)
-        known = [one for one in judges if one.game.kinds == kinds and one.game.key.model.name == model]
-        known = [one for one in known if not np.isnan(one.correlation) and tuple(one.game.key.way) == main_way(of_kind)]
-        if known:
-            yield judged_words(known).replace("**", "")
+        shown = of_kind[[way_of(row) == main_way(of_kind) for row in of_kind.itertuples()]]
+        yield "\n" + fill(f"Circuits of {kind_words(str(kinds))}, {model}. {measured_words(shown)}", width)
+        if of_kind.share.notna().any():
+            table = share_table(of_kind, "")
+            yield fill(table.caption, width)
+            yield table.shown.to_string(index=False)
+        else:
+            yield NO_SHARE
+        if judged := judges_of(judges, of_kind):
+            yield fill(judged_words(judged).replace("**", ""), width)

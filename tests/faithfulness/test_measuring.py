@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,18 +10,33 @@ import numpy as np
 import pytest
 
 from benchmark import BenchmarkError, Results, load_model, load_task, run
-from benchmark.analysis.circuits import circuit_curves, circuit_members, circuit_numbers, games, overall, two_judges
+from benchmark.analysis.circuits import circuit_curves, circuit_members, circuit_numbers, games
 from benchmark.analysis.comparisons import compared
+from benchmark.analysis.judges import overall, two_judges
 from benchmark.cli import main
 from benchmark.components import COUNTERFACTUAL, Way
 from benchmark.faithfulness.measuring import circuits
 from benchmark.faithfulness.values import Values
 from benchmark.running.work import Bench
 from benchmark.store.folder import read_circuit
-from reports.circuits.section import circuits_blocks, terminal_lines
-from reports.writing.blocks import Heading, flat
+from reports.circuits.section import (
+    NO_SHARE,
+    circuits_blocks,
+    judged_words,
+    measured_words,
+    share_table,
+    terminal_lines,
+)
+from reports.writing.blocks import Heading, Paragraph, flat
 
-METHODS = ("activation-patching", "attribution-patching", "activation-difference", "two-sided", "random")
+METHODS = (
+    "activation-patching",
+    "attribution-patching",
+    "activation-difference",
+    "two-sided",
+    "hisp",
+    "random",
+)
 FEW: dict[str, Any] = {"ways": (COUNTERFACTUAL,), "draws": 3, "search": False}
 
 
@@ -81,38 +95,83 @@ def test_two_judges_are_agreement_and_faithfulness(measured: Path) -> None:
     judges = {one.game.kinds: one for one in two_judges(results, compared(results, tested=False))}
     assert set(judges) == {"head", "mlp"}
     heads = judges["head"].table.set_index("method")
-    assert set(heads.index) == {*METHODS} - {"activation-patching", "random"}
+    assert set(heads.index) == {*METHODS} - {"activation-patching", "random", "activation-difference"}
     assert heads.agreement["attribution-patching"] > 0.99
-    assert -1 <= judges["head"].correlation <= 1
-    low, high = judges["head"].interval
-    assert low <= judges["head"].correlation <= high
-    mean, low, high = overall([judges["head"]])
-    assert (mean, low, high) == (judges["head"].correlation, *judges["head"].interval)
+    assert np.isnan(judges["head"].correlation)  # one head is enough, and all put it first: nothing to order
+    found = judges["mlp"].correlation
+    assert 0.5 < found <= 1
+    low, high = judges["mlp"].interval
+    assert low <= found <= high + 1e-9
+    assert overall([judges["head"], judges["mlp"]]) == (found, low, high)
+    said = judged_words([judges["head"], judges["mlp"]])
+    assert "on average over 1 task" in said
+    assert "On ioi their circuits are all as good" in said
 
 
-def test_what_is_stored_is_not_measured_again(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Every set that is run, with its number of pairs and what is done to the others."""
+    found: list[bytes] = []
+    run_sets = Values._run
+
+    def noted(self: Values, sets: np.ndarray) -> np.ndarray:
+        values = run_sets(self, sets)
+        found.extend(f"{self.request.replacement} {self.pairs.ids}".encode() + row.tobytes() for row in sets)
+        return values
+
+    monkeypatch.setattr(Values, "_run", noted)
+    return found
+
+
+def test_what_is_stored_is_not_measured_again(measured: Path, tmp_path: Path, asked: list[bytes]) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(measured, folder)
     places = sorted(folder.glob("circuits/*/*/*"))
-    asked: list[int] = []
-    run_sets = Values._run
-
-    def counted(self: Values, sets: np.ndarray) -> np.ndarray:
-        asked.append(len(sets))
-        return run_sets(self, sets)
-
-    monkeypatch.setattr(Values, "_run", counted)
     circuits(folder, **FEW)
     assert not asked
+    assert not (folder / "values").exists()
     damaged = next(place for place in places if read_circuit(place).key.source.label == "random")
     (damaged / "scores.safetensors").write_bytes(b"x")
     assert len(Results(folder).circuits) == len(places) - 1
     with pytest.warns(UserWarning, match="measured again"):
         circuits(folder, **FEW)
-    assert len(asked) == 1
+    assert 0 < len(asked) == len({*asked})
     assert len(Results(folder).circuits) == len(places)
     circuits(folder, **FEW | {"pairs": 8, "components": (("head",),)})  # other pairs: other cells
-    assert len(sorted(folder.glob("circuits/*/*/*"))) == len(places) + 7
+    assert len(sorted(folder.glob("circuits/*/*/*"))) == len(places) + 8
+
+
+def test_a_killed_run_loses_one_order_at_most(
+    scored: Path, tmp_path: Path, asked: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed within a method's second order and within a search: what was run before is not run again."""
+    folder, kept = tmp_path / "copy", []
+    shutil.copytree(scored, folder, ignore=shutil.ignore_patterns("circuits"))
+    wanted: dict[str, Any] = FEW | {"components": (("mlp",),), "methods": ("attribution-patching",), "search": True}
+    write = Values.of
+    for calls in (3, 11):
+
+        def killed(self: Values, sets: np.ndarray, left: list[int] = [0] * calls) -> np.ndarray:
+            left.pop()
+            return write(self, sets)
+
+        monkeypatch.setattr(Values, "of", killed)
+        with pytest.raises(IndexError):
+            circuits(folder, **wanted)
+        kept.append(len(Results(folder).circuits))
+    assert kept == [0, 2]
+    monkeypatch.setattr(Values, "of", write)
+    found = circuits(folder, **wanted)
+    assert len(asked) == len({*asked})
+    assert len(found.circuits) == 3
+    assert not (folder / "values").exists()
+    asked.clear()
+    whole = tmp_path / "whole"
+    shutil.copytree(scored, whole, ignore=shutil.ignore_patterns("circuits"))
+    for one, other in zip(circuits(whole, **wanted).circuits, found.circuits, strict=True):
+        assert one.key == other.key
+        for name, array in one.arrays.items():
+            np.testing.assert_allclose(array, other.arrays[name], atol=1e-5)
 
 
 def test_a_search_is_made_on_the_pairs_that_were_scored_and_is_no_worse_than_its_first_step(scored: Path) -> None:
@@ -166,7 +225,7 @@ def test_players_are_in_the_key_and_circuits_of_lost_scores_are_not_shown(measur
     assert "attribution-patching" in sources
     shutil.rmtree(folder / "cells")
     left = [{one.key.source.sort for one in game.circuits} for game in games(Results(folder))]
-    assert all("greedy" in sorts for sorts in left)  # random orders alone are no game
+    assert not left  # neither random orders nor a search are a game by themselves
     circuits_blocks(Results(folder), [])
 
 
@@ -177,12 +236,29 @@ def test_the_section_is_there_with_and_without_judges_and_random_orders(measured
     assert "Heads of pocket" in headings
     assert "Heads, MLP outputs and embeddings of pocket" in headings
     assert circuits_blocks(results, [])  # nobody to judge
-    said = "\n".join(terminal_lines(results, parts))
-    assert "rank correlation" in said
+    said = "\n".join(terminal_lines(results, parts, 118))
+    assert "Two judges" in said
+    assert "too few pairs" not in said
     shutil.copytree(measured, tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy" / "circuits")
     bare = circuits(tmp_path / "copy", **FEW | {"draws": 0, "components": (("mlp",),)})
-    assert circuits_blocks(bare, parts)
+    assert Paragraph(NO_SHARE) in list(flat(circuits_blocks(bare, parts)))
+    assert "[" not in "\n".join(terminal_lines(bare, parts, 118))  # no table of dashes, no interval
+
+
+def test_where_nothing_says_that_there_is_a_behaviour_to_keep_words_and_marks_say_so(measured: Path) -> None:
+    """Faithfulness is a ratio: below 16 pairs, or with a gap that isn't told from 0, it may be one of noise."""
+    numbers = circuit_numbers(Results(measured))
+    heads = numbers[numbers.kinds == "head"]
+    assert heads.told.all()
+    for told, words, mark in ((None, "too few pairs", "§"), (False, "says nothing", "≠")):
+        other = heads.assign(told=[told] * len(heads))
+        assert words in measured_words(other)
+        assert words not in measured_words(heads)
+        table = share_table(other, "")
+        assert list(table.shown) == ["method", f"ioi {mark}"]
+        assert mark in table.caption
+        assert list(share_table(heads, "").shown) == ["method", "ioi"]
 
 
 def test_rows_that_have_changed_since_are_refused_and_a_run_keeps_its_report(
@@ -235,12 +311,19 @@ def test_scores_of_other_weights_are_refused(scored: Path, monkeypatch: pytest.M
         circuits(scored, **FEW)
 
 
-def test_a_run_with_circuits_goes_on_to_measure_them(tmp_path: Path, without_report: None) -> None:
+def test_a_run_with_circuits_measures_its_own_cells_in_their_way_and_says_so(
+    tmp_path: Path, without_report: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What else the folder holds has no circuit by it: neither another method nor another way."""
     folder = tmp_path / "results"
+    run("pocket", folder, tasks=("ioi",), methods=("random",), components=("mlp", "head"), pairs=2)
     command = ["run", "--task", "ioi", "--methods", "attribution-patching", "--components", "mlp", "--pairs", "2"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        assert main([*command, "--out", str(folder), "--circuits"]) == 0
+    assert main([*command, "--out", str(folder), "--circuits", "--replacement", "zero"]) == 0
+    said = "1 method on 1 task, MLP outputs, noising with zero"
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert circuit_numbers(Results(folder)).told.isna().all()  # of 2 pairs nothing is known
+    assert "too few pairs" in "\n".join(terminal_lines(Results(folder), [], 500))
     found = Results(folder).circuits
-    assert {one.key.way for one in found} == {one.key.way for one in found if one.key.source.sort == "greedy"}
-    assert len({one.key.way for one in found}) == 4
+    assert {(one.key.kinds, tuple(one.key.way)) for one in found} == {(("mlp",), ("noising", "zero"))}
+    assert {one.key.source.label for one in found} == {"attribution-patching", "random", "greedy search"}
+    assert len(found) == 3

@@ -193,7 +193,7 @@ def test_the_command_writes_tables_pictures_and_a_page(tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("wrong", "why"),
     [
-        (["--given", "L9H9"], "has 2 layers of 4 each"),
+        (["--given", "L9H9"], "There is no L9H9: 'litmus/or-gate' has layers 0-1 with 4 heads"),
         (["--given", "9.9"], "'9.9' names no component: write such as L9H7"),
         (["--given", "L0R"], "a layer's residual stream carries everything"),
         (["--top", "1"], "give at least 2 components"),

@@ -57,6 +57,9 @@ def test_area_over_the_logarithm_of_the_size() -> None:
     assert log_area(np.ones(4), sizes) == pytest.approx(1)
     assert log_area(np.array([0, 0, 0, 1.0]), sizes) == pytest.approx(1 / 6)  # half of the last of three octaves
     assert log_area(np.array([0.3]), [1]) == 0.3
+    beyond, short = np.array([0.5, 1.4, 1.6, 1]), np.array([-0.5, -0.5, -0.5, 1])
+    assert log_area(beyond, sizes) == log_area(np.minimum(beyond, 1), sizes)  # to exceed the model is no merit
+    assert log_area(short, sizes) == pytest.approx(-0.5 * 2 / 3 + 0.25 / 3)  # to work against it is a fault
     np.testing.assert_allclose(above_random(np.array([0.2, 0.8, 0.5]), np.array(0.2), np.array(0.8)), [0, 1, 0.5])
     assert np.isnan(above_random(np.array(0.5), np.array(0.8), np.array(0.8)))
 
