@@ -46,7 +46,8 @@ _PART = TypeAdapter(Part)
 
 def part_from_json(info: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> Part:
     """What `as_json` gave, with its arrays. Raises BenchmarkError that says what is wrong where."""
-    return replace(validated(_PART, info, "a part"), arrays=dict(arrays))
+    found: Part = replace(validated(_PART, info, "a part"), arrays=dict(arrays))
+    return found
 
 
 def joined(pair_ids: Sequence[str], parts: Sequence[Part]) -> dict[str, np.ndarray]:
