@@ -164,7 +164,7 @@ def test_the_picture_shows_every_couple_on_both_sides_and_no_diagonal(llama: Mod
     assert float(shown.reshape(4, 4)[0, 1]) == pytest.approx(values.loc["L0H0", "L1H1"])
 
 
-@pytest.mark.usefixtures("without_pdf", "without_report")
+@pytest.mark.usefixtures("without_pictures", "without_report")
 def test_the_command_writes_tables_pictures_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With a ranking of its own, and with one that a run has stored."""
     run = ["--model", "litmus/or-gate", "--task", "litmus/or-gate", "--pairs", "16"]

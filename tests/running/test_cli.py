@@ -17,7 +17,7 @@ from benchmark.running.work import ModelSource
 from benchmark.store.folder import Results
 from tests.tiny import PAIRS
 
-pytestmark = pytest.mark.usefixtures("without_pdf")
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 COMMANDS = (
     "run", "trace", "baselines", "litmus", "interactions", "circuits", "paths", "check", "report", "compare", "top",
