@@ -1,12 +1,14 @@
 """The command line, and the one file that may import everything: `attribution-bench COMMAND --help`."""
 
 import argparse
+import gc
 import os
 import shlex
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -76,9 +78,25 @@ def _unexpected(error: Exception, plugins: Sequence[str], arguments: Sequence[st
     return f"unexpected {words}. The command was: {command}. --debug shows where; please report it."
 
 
+@contextmanager
+def _imports() -> Iterator[None]:
+    """What the libraries are made of stays to the end: looking for garbage in it takes a fifth of loading them."""
+    if "torch" in sys.modules:  # by whoever called `main`, who may have garbage of their own
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 def run(asked: argparse.Namespace) -> int:
     from benchmark.models.catalogue import model_names
-    from benchmark.running.work import Bench
+
+    with _imports():
+        from benchmark.running.work import Bench
 
     out = Path(asked.out or Path("results") / ",".join(Path(one).name for one in asked.model))
     return _carry_out(asked, [{"model": model} for model in model_names(*asked.model)], out, Bench())
@@ -265,13 +283,14 @@ def _carry_out(
 
 def check(asked: argparse.Namespace) -> int:
     """Hold a plugin to what it promises, a line a check."""
-    from tqdm import tqdm
+    with _imports():
+        from tqdm import tqdm
 
-    from benchmark import conformance
-    from benchmark.models.loading import load_model
-    from benchmark.progress import bar
-    from benchmark.running.behaviour import behaviour
-    from benchmark.running.plugins import discover
+        from benchmark import conformance
+        from benchmark.models.loading import load_model
+        from benchmark.progress import bar
+        from benchmark.running.behaviour import behaviour
+        from benchmark.running.plugins import discover
 
     if asked.what == "method" and (asked.model, asked.dtype, asked.matmul) != (DEFAULT, DTYPES[0], MATMULS[0]):
         raise BenchmarkError(

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import cache, wraps
 from pathlib import Path
@@ -14,7 +14,10 @@ from typing import Any
 import hypothesis
 import pytest
 import torch
+from matplotlib.backend_bases import FigureCanvasBase
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from platformdirs import user_cache_path
 from tokenizers import ByteLevelBPETokenizer
 from transformers import PreTrainedTokenizerFast
@@ -50,26 +53,34 @@ def without_report(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def without_pdf() -> Iterator[None]:
-    """For reports whose PDF nobody opens: it takes longer to draw than the PNG, which shows what can't be drawn too."""
-    with no_pdf():
+def without_pictures() -> Iterator[None]:
+    """For reports whose pictures nobody opens: nine tenths of the time of a report goes into drawing them."""
+    with undrawn():
         yield
 
 
 @contextmanager
-def no_pdf(but: Collection[str] = ()) -> Iterator[None]:
-    """`but`: names of files that are drawn all the same."""
-    draw = FigureCanvasPdf.print_pdf
+def undrawn(but: Collection[str] = (), svg: bool = False) -> Iterator[None]:
+    """Pictures are made and laid out, in empty files: drawing them takes three times as long again.
 
-    @wraps(draw)
-    def print_pdf(self: FigureCanvasPdf, filename: str, **options: Any) -> None:
-        if Path(filename).name in but:
-            draw(self, filename, **options)
-        else:
-            Path(filename).write_bytes(b"")
+    `but`: names of .pdf and .png files that are drawn all the same; `svg`: all .svg files are.
+    """
+
+    def unless_named(draw: Callable[..., None]) -> Callable[..., None]:
+        @wraps(draw)
+        def printed(self: FigureCanvasBase, filename: str, *given: Any, **options: Any) -> None:
+            if Path(filename).name in but:
+                draw(self, filename, *given, **options)
+            else:
+                Path(filename).write_bytes(b"")
+
+        return printed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(FigureCanvasPdf, "print_pdf", print_pdf)
+        patch.setattr(FigureCanvasPdf, "print_pdf", unless_named(FigureCanvasPdf.print_pdf))
+        patch.setattr(FigureCanvasAgg, "print_png", unless_named(FigureCanvasAgg.print_png))
+        if not svg:
+            patch.setattr(FigureCanvasSVG, "print_svg", lambda *_, **__: None)
         yield
 
 

@@ -10,7 +10,7 @@ from benchmark import progress
 from benchmark.cli import main
 from benchmark.progress import Lines, bar
 
-pytestmark = pytest.mark.usefixtures("without_pdf")
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 
 class Clock:

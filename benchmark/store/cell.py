@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -98,12 +99,12 @@ class CellKey:
     dictionaries: Annotated[dict[str, str], unless_empty] = field(default_factory=dict)
     matmul: Annotated[str, unless_ieee] = "ieee"
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """sha256 of the key; its first eight letters name the cell's folder."""
         return sha256(_KEY.dump_python(self, mode="json"))
 
-    @property
+    @cached_property
     def setting(self) -> str:
         """Digest of all that two cells must share for their scores to be compared: everything but the method.
 
@@ -111,7 +112,7 @@ class CellKey:
         """
         return self._without("method", "kinds", "means", "dictionaries")
 
-    @property
+    @cached_property
     def variant(self) -> str:
         """Digest of all but the dictionaries that can change a component's scores: not of the kinds asked for."""
         return self._without("kinds", "dictionaries")

@@ -25,6 +25,7 @@ from benchmark.models.litmus import load_litmus
 from benchmark.statistics.interaction import reading
 from reports.interactions.picture import matrix
 from reports.interactions.writing import lines
+from tests.fixtures import undrawn
 from tests.tiny import PAIRS, tiny_model, tiny_pairs
 
 FOUR: list[Component] = [("head", 0, 0), ("head", 1, 1), ("head", 1, 0), ("head", 0, 1)]
@@ -164,12 +165,13 @@ def test_the_picture_shows_every_couple_on_both_sides_and_no_diagonal(llama: Mod
     assert float(shown.reshape(4, 4)[0, 1]) == pytest.approx(values.loc["L0H0", "L1H1"])
 
 
-@pytest.mark.usefixtures("without_pdf", "without_report")
+@pytest.mark.usefixtures("without_report")
 def test_the_command_writes_tables_pictures_and_a_page(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With a ranking of its own, and with one that a run has stored."""
     run = ["--model", "litmus/or-gate", "--task", "litmus/or-gate", "--pairs", "16"]
     asked = ["interactions", *run, "--top", "4", "--out", str(tmp_path / "own")]
-    assert main(asked) == 0
+    with undrawn(svg=True):
+        assert main(asked) == 0
     said = capsys.readouterr().out
     assert "L0H0 L1H1  0.000           0.000 1.000 -1.000 [-1.000, -1.000]  backup" in said
     names = {path.relative_to(tmp_path / "own").as_posix() for path in (tmp_path / "own").rglob("*.*")}
@@ -183,7 +185,8 @@ def test_the_command_writes_tables_pictures_and_a_page(tmp_path: Path, capsys: p
     assert "such as a backup that sleeps" in page
     assert main(["run", *run, "--components", "head", "--methods", "random", "--out", str(tmp_path / "run")]) == 0
     stored = ["--results", str(tmp_path / "run"), "--by", "random", "--given", "L0H0", "--out", str(tmp_path / "next")]
-    assert main(["interactions", *run, "--top", "2", *stored]) == 0
+    with undrawn():
+        assert main(["interactions", *run, "--top", "2", *stored]) == 0
     again = pd.read_csv(tmp_path / "next" / "couples.csv")
     assert (len(again), again.ranked_by[0], again.given[0]) == (1, "random", "L0H0")
     conditional = pd.read_csv(tmp_path / "next" / "conditional.csv")

@@ -13,6 +13,7 @@ from benchmark.running.plugins import load_method
 from tests.tiny import PAIRS, linear_model, tiny_model, tiny_pairs
 
 WAYS = [("noising", "counterfactual"), ("noising", "zero"), ("noising", "mean"), ("denoising", "counterfactual")]
+BATCH = PAIRS[1::2]  # two pairs of one length
 ways = pytest.mark.parametrize(("direction", "replacement"), WAYS, ids=["-".join(way) for way in WAYS])
 
 
@@ -40,7 +41,7 @@ def test_component_path_ig_equals_activation_patching(model: Model, direction: s
 
 @ways
 def test_site_path_ig_sums_to_the_whole_site_patch(model: Model, direction: str, replacement: str) -> None:
-    pairs = tiny_pairs(model)
+    pairs = tiny_pairs(model, BATCH)
     scores = scored(model, pairs, "integrated-gradients", direction, replacement, path="site", steps=32)
     for intervention in interventions(model, pairs, direction, replacement):
         for site in intervention.sites:
@@ -53,7 +54,7 @@ def test_site_path_ig_sums_to_the_whole_site_patch(model: Model, direction: str,
 
 @ways
 def test_joint_path_ig_sums_to_all_components_replaced(model: Model, direction: str, replacement: str) -> None:
-    pairs = tiny_pairs(model)
+    pairs = tiny_pairs(model, BATCH)
     scores = scored(model, pairs, "integrated-gradients", direction, replacement, path="joint", steps=64)
     summed = sum(scores[kind].values.sum((1, 2)) for kind in DEFAULT_KINDS)
     for intervention in interventions(model, pairs, direction, replacement):
@@ -141,7 +142,7 @@ def test_a_component_that_does_not_change_scores_exactly_zero(direction: str, re
     with torch.no_grad():
         attention.v.weight[:6] = 0  # the first of two value heads, which the query heads 0 and 1 share
         mlp.gate.weight[3] = 0
-    pairs = tiny_pairs(model)
+    pairs = tiny_pairs(model, BATCH)
     options = {"activation-patching": [{"neurons": 0}], "attribution-patching": [{}], "activation-difference": [{}]}
     options["integrated-gradients"] = [{"path": path, "steps": 2} for path in ("component", "site", "joint")]
     if replacement == "counterfactual":

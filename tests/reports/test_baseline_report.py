@@ -16,10 +16,11 @@ from reports.baselines.section import summary
 from reports.baselines.tables import matching_table
 from reports.baselines.words import together_words
 from reports.report import write_report
-from tests.fixtures import no_pdf
+from tests.fixtures import undrawn
 from tests.reports.test_reports import HEADS, LAYERS, add_cell, contents_of, markdown_of
 
 PAIRS = 24
+OWN = {"ioi-head-baselines-map.png", "sva2-head-baselines-map.png"}  # no other report has such pictures
 OPTIONS = {"integrated-gradients": {"steps": 8, "path": "site"}}
 LABELS = {"integrated-gradients": "integrated-gradients:steps=8"}
 NAMES = ("activation-patching", "integrated-gradients", "attribution-patching")
@@ -64,7 +65,7 @@ def parts(folder: Path) -> list[Comparisons]:
 
 @pytest.fixture(scope="module")
 def report(folder: Path) -> Path:
-    with no_pdf():
+    with undrawn(OWN):
         return write_report(Results(folder), folder / "report").parent
 
 

@@ -15,7 +15,7 @@ from benchmark.running.runner import run
 from benchmark.store.folder import Results
 from reports.litmus.section import litmus_summary, seen
 from reports.report import write_report
-from tests.fixtures import no_pdf
+from tests.fixtures import undrawn
 
 PAGE = Path(__file__).parents[2] / "docs" / "litmus.md"
 
@@ -24,7 +24,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "litmus.md"
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The folder that the command fills, and what it prints."""
     folder, printed = tmp_path_factory.mktemp("litmus"), io.StringIO()
-    with no_pdf(), redirect_stdout(printed):
+    with undrawn(), redirect_stdout(printed):
         assert main(["litmus", "--out", str(folder)]) == 0
     return folder, printed.getvalue()
 
@@ -119,7 +119,7 @@ def test_a_second_run_computes_nothing(out: Path, capsys: pytest.CaptureFixture[
     assert {path: path.stat().st_mtime_ns for path in out.glob("cells/*/*/*/scores.safetensors")} == before
 
 
-@pytest.mark.usefixtures("without_pdf")
+@pytest.mark.usefixtures("without_pictures")
 def test_planted_models_stay_out_of_the_agreement_of_real_ones(tmp_path: Path) -> None:
     methods = ("activation-patching:neurons=0", "attribution-patching")
     run("litmus/saturation", tmp_path, tasks=("litmus/saturation",), methods=methods, components=("head",), pairs=4)
@@ -155,7 +155,7 @@ def _saturation(out: Path, **options: object) -> Results:
     return run("litmus/saturation", out, **asked)
 
 
-@pytest.mark.usefixtures("without_pdf")
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("other", [{"pairs": 2}, {"metric": "prob_diff"}, {"split": "discovery"}])
 def test_another_setting_of_a_litmus_in_the_same_folder_is_a_litmus_of_its_own(other: dict, tmp_path: Path) -> None:
     _saturation(tmp_path)
@@ -170,7 +170,7 @@ def test_another_setting_of_a_litmus_in_the_same_folder_is_a_litmus_of_its_own(o
         assert (tmp_path / "once" / name).read_bytes() == (tmp_path / "twice" / name).read_bytes(), name
 
 
-@pytest.mark.usefixtures("without_pdf")
+@pytest.mark.usefixtures("without_pictures")
 def test_another_seed_gives_rows_of_its_own(tmp_path: Path) -> None:
     _saturation(tmp_path, methods=("random",))
     results = _saturation(tmp_path, methods=("random",), seed=1)
@@ -195,7 +195,7 @@ def test_a_sample_of_neurons_is_not_judged(tmp_path: Path) -> None:
     assert "not judged everywhere" in " ".join(seen(detections(results)))
 
 
-@pytest.mark.usefixtures("without_pdf")
+@pytest.mark.usefixtures("without_pictures")
 def test_what_failed_stands_in_the_table(tmp_path: Path) -> None:
     plugin = tmp_path / "crashes.py"
     plugin.write_text(

@@ -16,7 +16,7 @@ from reports.agreement.compact import compact_tables
 from reports.report import write_report
 from reports.writing.blocks import Table
 from reports.writing.latex import PACKAGES, escaped, latex, said
-from tests.fixtures import no_pdf
+from tests.fixtures import undrawn
 from tests.reports.test_pages import CITED, add_full_cell
 from tests.reports.test_reports import METHODS, contents_of
 
@@ -62,7 +62,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )  # fmt: skip
         cited = CITED | {"method": ODD}
         write_cell(folder, replace(cell, key=key, task_title=ODD, citations=cited, caveats=(f"Beware of {ODD}.",)))
-    with no_pdf():
+    with undrawn():
         out = write_report(Results(folder), folder / "report").parent
     for path in (out / "figures").glob("*.pdf"):
         Figure((2, 1)).savefig(path)

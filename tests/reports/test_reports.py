@@ -218,7 +218,7 @@ def test_the_report_holds_everything_that_it_points_to(grid, tmp_path):
     assert stored.value.to_numpy() == pytest.approx(table.value.to_numpy(), nan_ok=True)
 
 
-@pytest.mark.usefixtures("without_pdf")
+@pytest.mark.usefixtures("without_pictures")
 def test_a_second_report_leaves_no_picture_of_cells_that_are_gone(folder, tmp_path):
     add_cell(folder)
     other = add_cell(folder, "random", task="sva")

@@ -22,7 +22,7 @@ def test_every_schema_up_to_this_one_is_stored() -> None:
     assert {path.name for path in STORED.iterdir()} == {str(schema) for schema in range(1, SCHEMA + 1)}
 
 
-@pytest.mark.usefixtures("without_pdf")
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("schema", range(1, SCHEMA + 1))
 def test_a_folder_of_that_schema_reads_as_it_did(schema: int, tmp_path: Path) -> None:
     shutil.copytree(STORED / str(schema), folder := tmp_path / "results")

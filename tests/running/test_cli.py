@@ -1,14 +1,16 @@
 """What a person at the keyboard sees: exit codes, messages, tables. Nothing ends in a traceback."""
 
+import gc
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmark.arguments import parser
-from benchmark.cli import main
+from benchmark.cli import _imports, main
 from benchmark.engine.model import Model
 from benchmark.models.catalogue import checkpoints, model_names
 from benchmark.prompts.dataset import write_csv
@@ -17,7 +19,7 @@ from benchmark.running.work import ModelSource
 from benchmark.store.folder import Results
 from tests.tiny import PAIRS
 
-pytestmark = pytest.mark.usefixtures("without_pdf")
+pytestmark = pytest.mark.usefixtures("without_pictures")
 
 COMMANDS = (
     "run", "trace", "baselines", "litmus", "interactions", "circuits", "paths", "check", "report", "compare", "top",
@@ -351,3 +353,10 @@ def test_a_folder_without_results(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "/nowhere", "--debug"]) == 2
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_garbage_is_collected_again_after_the_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch")
+    with _imports():
+        meanwhile = gc.isenabled()
+    assert (meanwhile, gc.isenabled()) == (False, True)

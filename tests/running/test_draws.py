@@ -30,7 +30,7 @@ short = Task(name="short", title="Short", metric=logit_diff, summary="s", prompt
 """
 
 
-def test_a_run_stores_its_draws_and_a_report_says_them(tmp_path: Path, folder: Path, without_pdf: None) -> None:
+def test_a_run_stores_its_draws_and_a_report_says_them(tmp_path: Path, folder: Path, without_pictures: None) -> None:
     (tmp_path / "plugin.py").write_text(PLUGIN)
     out, method = tmp_path / "r", load_method("attribution-patching")
     asked = ["run", "--model", str(folder), "--plugin", str(tmp_path / "plugin.py"), "--out", str(out),

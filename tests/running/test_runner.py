@@ -299,7 +299,7 @@ def test_a_failed_cell_stops_no_other_and_is_tried_again(options: dict, tmp_path
     assert len(changed) == 3
 
 
-@pytest.mark.usefixtures("without_pdf")
+@pytest.mark.usefixtures("without_pictures")
 def test_of_all_tasks_those_that_a_tokenizer_cannot_carry_are_left_out_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -445,7 +445,7 @@ class Silent(Method):
 """
 
 
-@pytest.mark.usefixtures("without_pdf")
+@pytest.mark.usefixtures("without_pictures")
 def test_a_method_that_declares_no_cost_is_planned_run_and_reported(
     options: dict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -475,7 +475,7 @@ def test_a_method_that_declares_no_cost_is_planned_run_and_reported(
     assert "- + -" not in text
 
 
-@pytest.mark.usefixtures("without_pdf")
+@pytest.mark.usefixtures("without_pictures")
 def test_kinds_beside_heads_and_neurons_are_run_and_reported(options: dict, tmp_path: Path) -> None:
     kinds = ("attention", "mlp", "key", "pattern")
     asked = options | {"methods": ("activation-patching", "attribution-patching"), "tasks": ("one",)}

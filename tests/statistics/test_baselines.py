@@ -227,7 +227,7 @@ def test_a_layer_that_acts_linearly_on_the_metric_has_neither_curvature_nor_inte
     assert first.curvature.value > 1e-3
 
 
-@pytest.mark.usefixtures("without_pdf")
+@pytest.mark.usefixtures("without_pictures")
 def test_the_command_runs_the_grid_and_says_what_it_found(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
