@@ -187,7 +187,7 @@ def quick(name: str, model: Model, pairs: Pairs, tokens: int, profiled: bool, re
         def run(ways: Collection[str] = SHORTCUTS, sites: list[Site] = sites, count: int = count) -> Tensor:
             return torch.cat([patched(model, batch, sites, tokens, torch.arange(count), ways) for batch in batches])
 
-        want = run()  # which warms up
+        want = run().cpu()  # which warms up
         print(f" {what}")
         slow = 0.0
         for left_out in ((), *((way,) for way in AT_ONCE), AT_ONCE):
