@@ -68,8 +68,11 @@ _KNOWN: MutableMapping[Model, tuple[Part, ...]] = WeakKeyDictionary()
 def parts(model: Model) -> tuple[Part, ...]:
     """The norms, activations and attentions of a model's blocks that can be run at once; looked for once.
 
-    None while a module runs another forward, as under backward rules: then nothing can be told of it.
+    None while a module runs another forward, as under backward rules: then nothing can be told of it. None of a model
+    of 16 bits either: a patched run that rounds otherwise than the recorded one would have that as its effect.
     """
+    if torch.finfo(model.dtype).bits < 32:
+        return ()
     if model not in _KNOWN:
         if any("forward" in vars(module) for block in model.blocks for module in block.module.modules()):
             return ()

@@ -87,7 +87,7 @@ class Intervention:
             other, self.tokens = batch.both()
         fits = other is not None and other.shape == self.tokens.shape and 2 * len(batch) <= self.room()
         beside = other if fits else None  # in one forward: a GPU gets through it sooner than Python through two
-        self.recording = record(model, self.tokens, self.sites, reads, beside)
+        self.recording = record(model, self.tokens, self.sites, reads, beside, shortcuts(model, self.kinds))
         self.live = self.recording.activations
         self.prefix = 0  # zero and mean change every position; a counterfactual nothing before the prompts differ
         self.unpatched: Tensor | None = None  # the clean prompts' logits
@@ -404,6 +404,12 @@ class Intervention:
     ) -> Float[Tensor, "row component *pos"]:
         """dF/dm of a site's components, summed over positions unless they are asked for; 0 before the first one."""
         slopes = self._parts(site).slopes(live, pairs, gradient)
+        before = self.tokens.shape[1] - slopes.shape[1]
+        if (fixed := slice(before, self._fixed)).start < fixed.stop:  # a run that is not the recorded one rounds
+            same = (
+                (self.live[site][pairs, fixed] == self.replacement[site][pairs, fixed]).flatten(2).all(2, keepdim=True)
+            )
+            slopes[:, : fixed.stop - before].masked_fill_(same, 0)
         if not self.request.by_position:
             return slopes.sum(1)
         return functional.pad(slopes.transpose(1, 2), (self.tokens.shape[1] - slopes.shape[1], 0))

@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import DynamicCache
 
 from benchmark.components import DEFAULT_KINDS
-from benchmark.engine.fused import parts, unless_hooked
+from benchmark.engine.fused import Part, parts, unless_hooked
 from benchmark.engine.hooked import Hook
 from benchmark.engine.measure_stream import close
 from benchmark.engine.model import Edit, Model, Site, keeping
@@ -65,8 +65,13 @@ def record(
     sites: Iterable[Site],
     reads: str = "last",
     beside: Int[Tensor, "other pos"] | None = None,
+    taking: Collection[str] = (),
 ) -> Recording:
-    """A run that others can resume from any layer, behind any prefix; prompts `beside` it share its forward."""
+    """A run that others can resume from any layer, behind any prefix; prompts `beside` it share its forward.
+
+    `taking` are the shortcuts that these will take: what they run as one operation is run so here, so that it rounds
+    alike.
+    """
     count, device = len(tokens), model.device
     activations: dict[Site, Tensor] = {}
     residuals: list[Tensor] = []
@@ -82,7 +87,10 @@ def record(
     tokens = tokens.to(device)
     model.refuse_train_mode()
     fed = tokens if beside is None else torch.cat([tokens, beside.to(device)])
-    logits = model.logits(fed, [*model.hooks(keeping(activations, sites)), *hooks], cache, reads=reads)
+    with ExitStack() as swaps:
+        for part in _at_once(model, taking, 0):
+            swaps.enter_context(swapped(part.module, part.forward(set())))
+        logits = model.logits(fed, [*model.hooks(keeping(activations, sites)), *hooks], cache, reads=reads)
     keys_values = [(layer.keys, layer.values) for layer in cache.layers] if cache is not None else []
     if beside is None:
         return Recording(tokens, logits, activations, residuals, attention, keys_values)
@@ -132,9 +140,7 @@ def resume(
     standing_in = "site" in ways and joining and counts[lowest] == len(rows) and stand_in is not None
     block, final = model.blocks[lowest], model.blocks[last]
     taken = {"prefix"} if prefix else set()
-    at_once = [part for part in parts(model) if part.name in ways and part.layer >= lowest and part.free]
-    if "last position" in ways:  # where queries are computed alone
-        at_once = [part for part in at_once if (part.name, part.layer) != ("attention", last)]
+    at_once = _at_once(model, ways, lowest)
     with ExitStack() as swaps:
 
         def swap(module: nn.Module, forward: Callable[..., Any]) -> None:
@@ -178,6 +184,14 @@ def resume(
     if reads == "all" and prefix:
         logits = torch.cat([recording.logits[rows, :prefix], logits], dim=1)
     return logits if vocabulary is None or "answers" in taken else logits[..., vocabulary]
+
+
+def _at_once(model: Model, ways: Collection[str], lowest: int) -> list[Part]:
+    """What runs as one operation from a layer on."""
+    found = [part for part in parts(model) if part.name in ways and part.layer >= lowest and part.free] if ways else []
+    if "last position" in ways:  # where the last queries are computed alone
+        found = [part for part in found if (part.name, part.layer) != ("attention", model.n_layers - 1)]
+    return found
 
 
 def shortcuts(model: Model, kinds: Iterable[str] = DEFAULT_KINDS) -> tuple[str, ...]:

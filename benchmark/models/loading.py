@@ -46,7 +46,8 @@ def load_model(
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    refuse_matmul(matmul, _device(device), dtype)
+    if matmul != "ieee":
+        refuse_matmul(matmul, _device("auto" if device == SPREAD else device), dtype)
     if dictionaries is not None or matmul != "ieee":
         model = load_model(name, device=device, dtype=dtype, prepend_bos=prepend_bos, revision=revision)
         model.matmul = matmul

@@ -207,7 +207,7 @@ def test_the_command_prints_a_line_a_check_and_exits_with_1_if_any_failed(
         (["method", "random", "--only", "refusal"], "no check 'refusal'. Did you mean 'refusals'"),
         (["task", "iou"], "There is no task 'iou'. Did you mean 'ioi'?"),
         (["task", "litmus/or-gate"], "belongs to a planted model"),
-        (["method", "random", "--model", "smollm2-135m"], "--model is for tasks"),
+        (["method", "random", "--model", "smollm2-135m"], "--model, --dtype and --matmul are for tasks"),
     ],
 )
 def test_wrong_input_exits_with_2(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
