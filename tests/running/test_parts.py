@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from benchmark.engine.request import Share
+from benchmark.engine.model import Model
+from benchmark.engine.request import Request, Share
 from benchmark.errors import BenchmarkError
+from benchmark.prompts.pairs import PairBatch, Pairs
 from benchmark.running.crew import InThisProcess, Teller
 from benchmark.running.parts import divided, left, part_rows
 from benchmark.running.plan import Asked, Plan
@@ -18,6 +21,7 @@ from benchmark.running.work import Bench, Computed, Failed, Work
 from benchmark.store.cell import Rows
 from benchmark.store.folder import Results
 from benchmark.store.part import Part, joined
+from methods.attribution_patching import AttributionPatching
 from tests import kills
 from tests.running.test_runner import PLUGIN
 from tests.tiny import tiny_model, tiny_pairs
@@ -160,9 +164,19 @@ def test_a_part_is_as_many_rows_as_its_seconds_hold(longest: float, rows: float 
     assert part_rows(10.0, 0.01, longest) == rows
 
 
-@pytest.mark.parametrize(
-    "method", ["activation-patching:neurons=verified:budget=64", "grad-drop", "integrated-gradients"]
-)
+class Counting(AttributionPatching):
+    """Its scores are by so much larger as there are pairs."""
+
+    name = "counting"
+
+    def prepare(self, model: Model, pairs: Pairs, request: Request) -> int:
+        return len(pairs)
+
+    def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, torch.Tensor]:
+        return {kind: request.prepared * one for kind, one in super().attribute(model, batch, request).items()}
+
+
+@pytest.mark.parametrize("method", ["counting", "grad-drop", "integrated-gradients"])
 def test_a_share_of_the_pairs_has_the_scores_that_it_has_among_all(method: str) -> None:
     """What a method works out from all pairs (which neurons, norms, mean gaps) is still that of all."""
     model, pairs = tiny_model(), tiny_pairs(tiny_model())
