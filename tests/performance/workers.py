@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=3, help="of the driver [%(default)s]")
     parser.add_argument("--only-times", action="store_true")
     given = parser.parse_args()
-    methods = ("activation-patching", "attribution-patching", "integrated-gradients:steps=4")
+    methods = ("activation-patching", "attribution-patching")
     asked = Asked(given.model, ("ioi", "sva"), methods, ("head",), given.pairs, device="cpu")
     place = Path(tempfile.mkdtemp())
     try:
