@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from benchmark.running.work import Bench, Computed, Failed, Work, attempt
 
@@ -22,6 +22,7 @@ class Teller:
     say: Say
 
 
+@runtime_checkable
 class Crew(Protocol):
     """Those who do pieces of work, in any order."""
 
