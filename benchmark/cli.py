@@ -245,13 +245,14 @@ def _carry_out(
     given: dict[str, Any] = {name: value for name, value in vars(asked).items() if name in names}
     started = time.perf_counter()
     hashes: list[str] = []
+    crew_asked = (None, None) if asked.dry_run else (asked.workers, asked.ray)
     with (
-        crew_of(asked.workers, asked.ray, asked.device) as (crew, threads),
+        crew_of(*crew_asked, asked.device) as (crew, threads, sharing),
         bar(len(plans), "plans", unit="plan", quick=0.0, hidden=not brief) as shown,
     ):
         for changes in plans:
             asked_now = Asked(**given | {"plugins": tuple(asked.plugins)} | changes)
-            plan = prepare(asked_now, out, bench, asked.part_seconds, threads, asked.force)
+            plan = prepare(asked_now, out, bench, asked.part_seconds, threads, asked.force, sharing)
             if asked.dry_run or not brief:
                 _say(_describe(plan))
             hashes += plan.resolved()["cells"]

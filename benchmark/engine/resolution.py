@@ -7,16 +7,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from benchmark.components import FEATURE_KINDS
+from benchmark.engine.memory import whole_prompts
 from benchmark.engine.model import Model
 from benchmark.engine.precision import step, wide
 from benchmark.prompts.pairs import Pairs
 
 DRAWS = 8  # they give a pair's resolution to within a quarter, and the mean's of 32 pairs to within 5%
 _ROWS = 32  # in a forward
+_MOVED = 4  # rows that one takes the memory of, while its widest activation is moved
 
 
 @torch.no_grad()
-def resolution(model: Model, pairs: Pairs, direction: str, draws: int = DRAWS) -> Float[Tensor, " pair"]:
+def resolution(
+    model: Model, pairs: Pairs, direction: str, draws: int = DRAWS, budget: int | None = None
+) -> Float[Tensor, " pair"]:
     """By how much F(1) moves where the activations move by a random half step of the number format, in the metric.
 
     Root mean square over `draws` of F(1) with every site's activation moved, less F(1): a difference between two runs,
@@ -25,21 +29,23 @@ def resolution(model: Model, pairs: Pairs, direction: str, draws: int = DRAWS) -
     by one down, or (half of them) not at all: half a step lies between two numbers of the format, where none can stand.
     Under TF32, which rounds what enters products, the steps are those of TF32. Never below float32's own step at the
     size of F(1): scores are stored in float32. Of the run's prompt: the clean one for noising, the corrupted one for
-    denoising.
+    denoising. `budget` bounds the bytes of a forward, as in `memory.whole_prompts`.
     """
     generator = torch.Generator(model.device).manual_seed(0)
     size = step(model.dtype, model.matmul)
     kinds = [kind for kind in model.kinds if kind not in (*FEATURE_KINDS, "embedding")]  # that is residual stream 0
     edits = dict.fromkeys(model.sites(kinds), partial(moved, size=size, generator=generator))
     found = torch.zeros(len(pairs), dtype=torch.float64)
+    fit = max(1, min(_ROWS, whole_prompts(model, pairs.longest, budget) // _MOVED))
     with model.uncounted():
-        for batch in pairs.batches(max(1, _ROWS // draws)):
+        for batch in pairs.batches(max(1, fit // draws)):
             base = batch.clean if direction == "noising" else batch.both()[1]
             rows = torch.arange(len(batch))
             unpatched = model.run(batch.clean) if batch.metric_function.needs_unpatched else None
             at_one = batch.value(model, base, rows, unpatched=unpatched).double()
-            rows = rows.repeat(draws)
-            values = batch.value(model, base[rows], rows, edits, unpatched=unpatched).double().reshape(draws, -1)
+            pieces = torch.split(rows.repeat(draws), max(len(batch), fit))
+            found_there = [batch.value(model, base[some], some, edits, unpatched=unpatched) for some in pieces]
+            values = torch.cat(found_there).double().reshape(draws, -1)
             least = torch.finfo(torch.float32).eps * at_one.abs()
             found[list(batch.index)] = (values - at_one).square().mean(0).sqrt().maximum(least).cpu()
     return found

@@ -7,19 +7,23 @@ files of pairs and local models must lie under the same path wherever a worker i
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from benchmark.errors import BenchmarkError
+from benchmark.models.catalogue import built_in
 from benchmark.running.crew import Teller
 from benchmark.running.work import Bench, Computed, Failed, ModelSource, Work, attempt
+from benchmark.words import counted
 
 TRIES = 3  # of a piece of work whose worker died
+PATIENCE = 120.0  # seconds after which it is said that no worker has begun
 
 
 class Worker:
@@ -32,9 +36,12 @@ class Worker:
         """Load the model."""
         self.bench.model(source)
 
-    def do(self, work: Work) -> tuple[Computed | Failed, list[str]]:
-        """What came out of a piece of work, and what was said meanwhile."""
+    def do(self, work: Work, metrics: Mapping[str, Tensor] | None) -> tuple[Computed | Failed, list[str]]:
+        """What came out of a piece of work, and what was said meanwhile; `metrics` are those that the plan has."""
         said: list[str] = []
+        self.bench.model(work.model)  # another one forgets what is kept
+        if metrics is not None:
+            self.bench.metrics[work.place] = metrics
         return attempt(work, self.bench, say=said.append), said
 
 
@@ -59,12 +66,17 @@ class Workers:
                 if teller.wanted(number):
                     teller.begins(number)
                     actor = free.pop()
-                    busy[actor.do.remote(sent[number])] = (actor, number)
+                    busy[actor.do.remote(sent[number], teller.metrics(number))] = (actor, number)
             if not busy:
                 if waiting:
                     raise BenchmarkError("No worker is left. What is finished is kept: the same command continues.")
                 break
-            [answer], _ = self.ray.wait(list(busy), num_returns=1)
+            answered, _ = self.ray.wait(list(busy), num_returns=1, timeout=PATIENCE)
+            if not answered and all(number is None for _, number in busy.values()):
+                teller.say(f"Waiting for {len(busy)} workers of {counted(self.threads, 'CPU')} each to begin ...")
+            if not answered:
+                continue
+            [answer] = answered
             actor, at = busy.pop(answer)
             try:
                 found = self.ray.get(answer)
@@ -129,9 +141,9 @@ def workers(count: int | None, address: str | None = None, device: str = "auto")
     try:
         there = ray.cluster_resources()
         gpus = int(there.get("GPU", 0)) if device in ("auto", "cuda") else 0
-        nodes = sum(bool(node["Alive"]) for node in ray.nodes())
-        count = count or gpus or nodes
-        threads = max(1, int(there.get("CPU", 1)) // count)
+        nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        count = count or gpus or len(nodes)
+        threads = threads_of(count, nodes)
         if gpus and count > gpus:
             raise BenchmarkError(f"--workers {count}: there are {gpus} GPUs, one a worker. Ask for fewer.")
         actor = ray.remote(Worker).options(num_cpus=threads, num_gpus=1 if gpus else 0, max_restarts=-1)
@@ -141,6 +153,16 @@ def workers(count: int | None, address: str | None = None, device: str = "auto")
             ray.shutdown()
 
 
+def threads_of(workers: int, nodes: Sequence[int]) -> int:
+    """The most CPUs that each of so many workers can have on machines with these many; 1 where they are fewer.
+
+    >>> threads_of(1, [8, 8]), threads_of(3, [8, 8]), threads_of(2, [4, 28]), threads_of(5, [2])
+    (8, 4, 14, 1)
+    """
+    able = (each for each in range(max(nodes, default=1), 1, -1) if sum(node // each for node in nodes) >= workers)
+    return next(able, 1)
+
+
 def _absolute(work: Work) -> Work:
     """The work with files named from the root: a worker's current folder is another one."""
 
@@ -148,7 +170,9 @@ def _absolute(work: Work) -> Work:
         path = Path(name).expanduser()
         return str(path.resolve()) if path.exists() else name
 
-    source = replace(work.model, name=placed(work.model.name))
+    name = work.model.name
+    local = name not in built_in() and Path(name).expanduser().is_dir()
+    source = replace(work.model, name=placed(name) if local else name)
     if source.dictionaries is not None:
         source = replace(source, dictionaries=placed(source.dictionaries))
     task = work.task if work.task.dataset is None else replace(work.task, dataset=placed(work.task.dataset))

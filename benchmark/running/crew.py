@@ -1,8 +1,10 @@
 """Who does the work of a plan: this process, piece by piece. `running.cluster` has the other crew, of Ray's workers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
+
+from torch import Tensor
 
 from benchmark.running.work import Bench, Computed, Failed, Work, attempt
 
@@ -14,12 +16,14 @@ class Teller:
     """What a crew tells of its work: `begins` by the number of a piece, `progress` in whole rows that it did, `say`.
 
     It asks `wanted` before it begins a piece: where one part of a cell has failed, the others needn't be done.
+    `metrics` are those of the unpatched prompts, as they were taken when the run was planned.
     """
 
     wanted: Callable[[int], bool]
     begins: Callable[[int], None]
     progress: Callable[[int, float], None]
     say: Say
+    metrics: Callable[[int], Mapping[str, Tensor] | None] = lambda number: None
 
 
 @runtime_checkable

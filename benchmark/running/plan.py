@@ -140,6 +140,7 @@ class Plan:
     unable: Mapping[str, str] = field(default_factory=dict)
     threads: int | None = None
     part_rows: float | None = None
+    begun: str = ""  # what it goes on with of an earlier start, where something else was asked for
 
     @property
     def model(self) -> Model:
@@ -153,15 +154,14 @@ class Plan:
 
     @property
     def cautions(self) -> tuple[str, ...]:
-        """What is to be known of the number format: a reference in 16 bits, by name."""
+        """What is to be known before: a reference in 16 bits, by name; and what an earlier start decided."""
         dtype = str(self.model.dtype).removeprefix("torch.")
         named = dict.fromkeys(cell.method.label for cell in self.cells if cell.method.reference)
-        if dtype not in SHORT_DTYPES or not named:
-            return ()
-        return (
+        short = (
             f"{', '.join(named)} is what other methods are held against, and it is computed in {dtype}: small effects "
-            "are noise there. Take --dtype float32 for a reference.",
+            "are noise there. Take --dtype float32 for a reference."
         )
+        return tuple(filter(None, [short if dtype in SHORT_DTYPES and named else "", self.begun]))
 
     def resolved(self) -> dict[str, Any]:
         """What `run.json` keeps of the plan."""
@@ -217,7 +217,12 @@ def chosen_methods(asked: Asked, registry: Registry) -> tuple[list[Method], dict
 
 
 def make_plan(
-    asked: Asked, bench: Bench, tasks: Sequence[Task], methods: Sequence[Method], chunk: Chunk | None = None
+    asked: Asked,
+    bench: Bench,
+    tasks: Sequence[Task],
+    methods: Sequence[Method],
+    chunk: Chunk | None = None,
+    sharing: int = 1,
 ) -> Plan:
     """See what the model does on every task's pairs, and lay out the cells."""
     model = bench.model(asked.source)
@@ -243,7 +248,7 @@ def make_plan(
     if chunk is None:
         longest = max(one.pairs.longest for one in found if one.pairs)
         chunk = choose_chunk(model, longest, budget, gradients=any(map(may_go_backward, costs)))
-    found = [_with_resolution(model, one, asked, bench) for one in found]
+    found = [_with_resolution(model, one, asked, bench, budget) for one in found]
     for one in found:
         if one.pairs is not None:
             place = (asked.source, asked.rows_of(one.task.name), one.pairs.ids)
@@ -264,13 +269,13 @@ def _with_dictionaries(model: Model, found: Behaviour, kinds: Sequence[str]) -> 
     return replace(found, dictionaries=facts, caveats=(*found.caveats, *filter(None, map(bad, facts))))
 
 
-def _with_resolution(model: Model, found: Behaviour, asked: Asked, bench: Bench) -> Behaviour:
+def _with_resolution(model: Model, found: Behaviour, asked: Asked, bench: Bench, budget: int) -> Behaviour:
     """The metric's resolution on the task's pairs, measured once for all methods."""
     if found.pairs is None:
         return found
-    place = (asked.source, asked.rows_of(found.task.name), found.pairs.ids, asked.direction)
+    place = (asked.source, asked.rows_of(found.task.name), found.pairs.digest(), asked.direction)
     if place not in bench.resolutions:
-        bench.resolutions[place] = resolution(model, found.pairs, asked.direction)
+        bench.resolutions[place] = resolution(model, found.pairs, asked.direction, budget=budget)
     return replace(found, resolution=bench.resolutions[place])
 
 

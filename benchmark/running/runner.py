@@ -94,8 +94,8 @@ def run(
         corrupted_column, title, None if dictionaries is None else str(dictionaries), draws,
         dtype, matmul,
     )  # fmt: skip
-    with crew_of(workers, ray, device) as (crew, threads):
-        plan = prepare(asked, Path(out), part_seconds=part_seconds, threads=threads)
+    with crew_of(workers, ray, device) as (crew, threads, sharing):
+        plan = prepare(asked, Path(out), part_seconds=part_seconds, threads=threads, sharing=sharing)
         for words in plan.cautions:
             warnings.warn(words, stacklevel=2)
         results = execute(plan, Path(out), say=lambda message: None, crew=crew)
@@ -105,15 +105,18 @@ def run(
 
 
 @contextmanager
-def crew_of(workers: int | None, ray: str | None, device: str) -> Iterator[tuple[Crew | None, int | None]]:
-    """Ray's workers where some are asked for, and the threads of each; else neither: this process does the work."""
+def crew_of(workers: int | None, ray: str | None, device: str) -> Iterator[tuple[Crew | None, int | None, int]]:
+    """Ray's workers where some are asked for, the threads of each, and how many share this machine's memory.
+
+    Else no crew: this process does the work.
+    """
     if workers is None and ray is None:
-        yield None, None
+        yield None, None, 1
         return
     from benchmark.running import cluster
 
     with cluster.workers(workers, ray, device) as crew:
-        yield crew, crew.threads
+        yield crew, crew.threads, 1 if ray else len(crew.actors)
 
 
 def prepare(
@@ -123,12 +126,14 @@ def prepare(
     part_seconds: float = PART_SECONDS,
     threads: int | None = None,
     force: bool = False,
+    sharing: int = 1,
 ) -> Plan:
     """Find plugins, refuse what can't be done, load the model, draw the pairs. Nothing is written.
 
     `bench` may hold what an earlier plan has loaded: the model of the next plan is often the same. Cells that take
     longer than `part_seconds` come in parts of about that. `threads` of the CPU compute a part, by default as many as
-    there are. A plan that was begun in this folder goes on with what decides its last bits, unless `force` begins anew.
+    there are; so many workers are `sharing` this machine's memory. A plan that was begun in this folder goes on with
+    what decides its last bits, unless `force` begins anew.
     """
     refuse_unwritable(out)
     bench = bench or Bench()
@@ -136,7 +141,8 @@ def prepare(
     model = bench.model(asked.source)
     tasks = bench.tasks(asked.tasks, asked.rows_of(""), asked.plugins, model.tokens)
     begun = {} if force else _begun(asked, out, model.device.type)
-    plan = make_plan(asked, bench, tasks, methods, Chunk(**begun["chunk"]) if begun else None)
+    plan = make_plan(asked, bench, tasks, methods, Chunk(**begun["chunk"]) if begun else None, sharing)
+    asked_for = threads or torch.get_num_threads()
     threads = begun.get("threads") or threads or torch.get_num_threads()
     if "part_rows" in begun:
         rows = begun["part_rows"]
@@ -144,7 +150,11 @@ def prepare(
         longest, at_most = max(cell.rows for cell in plan.cells), max(one.row_seconds for one in plan.behaviours)
         short = longest * at_most <= part_seconds  # so that nothing need be measured
         rows = None if short else part_rows(part_seconds, plan.row_seconds, longest)
-    return replace(plan, unable=unable, threads=threads, part_rows=rows)
+    kept = "" if threads == asked_for else (
+        f"This run was begun with {counted(threads, 'thread')}, which decides its last bits, and goes on so; now "
+        f"{asked_for} would be taken. Begin anew with --force, or in another folder."
+    )  # fmt: skip
+    return replace(plan, unable=unable, threads=threads, part_rows=rows, begun=kept)
 
 
 def execute(
@@ -203,6 +213,7 @@ def _compute_all(plan: Plan, out: Path, say: Say, force: bool, debug: bool, brie
             begins=lambda number: shown.describe(pieces[number][0].described(pieces[number][1])),
             progress=advance,
             say=say,
+            metrics=lambda number: plan.bench.metrics.get(pieces[number][1].place),
         )
         for one in todo:
             if not one.works:

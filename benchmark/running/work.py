@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmark.components import DEFAULT_KINDS, DTYPES, MATMULS, MEAN
-from benchmark.engine.means import mean_activations
+from benchmark.engine.means import discovery_digest, mean_activations
 from benchmark.engine.memory import Chunk, peak_bytes, reset_peak
 from benchmark.engine.method import Method, metrics
 from benchmark.engine.model import Model, Site
@@ -97,6 +97,11 @@ class Work:
     threads: int | None = None
     places: tuple[int, ...] | None = None
 
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """Which pairs of which model these are: what a `Bench` keeps them by."""
+        return self.model, self.task, self.pair_ids
+
 
 @dataclass(frozen=True)
 class Computed:
@@ -166,7 +171,7 @@ class Bench:
 
     def pairs_of(self, work: Work) -> Pairs:
         """The pairs of a piece of work, tokenised for its model. Raises where they aren't those that were planned."""
-        key = (work.model, work.task, work.pair_ids)
+        key = work.place
         if key not in self.pairs:
             model = self.model(work.model)
             [task] = self.tasks((work.task.name,), work.task, work.plugins, model.tokens)
@@ -179,7 +184,7 @@ class Bench:
 
     def metrics_of(self, work: Work) -> Mapping[str, Tensor]:
         """The metrics of all pairs, unpatched."""
-        key = (work.model, work.task, work.pair_ids)
+        key = work.place
         if key not in self.metrics:
             self.metrics[key] = metrics(self.model(work.model), self.pairs_of(work), self.chunk_of(work).pairs)
         return self.metrics[key]
@@ -209,7 +214,7 @@ class Bench:
         if work.replacement != MEAN.replacement:
             return {}
         kinds = tuple(dict.fromkeys((*DEFAULT_KINDS, *work.kinds)))  # on the joint path, those move whatever is asked
-        key = (work.model, work.task, kinds)
+        key = (work.model, work.task, kinds, discovery_digest(self.pairs_of(work)))
         if key not in self.means:
             self.means.clear()  # one task's at a time
             self.means[key] = mean_activations(self.model(work.model), self.pairs_of(work), kinds, work.chunk.pairs)

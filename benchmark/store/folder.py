@@ -342,8 +342,7 @@ def record_run(results: Path, run: Mapping[str, Any]) -> None:
     """Add a plan to `run.json`, once."""
     path = results / _RUN
     runs = read_runs(results) if path.is_file() else []
-    if run not in runs:
-        runs.append(dict(run))
+    runs = [*(one for one in runs if one != run), dict(run)]  # the last one is that which was begun last
     _write_json(path, {"schema": SCHEMA, "runs": runs})
 
 

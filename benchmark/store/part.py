@@ -55,12 +55,12 @@ def joined(pair_ids: Sequence[str], parts: Sequence[Part]) -> dict[str, np.ndarr
     place = {pair: number for number, pair in enumerate(pair_ids)}
     order = np.argsort([place[pair] for part in parts for pair in part.pair_ids])
     if len(order) != len(place):
-        raise BenchmarkError(f"The parts of a cell hold {len(order)} of its {len(place)} pairs.")
+        raise BenchmarkError(f"The parts of a cell hold {len(order)} of its {len(place)} pairs: run again.")
+    if len({frozenset(part.arrays) for part in parts}) > 1:
+        raise BenchmarkError("The parts of a cell hold different arrays: run again.")
     arrays: dict[str, np.ndarray] = {}
     for name, first in parts[0].arrays.items():
-        every = [part.arrays.get(name) for part in parts]
-        if any(one is None for one in every):
-            raise BenchmarkError(f"Some parts of a cell lack the array {name!r}: run again with --force.")
+        every = [part.arrays[name] for part in parts]
         if axes_of(name).dims[0] == "pair":
             arrays[name] = np.concatenate(every)[order]
         elif all(np.array_equal(one, first, equal_nan=True) for one in every):

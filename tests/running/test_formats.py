@@ -24,7 +24,9 @@ def test_a_run_in_16_bits_warns_of_its_reference_by_name_and_stores_the_resoluti
 ) -> None:
     measured: list[Any] = []
     true = plan.resolution
-    monkeypatch.setattr(plan, "resolution", lambda *given: measured.append(true(*given)) or measured[-1])
+    monkeypatch.setattr(
+        plan, "resolution", lambda *given, **options: measured.append(true(*given, **options)) or measured[-1]
+    )
     methods = ("activation-patching", "activation-difference")
     asked = {"tasks": ("ioi",), "methods": methods, "components": ("head",), "pairs": 2, "device": "cpu"}
     with pytest.warns(UserWarning, match=WARNED):
@@ -43,7 +45,7 @@ def test_plans_of_one_bench_measure_the_resolution_once_for_each_direction(
 ) -> None:
     measured: list[str] = []
     monkeypatch.setattr(
-        plan, "resolution", lambda model, pairs, direction: measured.append(direction) or torch.ones(len(pairs))
+        plan, "resolution", lambda model, pairs, direction, budget: measured.append(direction) or torch.ones(len(pairs))
     )
     bench, name = Bench(), "litmus/or-gate"
     for direction, replacement in WAYS:
