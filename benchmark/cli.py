@@ -245,9 +245,9 @@ def _carry_out(
     given: dict[str, Any] = {name: value for name, value in vars(asked).items() if name in names}
     started = time.perf_counter()
     hashes: list[str] = []
-    crew_asked = (None, None) if asked.dry_run else (asked.workers, asked.ray)
+    workers, address = (None, None) if asked.dry_run else (asked.workers, asked.ray)
     with (
-        crew_of(*crew_asked, asked.device) as (crew, threads, sharing),
+        crew_of(workers, address, asked.device) as (crew, threads, sharing),
         bar(len(plans), "plans", unit="plan", quick=0.0, hidden=not brief) as shown,
     ):
         for changes in plans:
