@@ -14,3 +14,8 @@ def did_you_mean(name: str, known: "list[str] | tuple[str, ...]") -> str:
 
     close = get_close_matches(name, known, n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says first; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

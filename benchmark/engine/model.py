@@ -23,7 +23,7 @@ from benchmark.engine.hooked import Hook, run_hooked
 from benchmark.engine.kinds import EMBEDDING, KIND, RESIDUAL, Kind
 from benchmark.engine.measure import measure
 from benchmark.engine.precision import end_in_float32, products
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, first_line
 from benchmark.prompts.tokens import Tokens
 
 _PASSAGES = (("head", "attention"), ("neuron", "mlp"))
@@ -171,7 +171,7 @@ class Model:
         except Exception as error:  # whatever a layout that nobody thought of makes of being taken over and tried
             raise BenchmarkError(
                 f"transformer_lens can't take over the architecture {architecture} of {name!r} "
-                f"({type(error).__name__}: {_first_line(error)}). Use a model of another architecture."
+                f"({type(error).__name__}: {first_line(error)}). Use a model of another architecture."
             ) from error
 
     @classmethod
@@ -550,10 +550,6 @@ def positions_of(config: Any) -> int | None:
     """How many positions a model of this config has; None where nothing says it."""
     found = getattr(config, "max_position_embeddings", None) or getattr(config, "max_seq_len", None)
     return int(found) if isinstance(found, int) and found > 0 else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [""])[0]
 
 
 @torch.no_grad()

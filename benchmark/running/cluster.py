@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, first_line
 from benchmark.models.catalogue import built_in
 from benchmark.running.crew import Teller
 from benchmark.running.work import Bench, Computed, Failed, ModelSource, Work, attempt
@@ -85,17 +85,17 @@ class Workers:
                     teller.say(f"A worker can't begin: {error.cause or error}")
                 else:  # not in the work itself, whose errors are caught there
                     free.append(actor)
-                    yield at, Failed(_first_line(error), str(error))
+                    yield at, Failed(first_line(error), str(error))
                 continue
             except self.ray.exceptions.RayError as death:
                 if at is None:
-                    teller.say(f"A worker is gone: {_first_line(death)}")
+                    teller.say(f"A worker is gone: {first_line(death)}")
                     continue
                 deaths[at] += 1
                 again = actor.ready.options(max_task_retries=-1).remote(sent[at].model)  # once it is restarted
                 busy[again] = (actor, None)
                 if deaths[at] < TRIES:
-                    teller.say(f"A worker died; another takes its part. {_first_line(death)}")
+                    teller.say(f"A worker died; another takes its part. {first_line(death)}")
                     waiting.appendleft(at)
                 else:
                     yield at, Failed(f"its worker died {TRIES} times, perhaps of too little memory", str(death))
@@ -135,7 +135,7 @@ def workers(count: int | None, address: str | None = None, device: str = "auto")
             )  # fmt: skip
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise BenchmarkError(
-                f"No Ray cluster answers at {address!r} ({_first_line(error)}): give the address that `ray start "
+                f"No Ray cluster answers at {address!r} ({first_line(error)}): give the address that `ray start "
                 "--head` prints."
             ) from error
     try:
@@ -177,7 +177,3 @@ def _absolute(work: Work) -> Work:
         source = replace(source, dictionaries=placed(source.dictionaries))
     task = work.task if work.task.dataset is None else replace(work.task, dataset=placed(work.task.dataset))
     return replace(work, model=source, task=task, plugins=tuple(map(placed, work.plugins)))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
