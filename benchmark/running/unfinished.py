@@ -38,8 +38,8 @@ class Unfinished:
     def described(self, work: Work) -> str:
         """What a progress bar says beside this work."""
         name = f"{self.cell.key.task.name} x {self.cell.key.method.label}"
-        of = len(self.works) + len(self.parts) - (len(self.works) - self.waiting)
-        return name if work.places is None else f"{name}, part {of - self.waiting + 1} of {of}"
+        there = len(self.parts)
+        return name if work.places is None else f"{name}, part {there + 1} of {there + self.waiting}"
 
     def take(self, work: Work, outcome: Computed | Failed) -> None:
         """Store what came out: the cell where all is there, else a part of it; or that it failed."""
