@@ -274,9 +274,10 @@ def attempt(
 
 def _where(error: Exception, work: Work, bench: Bench) -> str:
     """The plugin's file, and the line in it where the error came up, if the method is a plugin's."""
-    if work.code is None:
+    loaded = bench.registries.get(work.plugins)  # none where the plugin itself is what failed
+    if work.code is None or loaded is None or work.method not in loaded.methods:
         return ""
-    file = inspect.getsourcefile(bench.registry(work.plugins).method_class(work.method))
+    file = inspect.getsourcefile(loaded.methods[work.method])
     lines = [line for frame, line in traceback.walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
     return f" ({file}" + "".join(f", line {line}" for line in lines[-1:]) + ")"
 

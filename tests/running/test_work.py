@@ -12,7 +12,7 @@ from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
 from benchmark.running.plan import Asked, Plan, PlannedCell
 from benchmark.running.runner import execute, prepare
-from benchmark.running.work import Bench, Work, computed
+from benchmark.running.work import Bench, Failed, Work, attempt, computed
 from benchmark.store.cell import Cell
 from tests.running.test_runner import PLUGIN
 
@@ -96,6 +96,9 @@ def test_work_on_rows_that_have_changed_since_is_refused(done: Done, tmp_path: P
         computed(replace(work, plugins=(str(edited),)), Bench())
     (untouched := tmp_path / "same.py").write_text(PLUGIN)
     assert computed(replace(work, plugins=(str(untouched),)), Bench()).arrays
+    lacking = attempt(replace(work, code="0" * 64, plugins=(str(tmp_path / "nowhere.py"),)), Bench())
+    assert isinstance(lacking, Failed)
+    assert "nowhere.py" in lacking.error
 
 
 def test_metrics_that_the_plan_took_are_not_taken_again(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
