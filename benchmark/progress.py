@@ -98,10 +98,11 @@ def bar(
     if not nothing and not in_notebook() and not sys.stderr.isatty():
         return Lines(length, description or unit)
     many = length is not None and length > 1000
+    whole = "{desc}: {percentage:3.0f}%|{bar}| {n:.0f}/{total:.0f} [{elapsed}<{remaining}, {rate_fmt}]"
     return Bar(
         tqdm(
             total=length, desc=description, unit=unit, unit_scale=many, delay=quick, smoothing=0.05, leave=leave,
-            disable=nothing,
+            disable=nothing, bar_format=None if many or length is None else whole,
         )
     )  # fmt: skip
 

@@ -58,10 +58,10 @@ class Terminal(io.StringIO):
 
 def test_a_terminal_gets_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal())
-    with bar(4, "ioi", quick=0.0) as shown:
-        shown.advance(2)
-    assert "\r" in sys.stderr.getvalue()
-    assert "4/4" in sys.stderr.getvalue()
+    with bar(13 / 3, "ioi", quick=0.0) as shown:  # passes are counted in fractions
+        shown.advance(7 / 3)
+    assert "\rioi:   0%|" in sys.stderr.getvalue()
+    assert "| 4/4 [" in sys.stderr.getvalue()
 
 
 @pytest.mark.parametrize(("length", "hidden"), [(0, False), (4, True)])
