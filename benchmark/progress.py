@@ -71,8 +71,11 @@ class Lines:
         said = f"{self.text}: {self.done:.0f}"
         if self.length is None:
             return f"{said}, {_time(elapsed)} elapsed"
+        said = f"{said}/{self.length:.0f}, {_time(elapsed)} elapsed"
+        if self.done >= self.length:
+            return f"{said}, more to do than was reckoned"
         left = _time(elapsed * (self.length - self.done) / self.done) if self.done else "?"
-        return f"{said}/{self.length:.0f}, {_time(elapsed)} elapsed, about {left} left"
+        return f"{said}, about {left} left"
 
     def __enter__(self) -> "Progress":
         return self
