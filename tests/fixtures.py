@@ -25,6 +25,7 @@ from transformers import PreTrainedTokenizerFast
 from benchmark.engine.model import Model
 from benchmark.models.loading import load_model, load_tokens
 from benchmark.prompts.tokens import Tokens
+from benchmark.running import work
 from tests.tiny import ARCHITECTURES, save, tiny_model
 
 # examples are timed nowhere: a busy machine would fail them
@@ -156,11 +157,12 @@ _LOADED: dict[tuple[object, ...], Model] = {}
 @pytest.fixture
 def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run gets the model that an earlier one loaded from the same place: it left it as it was."""
+    load = work.load_model  # or who lends SmolLM2 in its place
 
     def lent(*source: object, **options: object) -> Model:
         key = (*source, *sorted(options.items()))
         if key not in _LOADED:
-            _LOADED[key] = load_model(*source, **options)  # type: ignore[arg-type]
+            _LOADED[key] = load(*source, **options)  # type: ignore[arg-type]
         return _LOADED[key]
 
-    monkeypatch.setattr("benchmark.running.work.load_model", lent)
+    monkeypatch.setattr(work, "load_model", lent)

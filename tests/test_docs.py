@@ -15,7 +15,7 @@ from benchmark.running.plugins import discover
 from benchmark.store.folder import Results
 from tests.tiny import PAIRS, tokenizer
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = pytest.mark.usefixtures("without_pictures", "loaded_once")
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -10,7 +10,7 @@ from benchmark import progress
 from benchmark.cli import main
 from benchmark.progress import Lines, bar
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = pytest.mark.usefixtures("without_pictures", "loaded_once")
 
 
 class Clock:

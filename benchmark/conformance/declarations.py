@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from benchmark.components import COUNTERFACTUAL, DEFAULT_KINDS, DIRECTIONS, KINDS, MEAN, REPLACEMENTS, WAYS
 from benchmark.conformance.findings import NotApplicable, Violation, expect
-from benchmark.conformance.trial import PROMISE, Trial, allowed, difference, tiny
+from benchmark.conformance.trial import PROMISE, ROWS, Trial, allowed, difference, tiny
 from benchmark.engine.means import mean_activations
 from benchmark.engine.method import metrics
 from benchmark.engine.model import Model
 from benchmark.engine.replay import shortcuts
 from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError
-from benchmark.models.tiny import PAIRS, tiny_pairs
+from benchmark.models.tiny import tiny_pairs
 from benchmark.prompts.metrics import METRICS
 
-_BARE = tuple(replace(row, corrupted=None) for row in PAIRS[:2])
+_BARE = tuple(replace(row, corrupted=None) for row in ROWS[:2])
 
 
 def declared_support(trial: Trial) -> None:

@@ -12,6 +12,7 @@ from benchmark.conformance.trial import (
     PROMISE,
     Trial,
     allowed,
+    as_built,
     difference,
     largest,
     obvious_effects,
@@ -93,12 +94,7 @@ def every_query_head_by_itself(trial: Trial) -> None:
 def nothing_where_nothing_is_written(trial: Trial) -> None:
     """A head or neuron whose output has weights of zero scores 0, and it is the one that the score is given to."""
     trial.needs_amounts(signed=False)
-    hf = hf_model("llama")
-    block, size = hf.model.layers[1], hf.config.head_dim
-    with torch.no_grad():
-        block.self_attn.o_proj.weight[:, 1 * size : 2 * size] = 0
-        block.mlp.down_proj.weight[:, 3] = 0
-    model = Model.from_hf(hf, tokenizer(), "llama that writes nowhere", False)
+    model = as_built("writes nowhere", _writes_nowhere)
     pairs = tiny_pairs(model, PAIRS[:1])
     for way in trial.ways:
         for kind, values in trial.values(model, pairs, way).items():
@@ -110,6 +106,16 @@ def nothing_where_nothing_is_written(trial: Trial) -> None:
                 "0",
                 "scores given to another layer, head or neuron than their own",
             )
+
+
+def _writes_nowhere() -> Model:
+    """A tiny Llama in which head 1.1 and neuron 1.3 have weights of zero on their way out."""
+    hf = hf_model("llama")
+    block, size = hf.model.layers[1], hf.config.head_dim
+    with torch.no_grad():
+        block.self_attn.o_proj.weight[:, 1 * size : 2 * size] = 0
+        block.mlp.down_proj.weight[:, 3] = 0
+    return Model.from_hf(hf, tokenizer(), "llama that writes nowhere", False)
 
 
 def denoising_is_noising_exchanged(trial: Trial) -> None:

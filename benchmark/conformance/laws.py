@@ -10,6 +10,7 @@ from benchmark.components import DEFAULT_KINDS, KINDS, MEAN, plural
 from benchmark.conformance.findings import NotApplicable, expect
 from benchmark.conformance.trial import (
     EXACT,
+    ROWS,
     Trial,
     allowed,
     as_built,
@@ -35,7 +36,7 @@ def zero_where_nothing_changes(trial: Trial) -> None:
     trial.needs_a_replacement()
     trial.needs_amounts(signed=False)
     model = as_built("still parts", _still_parts)
-    pairs, still = tiny_pairs(model, PAIRS[:2]), _STILL
+    pairs, still = tiny_pairs(model, ROWS[:2]), _STILL
     for way in trial.ways:
         found = trial.values(model, pairs, way)
         for batch in pairs.batches():

@@ -311,9 +311,9 @@ def converged(paths: Together, tolerance: float, size: Float[Tensor, " pair"], m
     rule, device = Quadrature.gauss_kronrod(), paths.run.model.device
     sizes, states = size.double().cpu().numpy(), []
     todo = [_whole(paths, group) for group in range(len(paths.groups))]
-    ends = [paths.values([Points(span.path, getattr(span, end)) for span in todo]) for end in ("low", "high")]
+    ends = paths.values([Points(span.path.repeat(2), torch.cat([span.low, span.high])) for span in todo])
     for group, span in enumerate(todo):
-        low, high = (values[group].double().cpu().numpy() for values in ends)
+        low, high = ends[group].double().cpu().numpy().reshape(2, -1)
         floor = 16 * step(paths.run.model.dtype, paths.run.model.matmul) * np.maximum(np.abs(low), np.abs(high))
         wanted = np.maximum(sizes[paths.pairs(group, span.path).cpu().numpy()], np.abs(high - low))
         path, start, end = (part.cpu().numpy() for part in span)

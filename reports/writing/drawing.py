@@ -90,13 +90,17 @@ def legend_at_foot(figure: Figure, handles: Sequence[Any], labels: Sequence[str]
     """A legend below all panels, in as many columns as have room; the figure grows by its height, and never cuts it."""
     names = [str(handle.get_label()) for handle in handles] if labels is None else list(labels)
     width = float(figure.get_size_inches()[0])
-    for columns in range(len(names), 0, -1):
+    fit, most, columns = 1, len(names), len(names)
+    while True:  # more columns are wider
         legend = figure.legend(handles, names, loc="lower center", ncols=columns, frameon=False, fontsize=6,
                                borderaxespad=0.2)  # fmt: skip
         box = legend.get_window_extent()
-        if box.width <= (width - 0.1) * figure.dpi or columns == 1:
+        fits = columns == 1 or box.width <= (width - 0.1) * figure.dpi
+        fit, most = (columns, most) if fits else (fit, columns - 1)
+        if fits and fit == most:
             break
         legend.remove()
+        columns = (fit + most + 1) // 2
     widen(figure, box.width / figure.dpi + 0.1 - width, box.height / figure.dpi + 0.05)
 
 

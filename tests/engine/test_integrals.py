@@ -171,7 +171,7 @@ def test_on_pocket_s_steepest_task_the_tolerance_holds_where_fixed_steps_miss_it
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_refined_along_one_component_is_activation_patching(pocket: Model, way: Way) -> None:
-    pairs = load_task("sva").pairs(pocket, limit=2)
+    pairs = load_task("sva").pairs(pocket, limit=1)
     asked = (pocket, pairs, ("head",), way.replacement, way.direction)
     along = load_method("integrated-gradients", path="component", tolerance=1e-4).scores(*asked)["head"].values
     exact = load_method("activation-patching").scores(*asked)["head"].values

@@ -61,24 +61,24 @@ def test_exact_patching_is_what_a_plain_loop_gives(both: tuple[Model, Any], way:
             ]
             new = torch.cat(seen).mean(0).expand(1, length, -1, -1)
         measured = (~values.isnan().any(1)).nonzero()[:, 0].tolist()
-        for index in {measured[0], measured[-1]}:
-            for positions in (slice(1, 2), slice(length - 1, length), slice(None)):
+        at = (slice(1, 2), slice(length - 1, length), *([] if kind in PLACES_ONLY else [slice(None)]))
+        cases = [(index, positions) for index in {measured[0], measured[-1]} for positions in at]
 
-                def put(value: Tensor, index: int = index, positions: slice = positions, new: Tensor = new) -> Tensor:
-                    value = value.clone()
-                    value[:, positions, index] = new[:, positions, index]
-                    return value
+        def put(value: Tensor, cases: Any = cases, new: Tensor = new) -> Tensor:
+            """A row for each case."""
+            value = value.clone()
+            for row, (index, positions) in enumerate(cases):
+                value[row, positions, index] = new[0, positions, index]
+            return value
 
-                with plain.at(reference, architecture, kind, layer, put):
-                    moved = unpatched - metric(reference(base, use_cache=False).logits[0, -1], pair)
-                want = moved if way.direction == "noising" else -moved
-                if positions != slice(None):
-                    got = values[index, positions.start]
-                elif kind in PLACES_ONLY:
-                    continue
-                else:
-                    got = whole[kind].values[0, layer, index]
-                assert float(got) == pytest.approx(want, abs=1e-5), (kind, layer, index, positions)
+        with plain.at(reference, architecture, kind, layer, put):
+            logits = reference(base.expand(len(cases), -1), use_cache=False).logits[:, -1]
+        for (index, positions), patched in zip(cases, logits, strict=True):
+            moved = unpatched - metric(patched, pair)
+            want = moved if way.direction == "noising" else -moved
+            everywhere = positions == slice(None)
+            got = whole[kind].values[0, layer, index] if everywhere else values[index, positions.start]
+            assert float(got) == pytest.approx(want, abs=1e-5), (kind, layer, index, positions)
 
 
 def test_a_residual_stream_carries_everything(both: tuple[Model, Any]) -> None:

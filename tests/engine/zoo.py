@@ -184,9 +184,10 @@ def plain_loop(model: Any, kept: Kept, kind: str, pair: Any) -> Iterator[tuple[i
     clean, corrupted = torch.tensor([pair.clean]), torch.tensor([pair.corrupted])
     other: dict[nn.Module, Tensor] = {}
 
-    def metric() -> float:
-        logits = model(clean, use_cache=False).logits[0, -1]
-        return float(logits[list(pair.correct)].logsumexp(0) - logits[list(pair.incorrect)].logsumexp(0))
+    def metric(rows: int) -> list[float]:
+        logits = model(clean.expand(rows, -1), use_cache=False).logits[:, -1]
+        found = logits[:, list(pair.correct)].logsumexp(1) - logits[:, list(pair.incorrect)].logsumexp(1)
+        return found.tolist()
 
     with torch.no_grad():
         handles = [
@@ -196,21 +197,25 @@ def plain_loop(model: Any, kept: Kept, kind: str, pair: Any) -> Iterator[tuple[i
         model(corrupted, use_cache=False)
         for handle in handles:
             handle.remove()
-        before = metric()
+        [before] = metric(1)
         for layer, place in enumerate(places):
             width = other[place].shape[-1]
             each = width // (count or width)
-            for component in range(0, width // each, 1 if count else 7):
-                chosen = slice(component * each, (component + 1) * each)
+            chosen = range(0, width // each, 1 if count else 7)
 
-                def patch(module: nn.Module, inputs: Any, chosen: slice = chosen) -> Any:
-                    value = inputs[0].clone()
-                    value[..., chosen] = other[module][..., chosen]
-                    return (value, *inputs[1:])
+            def patch(module: nn.Module, inputs: Any, chosen: range = chosen, each: int = each) -> Any:
+                """A row for each component."""
+                value = inputs[0].clone()
+                rows = value.view(len(chosen), clean.shape[1], -1)  # some modules get rows and positions as one
+                for row, component in zip(rows, chosen, strict=True):
+                    one = slice(component * each, (component + 1) * each)
+                    row[:, one] = other[module].view_as(row)[:, one]
+                return (value, *inputs[1:])
 
-                handle = place.register_forward_pre_hook(patch)
-                yield layer, component, before - metric()
-                handle.remove()
+            handle = place.register_forward_pre_hook(patch)
+            found = metric(len(chosen))
+            handle.remove()
+            yield from ((layer, component, before - value) for component, value in zip(chosen, found, strict=True))
 
 
 def residual_difference(model: Model, reference: Any, kept: Kept, pairs: Any) -> float:

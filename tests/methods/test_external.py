@@ -23,7 +23,7 @@ from tests.reports.test_reports import HEADS as INDEX
 from tests.reports.test_reports import LAYERS, add_cell
 from tests.tiny import PAIRS, tiny_model, tiny_pairs
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = pytest.mark.usefixtures("without_pictures", "loaded_once")
 
 HEADS = "layer,index,score\n0,1,0.5\n2,3,-1.25\n"
 

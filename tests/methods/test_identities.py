@@ -33,7 +33,7 @@ def interventions(model: Model, pairs: Pairs, direction: str, replacement: str) 
 def test_component_path_ig_equals_activation_patching(model: Model, direction: str, replacement: str) -> None:
     pairs = tiny_pairs(model, PAIRS[:1])
     exact = scored(model, pairs, "activation-patching", direction, replacement, neurons=0)
-    along = scored(model, pairs, "integrated-gradients", direction, replacement, path="component", steps=20)
+    along = scored(model, pairs, "integrated-gradients", direction, replacement, path="component", steps=12)
     for kind in DEFAULT_KINDS:
         assert exact[kind].values.abs().max() > 0.05
         torch.testing.assert_close(along[kind].values, exact[kind].values, atol=2e-5, rtol=0)
@@ -42,7 +42,7 @@ def test_component_path_ig_equals_activation_patching(model: Model, direction: s
 @ways
 def test_site_path_ig_sums_to_the_whole_site_patch(model: Model, direction: str, replacement: str) -> None:
     pairs = tiny_pairs(model, BATCH)
-    scores = scored(model, pairs, "integrated-gradients", direction, replacement, path="site", steps=32)
+    scores = scored(model, pairs, "integrated-gradients", direction, replacement, path="site", steps=16)
     for intervention in interventions(model, pairs, direction, replacement):
         for site in intervention.sites:
             total = intervention.patch_sites([[site]])[0]
@@ -55,7 +55,7 @@ def test_site_path_ig_sums_to_the_whole_site_patch(model: Model, direction: str,
 @ways
 def test_joint_path_ig_sums_to_all_components_replaced(model: Model, direction: str, replacement: str) -> None:
     pairs = tiny_pairs(model, BATCH)
-    scores = scored(model, pairs, "integrated-gradients", direction, replacement, path="joint", steps=64)
+    scores = scored(model, pairs, "integrated-gradients", direction, replacement, path="joint", steps=32)
     summed = sum(scores[kind].values.sum((1, 2)) for kind in DEFAULT_KINDS)
     for intervention in interventions(model, pairs, direction, replacement):
         total = intervention.patch_sites([intervention.sites])[0].float()

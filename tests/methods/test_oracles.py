@@ -63,14 +63,18 @@ def test_activation_patching_of_neurons_equals_the_obvious_loop(model: Model, di
         before = metric_of(batch, model.bridge(base))
         for layer in range(model.n_layers):
             hook = HOOKS["neuron"].format(layer)
-            for neuron in range(0, model.d_mlp, 7):
+            neurons = range(0, model.d_mlp, 7)
 
-                def patch(value: Tensor, hook: object, other: Tensor = cache[hook], neuron: int = neuron) -> Tensor:
-                    value = value.clone()
-                    value[..., neuron] = other[..., neuron]
-                    return value
+            def patch(value: Tensor, hook: object, other: Tensor = cache[hook], neurons: range = neurons) -> Tensor:
+                """A row for each neuron."""
+                value = value.clone()
+                for row, neuron in zip(value, neurons, strict=True):
+                    row[..., neuron] = other[0, ..., neuron]
+                return value
 
-                after = metric_of(batch, model.bridge.run_with_hooks(base, fwd_hooks=[(hook, patch)]))
+            logits = model.bridge.run_with_hooks(base.expand(len(neurons), -1), fwd_hooks=[(hook, patch)])
+            for neuron, patched in zip(neurons, logits, strict=True):
+                after = metric_of(batch, patched[None])
                 want = before - after if direction == "noising" else after - before
                 assert scores[layer, neuron].item() == pytest.approx(want.item(), abs=1e-5)
 
@@ -84,7 +88,7 @@ def test_zero_and_mean_replacement_equal_the_obvious_loop_and_spare_the_bos(
     pairs = tiny_pairs(model)
     ours = load_method("activation-patching").scores(model, pairs, ("head",), replacement)["head"].values
     caches = [model.bridge.run_with_cache(x)[1] for b in pairs.batches(1) for x in (b.clean, b.corrupted)]
-    by_index = {batch.index[0]: batch for batch in pairs.batches(1)}
+    by_index = {batch.index[0]: (batch, metric_of(batch, model.bridge(batch.clean))) for batch in pairs.batches(1)}
     for layer in range(model.n_layers):
         hook = HOOKS["head"].format(layer)
         mean = torch.cat([cache[hook][0, prepend_bos:] for cache in caches]).mean(0)  # every position of every prompt
@@ -95,8 +99,7 @@ def test_zero_and_mean_replacement_equal_the_obvious_loop_and_spare_the_bos(
                 value[:, int(prepend_bos) :, head] = 0 if replacement == "zero" else mean[head]
                 return value
 
-            for place, batch in by_index.items():
-                before = metric_of(batch, model.bridge(batch.clean))
+            for place, (batch, before) in by_index.items():
                 after = metric_of(batch, model.bridge.run_with_hooks(batch.clean, fwd_hooks=[(hook, patch)]))
                 assert ours[place, layer, head].item() == pytest.approx((before - after).item(), abs=1e-5)
 

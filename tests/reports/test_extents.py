@@ -90,7 +90,7 @@ def test_nothing_is_cut_and_no_legend_lies_on_a_panel(methods: int, tmp_path: Pa
     with style():
         for name, figure in figures(part_of(tmp_path, methods)):
             contain(figure)  # as `save` does
-            figure.canvas.draw()
+            figure.draw_without_rendering()  # places all there is to place
             width, height = figure.get_size_inches() * figure.dpi
             for what, box in boxes(figure).items():
                 inside = box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1

@@ -17,6 +17,8 @@ from reports.litmus.section import litmus_summary, seen
 from reports.report import write_report
 from tests.fixtures import undrawn
 
+pytestmark = pytest.mark.usefixtures("loaded_once")
+
 PAGE = Path(__file__).parents[2] / "docs" / "litmus.md"
 
 

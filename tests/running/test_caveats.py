@@ -19,7 +19,7 @@ from reports.report import write_report
 from reports.terminal import terminal_summary
 from tests.reports.test_reports import add_cell
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = pytest.mark.usefixtures("without_pictures", "loaded_once")
 
 
 def test_over_half_of_the_rows_dropped_is_said_and_half_is_not() -> None:

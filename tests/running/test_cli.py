@@ -14,12 +14,11 @@ from benchmark.cli import _imports, main
 from benchmark.engine.model import Model
 from benchmark.models.catalogue import checkpoints, model_names
 from benchmark.prompts.dataset import write_csv
-from benchmark.prompts.tokens import Tokens
 from benchmark.running.work import ModelSource
 from benchmark.store.folder import Results
 from tests.tiny import PAIRS
 
-pytestmark = pytest.mark.usefixtures("without_pictures")
+pytestmark = pytest.mark.usefixtures("without_pictures", "loaded_once")
 
 COMMANDS = (
     "run", "trace", "baselines", "litmus", "interactions", "circuits", "paths", "check", "report", "compare", "top",
@@ -246,8 +245,8 @@ def test_a_dataset_with_a_missing_column_or_unequal_lengths(
 
 @pytest.mark.smollm2
 @pytest.mark.usefixtures("without_report", "lent_smollm2")
-def test_a_public_file_runs_on_the_real_model(tmp_path: Path, smollm2_tokens: Tokens) -> None:
-    mary, john = (smollm2_tokens.answer(name)[0] for name in (" Mary", " John"))
+def test_a_public_file_runs_on_the_real_model(tmp_path: Path, smollm2: Model) -> None:
+    mary, john = (smollm2.tokens.answer(name)[0] for name in (" Mary", " John"))
     path = tmp_path / "ioi.csv"
     prompts = [f"When Mary and John sat down{mark} John gave tea to" for mark in (",", "")]
     rows = [f'"{prompt}","{prompt.replace("John gave", "Mary gave")}",{mary},{john}' for prompt in prompts]
