@@ -1,6 +1,6 @@
 """Stored circuits as data frames: curves of faithfulness, the numbers that sum them up, and who is in their tops."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,9 +24,11 @@ from benchmark.statistics.halves import Halves, halves
 from benchmark.statistics.mean_score import mean_scores
 from benchmark.store.circuit import Circuit, CircuitKey
 from benchmark.store.folder import Results
+from benchmark.words import counted
 
 BAND = (0.05, 0.95)  # quantiles of random orders between which their band is drawn
-BY_CHANCE = ("random", "matched")
+BY_CHANCE = {"random": "random orders", "matched": "random orders, layers and signs kept"}  # never a method's name
+RANGES = {"area": (-np.inf, 1.0), "share": (-np.inf, 1.0), "cmd": (0.0, np.inf)}  # of the others, all numbers
 NUMBERS = ("area", "share", "cpr", "cmd", "most", "at_top", "rest_at_top")
 REDUNDANT = 0.01  # of the gap, by which a member's leaving changes nothing
 
@@ -86,17 +88,18 @@ class Game:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """By digest of the key, the label of the source; with the way of its scores where the game mixes several."""
+        """By digest of the key, what the source is called; with what tells it from others of that name in the game."""
         sources = [one.key.source for one in self.circuits]
         ways = {source.way for source in sources if source.sort == "scores"}
-        twins = [(source.label, source.way) for source in sources]
+        twins = [(source.sort, source.label, source.way) for source in sources]
         found = {}
         for one in self.circuits:
             source = one.key.source
             extra = [" with ".join(source.way)] if len(ways) > 1 and source.sort == "scores" else []
-            if source.sort == "scores" and twins.count((source.label, source.way)) > 1:
+            if twins.count((source.sort, source.label, source.way)) > 1:
                 extra.append(f"seed {source.seed}")
-            found[one.key.digest] = source.label + (f" [{', '.join(extra)}]" if extra else "")
+            name = BY_CHANCE.get(source.sort, source.label)
+            found[one.key.digest] = name + (f" [{', '.join(extra)}]" if extra else "")
         return found
 
     def phi(self, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -138,20 +141,20 @@ class Game:
             found.append((np.asarray(mean), np.asarray(best)))
         return found
 
-    def interval(self, value: float, draws: np.ndarray | None) -> tuple[float, float]:
-        """95% interval about a number, given its draws; NaN without any."""
+    def interval(self, value: float, draws: np.ndarray | None, name: str = "") -> tuple[float, float]:
+        """95% interval about a number, given its draws and its name among `NUMBERS`; NaN without any draw."""
         if draws is None or not len(draws) or np.isnan(draws).any() or np.isnan(value):
             return np.nan, np.nan
-        return self.halves.interval(value, draws, -np.inf, np.inf)
+        return self.halves.interval(value, draws, *RANGES.get(name, (-np.inf, np.inf)))
 
 
 def games(results: Results) -> list[Game]:
     """Every game of a folder, in an order that depends on nothing but what it holds."""
-    there = {cell.key.digest for cell in results.cells}
+    there = {cell.key.digest: (not cell.key.method.metric_units, not cell.key.method.signed) for cell in results.cells}
     found: dict[str, dict[tuple[int, ...], dict[Any, Circuit]]] = {}
-    for one in sorted(results.circuits, key=_order):
+    for one in sorted(results.circuits, key=lambda one: _order(one, there)):
         source = one.key.source
-        if set(source.cells) <= there:  # else of scores that are gone
+        if set(source.cells) <= set(there):  # else of scores that are gone
             name = source.sort, source.label, source.way, source.seed
             found.setdefault(one.key.game, {}).setdefault(one.key.sizes, {}).setdefault(name, one)
     fullest = [max(of.items(), key=lambda item: (len(item[1]), item[0]))[1] for of in found.values()]
@@ -167,7 +170,7 @@ def _cases(keys: list[CircuitKey]) -> Iterator[str]:
         bos = "BOS" if key.model.prepend_bos else "no BOS"
         return [
             key.task.metric,
-            f"{len(key.pair_ids)} pairs",
+            counted(len(key.pair_ids), "pair"),
             f"measured on {key.task.split}",
             key.dtype,
             key.matmul,
@@ -180,11 +183,13 @@ def _cases(keys: list[CircuitKey]) -> Iterator[str]:
         yield ", ".join([key.task.name, *told_apart(traits(key), map(traits, rivals), key.game)])
 
 
-def _order(one: Circuit) -> tuple[Any, ...]:
+def _order(one: Circuit, kind_of: Mapping[str, tuple[bool, bool]]) -> tuple[Any, ...]:
+    """By setting and game; then methods as they stand in every other table of a report."""
     key, sorts = one.key, ("scores", "greedy", "matched", "random")
     return (
         key.model.name, key.task.name, key.kinds, key.direction != "noising", key.replacement, key.game,
-        sorts.index(key.source.sort), not key.source.reference, key.source.label, key.source.way,
+        sorts.index(key.source.sort), not key.source.reference,
+        *kind_of.get("".join(key.source.cells[:1]), (False, False)), key.source.label, key.source.way,
         -len(key.rankings), key.digest,
     )  # fmt: skip
 
@@ -238,7 +243,7 @@ def _numbers(game: Game, one: Circuit) -> Iterator[dict[str, Any]]:
         row = _shared(game, one) | {"ranking": ranking, "top": one.key.top}
         for name in NUMBERS:
             value = float(found[name][at].mean()) if name in found else np.nan
-            ends = game.interval(value, drawn[name][:, at].mean(axis=1)) if name in found else (np.nan, np.nan)
+            ends = game.interval(value, drawn[name][:, at].mean(axis=1), name) if name in found else (np.nan, np.nan)
             row |= {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
         yield row | (_of_top(game, one, one.key.rankings.index(ranking)) if one.key.top else {}) | facts
 
@@ -269,8 +274,8 @@ def _of_top(game: Game, one: Circuit, ranking: int) -> dict[str, float]:
     falls = phi - game.phi(one.without[ranking])
     random = [game.phi(other.kept[:, at]) for other in game.of("random")]
     return {
-        "above": float((np.concatenate(random) < phi).mean()) if random else np.nan,
-        "redundant": int((np.abs(falls) < REDUNDANT).sum()),
+        "above": float((np.concatenate(random) < phi).mean()) if random and not np.isnan(phi) else np.nan,
+        "redundant": int((np.abs(falls) < REDUNDANT).sum()) if not np.isnan(falls).all() else np.nan,
     }
 
 
