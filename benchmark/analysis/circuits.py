@@ -1,6 +1,6 @@
 """Stored circuits as data frames: curves of faithfulness, the numbers that sum them up, and who is in their tops."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -148,19 +148,37 @@ class Game:
         return self.halves.interval(value, draws, *RANGES.get(name, (-np.inf, np.inf)))
 
 
-def games(results: Results) -> list[Game]:
-    """Every game of a folder, in an order that depends on nothing but what it holds."""
+def games(results: Results, tops: Collection[int] = ()) -> list[Game]:
+    """Every game of a folder, in an order that depends on nothing but what it holds.
+
+    Of a game that was measured with several tops, that of `tops` where there is one, else the one with most orders.
+    """
     there = {cell.key.digest: (not cell.key.method.metric_units, not cell.key.method.signed) for cell in results.cells}
-    found: dict[str, dict[tuple[int, ...], dict[Any, Circuit]]] = {}
+    found: dict[str, list[Circuit]] = {}
     for one in sorted(results.circuits, key=lambda one: _order(one, there)):
-        source = one.key.source
-        if set(source.cells) <= set(there):  # else of scores that are gone
-            name = source.sort, source.label, source.way, source.seed
-            found.setdefault(one.key.game, {}).setdefault(one.key.sizes, {}).setdefault(name, one)
-    fullest = [max(of.items(), key=lambda item: (len(item[1]), item[0]))[1] for of in found.values()]
-    chosen = [tuple(of.values()) for of in fullest if "scores" in {key[0] for key in of}]
+        if set(one.key.source.cells) <= set(there):  # else of scores that are gone
+            found.setdefault(one.key.game, []).append(one)
+    alike = [_measured_alike(of) for of in found.values()]
+    chosen = [max(some, key=lambda of: _preferred(of, tops)) for some in alike if some]
     cases = _cases([of[0].key for of in chosen])
     return [Game(of, case) for of, case in zip(chosen, cases, strict=True)]
+
+
+def _measured_alike(circuits: list[Circuit]) -> list[tuple[Circuit, ...]]:
+    """For each top of some scores, the circuits at the same sizes; of one source of orders the first."""
+    found = []
+    for sizes, top in dict.fromkeys((one.key.sizes, one.key.top) for one in circuits if one.key.source.sort == "scores"):
+        of: dict[Any, Circuit] = {}
+        for one in circuits:
+            if one.key.sizes == sizes and one.key.top in (top, 0):  # orders by chance have no top
+                source = one.key.source
+                of.setdefault((source.sort, source.label, source.way, source.seed), one)
+        found.append(tuple(of.values()))
+    return found
+
+
+def _preferred(circuits: tuple[Circuit, ...], tops: Collection[int]) -> tuple[Any, ...]:
+    return circuits[0].key.top in tops, len(circuits), circuits[0].key.sizes, circuits[0].key.top
 
 
 def _cases(keys: list[CircuitKey]) -> Iterator[str]:
@@ -194,12 +212,12 @@ def _order(one: Circuit, kind_of: Mapping[str, tuple[bool, bool]]) -> tuple[Any,
     )  # fmt: skip
 
 
-def circuit_curves(results: Results) -> pd.DataFrame:
-    """A row a size, order and game: `phi` with its 95% interval, and `rest`, phi of all the others.
+def circuit_curves(results: Results, tops: Collection[int] = ()) -> pd.DataFrame:
+    """A row a size, order and game (see `games`): `phi` with its 95% interval, and `rest`, phi of all the others.
 
     Random orders are one row a size: `phi` is their mean, `low` and `high` what 90% of them lie between.
     """
-    return pd.DataFrame([row for game in games(results) for one in game.circuits for row in _curve(game, one)])
+    return pd.DataFrame([row for game in games(results, tops) for one in game.circuits for row in _curve(game, one)])
 
 
 def _curve(game: Game, one: Circuit) -> Iterator[dict[str, Any]]:
@@ -219,8 +237,8 @@ def _curve(game: Game, one: Circuit) -> Iterator[dict[str, Any]]:
             yield shared | {"ranking": ranking} | place | ends
 
 
-def circuit_numbers(results: Results) -> pd.DataFrame:
-    """A row an order and game: `NUMBERS`, each with its 95% interval, and what they rest on.
+def circuit_numbers(results: Results, tops: Collection[int] = ()) -> pd.DataFrame:
+    """A row an order and game (see `games`): `NUMBERS`, each with its 95% interval, and what they rest on.
 
     `area` is the mean of phi, at most 1, over the logarithm of the size, `share` how much of the way from random orders
     to the best known one it goes; `cpr` and `cmd` are MIB's; `most` is the largest phi; `at_top` that of the first
@@ -230,7 +248,7 @@ def circuit_numbers(results: Results) -> pd.DataFrame:
     difference of the first two, and `told` whether it is told from 0 (None: nothing says so). Of random orders the
     means over them.
     """
-    return pd.DataFrame([row for game in games(results) for one in game.circuits for row in _numbers(game, one)])
+    return pd.DataFrame([row for game in games(results, tops) for one in game.circuits for row in _numbers(game, one)])
 
 
 def _numbers(game: Game, one: Circuit) -> Iterator[dict[str, Any]]:

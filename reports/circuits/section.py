@@ -49,7 +49,8 @@ def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
     """All blocks on circuits; none where none was measured."""
     if not games(results):
         return []
-    numbers, curves, judges = circuit_numbers(results), circuit_curves(results), two_judges(results, parts)
+    tops = {part.k for part in parts}
+    numbers, curves, judges = circuit_numbers(results, tops), circuit_curves(results, tops), two_judges(results, parts)
     blocks: list[Block] = [Paragraph(WHAT)]
     for (model, kinds), of_kind in numbers.groupby(["model", "kinds"], sort=False):
         name, main = f"{kind_words(str(kinds))} of {model}", main_way(of_kind)
@@ -284,7 +285,7 @@ def terminal_lines(results: Results, parts: list[Comparisons], width: int) -> It
     """What a terminal of that width shows: of each kind the share of the best circuit, and the two judges."""
     if not games(results):
         return
-    numbers, judges = circuit_numbers(results), two_judges(results, parts)
+    numbers, judges = circuit_numbers(results, {part.k for part in parts}), two_judges(results, parts)
     for (model, kinds), of_kind in numbers.groupby(["model", "kinds"], sort=False):
         shown = of_kind[[way_of(row) == main_way(of_kind) for row in of_kind.itertuples()]]
         yield "\n" + fill(f"Circuits of {kind_words(str(kinds))}, {model}. {measured_words(shown)}", width)

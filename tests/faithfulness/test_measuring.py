@@ -217,20 +217,26 @@ def test_a_sample_has_no_circuit_and_errors_of_dictionaries_stay(tmp_path: Path)
 
 
 def test_other_tops_and_more_random_orders_take_the_place_of_the_first(measured: Path, tmp_path: Path) -> None:
-    """What is shown of a game was measured at the same sizes, and no circuit is shown twice."""
+    """What is shown of a game was measured at the same sizes, with the top that is asked for, and no circuit twice."""
     folder = tmp_path / "copy"
     shutil.copytree(measured, folder)
-    heads: dict[str, Any] = FEW | {"components": (("head",),)}
-    circuits(folder, **heads | {"top": 7})
-    found = circuits(folder, **heads | {"draws": 5})
-    [game] = [one for one in games(found) if one.kinds == "head"]
-    assert len({one.key.sizes for one in game.circuits}) == 1
-    labels = [one.key.source.label for one in game.circuits]
-    assert labels.count("activation-patching") == 1
-    numbers = circuit_numbers(found)
-    assert numbers[(numbers.kinds == "head") & (numbers.sort == "scores")].above.notna().all()
-    [random] = [one for one in game.circuits if one.key.source.sort == "random"]
-    assert len(random.key.rankings) in (3, 5)
+    few: dict[str, Any] = FEW | {"components": (("mlp",),)}
+    circuits(folder, **few | {"top": 3})
+    found = circuits(folder, **few | {"draws": 5})
+    for tops, top in (((3, 5), 3), ((2,), 2)):  # of four, both are on the grid of sizes
+        [game] = [one for one in games(found, tops) if (one.kinds, one.key.way) == ("mlp", COUNTERFACTUAL)]
+        assert len({one.key.sizes for one in game.circuits}) == 1
+        assert {one.key.top for one in game.circuits} == {top, 0}
+        labels = [one.key.source.label for one in game.circuits]
+        assert labels.count("activation-patching") == 1
+        numbers = circuit_numbers(found, tops)
+        numbers = numbers[(numbers.kinds == "mlp") & (numbers.sort == "scores")]
+        assert numbers[numbers.replacement == "counterfactual"].above.notna().all()
+        [random] = [one for one in game.circuits if one.key.source.sort == "random"]
+        assert len(random.key.rankings) == 5
+    parts = compared(found, 3, tested=False)
+    [shown] = [block for block in flat(circuits_blocks(found, parts)) if getattr(block, "stem", "") == "circuits-mlp-numbers"]
+    assert set(shown.shown.top) == {"3", "-"}
 
 
 def test_players_are_in_the_key_and_circuits_of_lost_scores_are_not_shown(measured: Path, tmp_path: Path) -> None:
@@ -316,8 +322,13 @@ def test_what_is_told_of_a_table_is_right_in_number_split_and_name(measured: Pat
 
 
 def test_orders_of_two_seeds_are_told_apart(measured: Path, tmp_path: Path) -> None:
-    shutil.copytree(measured, tmp_path / "copy")
-    found = circuits(tmp_path / "copy", **FEW | {"components": (("head",),), "seed": 1})
+    for name in ("cells", "circuits"):
+        shutil.copytree(measured / name, tmp_path / name)
+    shutil.copy(measured / "run.json", tmp_path)
+    for one in Results(measured).circuits:
+        if one.key.source.sort in BY_CHANCE:
+            write_circuit(tmp_path, replace(one, key=replace(one.key, source=replace(one.key.source, seed=1))))
+    found = Results(tmp_path)
     numbers = circuit_numbers(found)
     heads = numbers[(numbers.kinds == "head") & numbers.ranking.eq("")]
     assert sorted(heads.source) == sorted(f"{name} [seed {seed}]" for name in BY_CHANCE.values() for seed in (0, 1))
