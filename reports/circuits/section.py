@@ -168,6 +168,11 @@ def _known_words(shown: pd.DataFrame) -> str:
     return said
 
 
+def mark_of(*told: bool | None) -> str:
+    """The mark of a task, by whether there is something to keep in every one of these games."""
+    return "≠" if False in told else "§" if None in told else ""
+
+
 def _cases_that(tasks: pd.DataFrame, told: bool | None) -> list[str]:
     return [row.case for row in tasks.itertuples() if row.told is told]
 
@@ -234,7 +239,7 @@ def share_table(numbers: pd.DataFrame, stem: str) -> Table:
     rows: dict[str, dict[str, str]] = {source: {"method": source} for source in main.source}
     used = ""
     for case, of_case in main.groupby("case", sort=False):
-        of_task = {True: "", False: "≠", None: "§"}[of_case.told.iloc[0]]
+        of_task = mark_of(of_case.told.iloc[0])
         for row in of_case.itertuples():
             exceeds = "+" * bool(row.most > EXCEEDS and row.sort != "matched")
             ways = named[(named.source == row.source) & (named.case == case)]
