@@ -167,7 +167,9 @@ def games(results: Results, tops: Collection[int] = ()) -> list[Game]:
 def _measured_alike(circuits: list[Circuit]) -> list[tuple[Circuit, ...]]:
     """For each top of some scores, the circuits at the same sizes; of one source of orders the first."""
     found = []
-    for sizes, top in dict.fromkeys((one.key.sizes, one.key.top) for one in circuits if one.key.source.sort == "scores"):
+    for sizes, top in dict.fromkeys(
+        (one.key.sizes, one.key.top) for one in circuits if one.key.source.sort == "scores"
+    ):
         of: dict[Any, Circuit] = {}
         for one in circuits:
             if one.key.sizes == sizes and one.key.top in (top, 0):  # orders by chance have no top

@@ -12,6 +12,7 @@ _BY_TASK = (  # of what may be another for each task
     "rows behind the replacement",
 )  # fmt: skip
 
+
 def facts(cells: Iterable[Cell], among: Callable[[Cell], bool] = lambda cell: True) -> dict[str, str]:
     """Name and value of all that may change a number, with every value that the cells `among` these have.
 

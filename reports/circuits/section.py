@@ -162,7 +162,9 @@ def _known_words(shown: pd.DataFrame) -> str:
     several = [case for case in lacking if case not in alone]
     said = ""
     if alone:
-        said += f" On {', '.join(alone)} only one order is known, so that its share of the best is 1 whatever it is worth."
+        said += (
+            f" On {', '.join(alone)} only one order is known, so that its share of the best is 1 whatever it is worth."
+        )
     if several:
         said += f" On {', '.join(several)} exact patching has no order: the best known is but one of these methods'."
     return said
@@ -191,7 +193,9 @@ def judged_words(judges: list[Judges]) -> str:
     chance = sum(len(best(one, "share")) / len(_both(one)) for one in ordered)
     counts = [len(_both(one)) for one in ordered]
     count = f"{min(counts)} to " * (min(counts) < max(counts)) + str(max(counts))
-    tasks = counted(len(ordered), "task" if len({one.game.key.task.name for one in ordered}) == len(ordered) else "case")
+    tasks = counted(
+        len(ordered), "task" if len({one.game.key.task.name for one in ordered}) == len(ordered) else "case"
+    )
     reason = ordered[0].game.halves.refusal or "no interval: undefined in a half-sample"
     told = "" if not np.isnan(low) else f" ({reason})"
     return (

@@ -7,8 +7,8 @@ from textwrap import fill
 import pandas as pd
 
 from benchmark.analysis.circuits_side_by_side import CircuitsSideBySide, circuits_side_by_side
-from benchmark.analysis.side_by_side import OTHER_PAIRS, SideBySide
 from benchmark.analysis.sections import slug
+from benchmark.analysis.side_by_side import OTHER_PAIRS, SideBySide
 from benchmark.components import plural
 from benchmark.words import counted
 from reports.circuits.section import MARKS, kind_words, mark_of, one_ranking, way_words

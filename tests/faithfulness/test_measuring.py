@@ -123,7 +123,9 @@ def test_two_judges_claim_nothing_of_fewer_than_three_methods(measured: Path) ->
     results = Results(measured)
     judges = {one.game.kinds: one for one in two_judges(results, compared(results, tested=False))}
     few = replace(judges["mlp"], table=judges["mlp"].table[:2], correlation=float("nan"))
-    assert judged_words([few]).endswith("aren't compared. That takes 3 methods, exact patching and floors aside; here: 2.")
+    assert judged_words([few]).endswith(
+        "aren't compared. That takes 3 methods, exact patching and floors aside; here: 2."
+    )
     assert "finds the best" not in judged_words([judges["head"]])
     blind = judges["mlp"].table.assign(agreement=[float("nan"), *judges["mlp"].table.agreement[1:]])
     assert "order 2 methods" in judged_words([replace(judges["mlp"], table=blind)])
@@ -235,7 +237,9 @@ def test_other_tops_and_more_random_orders_take_the_place_of_the_first(measured:
         [random] = [one for one in game.circuits if one.key.source.sort == "random"]
         assert len(random.key.rankings) == 5
     parts = compared(found, 3, tested=False)
-    [shown] = [block for block in flat(circuits_blocks(found, parts)) if getattr(block, "stem", "") == "circuits-mlp-numbers"]
+    [shown] = [
+        block for block in flat(circuits_blocks(found, parts)) if getattr(block, "stem", "") == "circuits-mlp-numbers"
+    ]
     assert set(shown.shown.top) == {"3", "-"}
 
 
