@@ -31,8 +31,8 @@ HOW = (
 )
 DETAILS = (
     "Most kept: the largest faithfulness at any size; top keeps: that of the top; rest keeps: that of all but the top "
-    "(0: the top is complete); above random: share of random orders whose circuit of that size keeps less; redundant: members "
-    f"of the top whose leaving changes faithfulness by less than {REDUNDANT}."
+    "(0: the top is complete); above random: share of random orders whose circuit of that size keeps less; redundant: "
+    f"members of the top whose leaving changes faithfulness by less than {REDUNDANT}."
 )
 EXCEEDS = 1.1  # faithfulness from which a circuit is marked
 MARKS = {
@@ -187,22 +187,22 @@ def judged_words(judges: list[Judges]) -> str:
     if not ordered:
         most = max(len(_both(one)) for one in judges)
         few = f" That takes {FEWEST_METHODS} methods, exact patching and floors aside; here: {most}." * (not tied)
-        return f"**Two judges**, agreement with exact patching and share of the best circuit, aren't compared.{undefined}{few}"
+        judges_words = "agreement with exact patching and share of the best circuit"
+        return f"**Two judges**, {judges_words}, aren't compared.{undefined}{few}"
     mean, low, high = overall(ordered)
     same = sum(bool(best(one, "agreement") & best(one, "share")) for one in ordered)
     chance = sum(len(best(one, "share")) / len(_both(one)) for one in ordered)
     counts = [len(_both(one)) for one in ordered]
     count = f"{min(counts)} to " * (min(counts) < max(counts)) + str(max(counts))
-    tasks = counted(
-        len(ordered), "task" if len({one.game.key.task.name for one in ordered}) == len(ordered) else "case"
-    )
+    names = {one.game.key.task.name for one in ordered}
+    tasks = counted(len(ordered), "task" if len(names) == len(ordered) else "case")
     reason = ordered[0].game.halves.refusal or "no interval: undefined in a half-sample"
     told = "" if not np.isnan(low) else f" ({reason})"
     return (
         f"**Two judges.** Agreement with exact patching and share of the best circuit order {count} methods with a "
         f"rank correlation of {with_interval(mean, low, high)}{told}, on average over {tasks}. The method that agrees "
-        f"best finds the best circuit on {same} of {len(ordered)}; one of these drawn by chance would on {number(chance, '.1f')}."
-        f"{undefined}"
+        f"best finds the best circuit on {same} of {len(ordered)}; one of these drawn by chance would on "
+        f"{number(chance, '.1f')}.{undefined}"
     )
 
 

@@ -17,7 +17,7 @@ def curves_by_task(
 ) -> Figure:
     """A panel a task of `curves`, which has the columns task, method, x and y; `labels` are those of the axes.
 
-    `around` draws what stands behind the lines of a task's panel; `first` is 0 where the reference is among the methods.
+    `around` draws what stands behind the lines of a task's panel; `first` is 0 where the reference is one of the lines.
     """
     tasks, methods = list(dict.fromkeys(curves.task)), list(dict.fromkeys(curves.method))
     columns = across(len(tasks), MOST_ACROSS)

@@ -31,7 +31,7 @@ from reports.circuits.section import (
     share_table,
     terminal_lines,
 )
-from reports.writing.blocks import Heading, Paragraph, Picture, flat
+from reports.writing.blocks import Heading, Paragraph, Picture, Table, flat
 
 METHODS = (
     "activation-patching",
@@ -237,9 +237,8 @@ def test_other_tops_and_more_random_orders_take_the_place_of_the_first(measured:
         [random] = [one for one in game.circuits if one.key.source.sort == "random"]
         assert len(random.key.rankings) == 5
     parts = compared(found, 3, tested=False)
-    [shown] = [
-        block for block in flat(circuits_blocks(found, parts)) if getattr(block, "stem", "") == "circuits-mlp-numbers"
-    ]
+    blocks = flat(circuits_blocks(found, parts))
+    [shown] = [block for block in blocks if isinstance(block, Table) and block.stem == "circuits-mlp-numbers"]
     assert set(shown.shown.top) == {"3", "-"}
 
 
