@@ -78,7 +78,8 @@ def _told(ranked: pd.DataFrame) -> str:
     leading = compared[compared.leads.astype(bool)]
     alone = leading[leading.groupby("task").method.transform("size") == 1]
     if alone.empty:
-        return "None is told from all others as the best" + f" on any of {tasks} tasks" * (tasks > 1) + "."
+        where = f" on any of {tasks} tasks" if tasks > 1 else ""
+        return f"None is told from all others as the best{where}."
     each = "; ".join(f"{_code(name)} on {_some(rows.task)}" for name, rows in alone.groupby("method", sort=False))
     if len(alone) == tasks and alone.method.nunique() == 1:
         where = f" on {_all(tasks)}" if tasks > 1 else ""

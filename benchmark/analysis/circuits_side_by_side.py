@@ -95,10 +95,10 @@ def _rows(a: Game, b: Game, alone: list[str]) -> Iterator[dict[str, Any]]:
     task = a.key.task.dataset_digest == b.key.task.dataset_digest and a.key.pair_ids == b.key.pair_ids
     same = task and np.array_equal(a.draws, b.draws)
     for one, other in couples:
-        names = a.labels[one.circuit.key.digest], b.labels[other.circuit.key.digest]
+        both = a.labels[one.circuit.key.digest], b.labels[other.circuit.key.digest]
         shared = {
             "task": a.key.task.name, "kinds": a.kinds, "direction": a.key.direction,
-            "replacement": a.key.replacement, "order": max(names, key=len), "ranking": one.ranking,
+            "replacement": a.key.replacement, "order": max(both, key=len), "ranking": one.ranking,
             "sort": one.circuit.key.source.sort, "case_a": a.case, "case_b": b.case,
             "told_a": a.told, "told_b": b.told, "pairs_a": len(a.key.pair_ids),
             "pairs_b": len(b.key.pair_ids), "same_pairs": same,

@@ -201,7 +201,7 @@ def judged_words(judges: list[Judges]) -> str:
     return (
         f"**Two judges.** Agreement with exact patching and share of the best circuit order {count} methods with a "
         f"rank correlation of {with_interval(mean, low, high)}{told}, on average over {tasks}. The method that agrees "
-        f"best finds the best circuit on {same} of {len(ordered)}; one of these drawn by chance would on "
+        f"best finds the best circuit on {same} of {len(ordered)}; a method drawn by chance would on "
         f"{number(chance, '.1f')}.{undefined}"
     )
 
