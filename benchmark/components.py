@@ -37,6 +37,7 @@ KIND_WORDS = {
 KINDS = tuple(KIND_WORDS)
 FEATURE_KINDS = tuple(kind for kind in KINDS if kind.endswith("-feature"))  # of sparse autoencoders that are given
 DEFAULT_KINDS = ("head", "neuron")  # what is scored where nothing is said; they never overlap
+LAST = -1  # index of the last in a layer, where nobody has said how many there are
 PLACES_ONLY = {  # kinds whose scores mean something at a position only, and why
     "residual": "a layer's residual stream carries everything, so that patching it at all positions gives the whole gap"
 }
@@ -81,17 +82,21 @@ def component_name(kind: str, layer: int, index: int, size: int = 0) -> str:
 
 
 def component_named(name: str) -> tuple[str, int, int]:
-    """Kind, layer and index of what `component_name` has named, errors of dictionaries apart: these need its size.
+    """Kind, layer and index of what `component_name` has named; of a dictionary's error, the last in its layer, `LAST`.
 
     Raises BenchmarkError for other names.
 
-    >>> component_named("L23H3"), component_named("L4M")
-    (('head', 23, 3), ('mlp', 4, 0))
+    >>> component_named("L23H3"), component_named("L4M"), component_named("L2MF-error")
+    (('head', 23, 3), ('mlp', 4, 0), ('mlp-feature', 2, -1))
     """
-    found = re.fullmatch(r"L(\d+)([A-Z]+)(\d*)", name)
+    found = re.fullmatch(r"L(\d+)([A-Z]+)(\d*)(-error)?", name)
     kinds = [kind for kind, words in KIND_WORDS.items() if found and words.letter == found[2]]
-    if not found or not kinds or bool(found[3]) == (KIND_WORDS[kinds[0]].in_a_layer == "one"):
-        raise BenchmarkError(f"{name!r} names no component: write such as L9H7, L0N1024 or, one a layer, L4M.")
+    if found and kinds and found[4] and not found[3] and kinds[0] in FEATURE_KINDS:
+        return kinds[0], int(found[1]), LAST
+    if not found or not kinds or found[4] or bool(found[3]) == (KIND_WORDS[kinds[0]].in_a_layer == "one"):
+        raise BenchmarkError(
+            f"{name!r} names no component: write such as L9H7, L0N1024, L0MF-error or, one a layer, L4M."
+        )
     return kinds[0], int(found[1]), int(found[3] or 0)
 
 

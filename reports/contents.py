@@ -213,7 +213,7 @@ def _methods(study: Study) -> list[Block]:
 def _provenance(study: Study) -> list[Block]:
     costs = tuple(tables.cost_table(section, f"{section.slug}-cost") for section in study.found)
     return [
-        Fold("What was run, and with what", (tables.what_was_run(study.results, study.everything),)),
+        Fold("What was run, and with what", (tables.what_was_run(study.results),)),
         *[Fold("What each cell cost", costs)] * bool(costs),
         Fold("Sources", (_sources(study)[0],)),
     ]

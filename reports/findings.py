@@ -6,6 +6,7 @@ folder is a frame of `benchmark/analysis/evidence.py`.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import pandas as pd
@@ -77,10 +78,11 @@ def _told(ranked: pd.DataFrame) -> str:
     leading = compared[compared.leads.astype(bool)]
     alone = leading[leading.groupby("task").method.transform("size") == 1]
     if alone.empty:
-        return "The best isn't told from the others" + (f" on any of {tasks} tasks." if tasks > 1 else ".")
+        where = f" on any of {tasks} tasks" if tasks > 1 else ""
+        return f"None is told from all others as the best{where}."
     each = "; ".join(f"{_code(name)} on {_some(rows.task)}" for name, rows in alone.groupby("method", sort=False))
     if len(alone) == tasks and alone.method.nunique() == 1:
-        where = f" on all {tasks} tasks" if tasks > 1 else ""
+        where = f" on {_all(tasks)}" if tasks > 1 else ""
         return f"{_code(alone.method.iloc[0])} is told from all others as the best{where}."
     return f"The best is told from the others on {len(alone)} of {counted(tasks, 'task')}: {each}."
 
@@ -177,8 +179,8 @@ def at_chance(found: Evidence) -> list[Finding]:
         interval = with_interval(least.accuracy, least.low, least.high)
         words = f"better than a guess on {least.task}: accuracy {interval}."
         if len(data) > 1:
-            most = number(data.accuracy.max())
-            words = f"better than a guess on all {len(data)} tasks: accuracy {interval} on {least.task} to {most}."
+            most = f" on {least.task} to {number(data.accuracy.max())}" * bool(data.accuracy.max() > least.accuracy)
+            words = f"better than a guess on {_all(len(data))}: accuracy {interval}{most}."
         return [Finding("at chance", f"**The model** is {words}", data)]
     named = "; ".join(
         f"{row.task} (right on {row.right} of {counted(row.of, 'pair')}, 95% interval {row.low:.2f} to {row.high:.2f}"
@@ -198,7 +200,7 @@ def is_missing(found: Evidence) -> list[Finding]:
     said = []
     for (what, name), rows in data[data.what.isin(("failed", "missing"))].groupby(["what", "name"], sort=False):
         verb = "failed" if what == "failed" else "isn't finished"
-        why = f" ({rows.why.iloc[0][:90]})"
+        why = f" ({shorten(rows.why.iloc[0].rstrip('.'), 90, placeholder=' ...')})"
         said.append(f"{_code(name)} {verb} on {_some(rows.task)}{why}")
     if damaged := int((data.what == "damaged").sum()):
         said.append(f"{counted(damaged, 'cell')} {'is' if damaged == 1 else 'are'} damaged")
@@ -232,6 +234,10 @@ def listed(names: Iterable[str]) -> str:
 def _some(tasks: Iterable[str]) -> str:
     names = list(dict.fromkeys(tasks))
     return listed(names) if len(names) <= NAMED else f"{len(names)} tasks"
+
+
+def _all(tasks: int) -> str:
+    return "both tasks" if tasks == 2 else f"all {tasks} tasks"
 
 
 def _code(name: Any) -> str:

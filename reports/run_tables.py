@@ -6,8 +6,8 @@ import pandas as pd
 from benchmark.analysis.behaviour import accuracy_data
 from benchmark.analysis.resolution import noise
 from benchmark.analysis.sections import Scored, Section
+from benchmark.analysis.settings import facts
 from benchmark.components import FEATURE_KINDS, plural, titled
-from benchmark.store.cell import ModelKey, Provenance
 from benchmark.store.folder import Results
 from benchmark.words import counted
 from reports.writing import captions
@@ -23,50 +23,26 @@ _STATISTICS = {  # sources of what a report computes, beside those of what was r
     "cost to find": "kramar2024",
     "inclusion frequency": "meinshausen2010; parekh2026",
 }
+_FAMILIES = {"options": "options", "quadrature": "quadrature", "version": "versions"}  # said of each method or package
 _PLACES = ("1st", "2nd", "3rd", "4th", "5th")
 _REPLACEMENTS = {"resample": "chan2022; conmy2023"}  # the others are as old as patching
 _FINDING = {"AUROC": "hanley1982"}  # of planted models alone
 
 
-def what_was_run(results: Results, found: list[Section]) -> Table:
+def what_was_run(results: Results) -> Table:
     """Everything that a reader needs to repeat the run, each line with all values that the folder's cells have."""
-    keys = [cell.key for cell in results.all_cells]
-    origins = [cell.provenance for cell in results.cells]
-    versions: dict[str, list[str | None]] = {}
-    for origin in origins:
-        for package, version in origin.versions.items():
-            versions.setdefault(package, []).append(version)
-    facts = {
-        "model": distinct(_model(key.model) for key in keys),
-        "tasks": distinct(key.task.name for key in keys),
-        "tasks left out": distinct(_left_out(results)),
-        "file of pairs": distinct(
-            f"{cell.pairs_file} ({cell.task_title}; sha256 of its rows {cell.key.task.dataset_digest[:12]})"
-            for cell in results.all_cells
-            if cell.pairs_file
-        ),
-        "pairs": distinct(f"{section.n_pairs} ({section.key.task.name})" for section in found),
-        "split": distinct(key.task.split for key in keys),
-        "metric": distinct(key.task.metric for key in keys),
-        "methods": distinct(key.method.label for key in keys),
-        "quadrature": distinct(origin.quadrature for origin in origins),
-        "direction": distinct(key.method.direction for key in keys),
-        "replacement": distinct(
-            key.method.replacement + f" ({counted(key.method.draws, 'draw')} a pair)" * bool(key.method.draws)
-            for key in keys
-        ),
-        "components": distinct(kind for key in keys for kind in key.kinds),
-        "seed": distinct(key.method.seed for key in keys),
-        "dtype": distinct(key.dtype for key in keys),
-        "matmul": distinct(key.matmul for key in keys),
-        "weight processing": distinct(key.processing for key in keys),
-        "device": distinct(origin.device for origin in origins),
-        "threads": distinct(origin.threads for origin in origins),
-        "commit": distinct(_commit(origin) for origin in origins),
-        "python": distinct(origin.python for origin in origins),
-        "versions": ", ".join(f"{package} {distinct(versions[package], ' / ')}" for package in sorted(versions)),
-    }
-    data = pd.DataFrame([{"what": name, "value": value} for name, value in facts.items() if value])
+    of_files = distinct(
+        f"{cell.pairs_file} ({cell.task_title}; sha256 of its rows {cell.key.task.dataset_digest[:12]})"
+        for cell in results.all_cells
+        if cell.pairs_file
+    )
+    said = {"tasks left out": [distinct(_left_out(results))], "file of pairs": [of_files]}
+    for name, value in facts(results.all_cells).items():
+        what, _, whose = name.partition(" of ")
+        family = what in _FAMILIES
+        said.setdefault(_FAMILIES.get(what, name), []).append(f"{whose} {value}" if family else value)
+    rows = [{"what": name, "value": "; ".join(values)} for name, values in said.items() if any(values)]
+    data = pd.DataFrame(rows, columns=["what", "value"])
     return Table("run", "All that it takes to repeat the run.", "", data, data)
 
 
@@ -80,15 +56,6 @@ def _left_out(results: Results) -> list[str]:
         f"{task} (the tokenizer of {distinct(those)} carries none of its rows: {reasons})"
         for (task, reasons), those in models.items()
     ]
-
-
-def _model(model: ModelKey) -> str:
-    bos = "with" if model.prepend_bos else "without"
-    return f"{captions.model_name(model).removesuffix(')')}, {bos} a prepended BOS)"
-
-
-def _commit(origin: Provenance) -> str | None:
-    return f"{origin.commit}{' (with changes)' if origin.dirty else ''}" if origin.commit else None
 
 
 def accuracy_table(found: list[Section]) -> Table:

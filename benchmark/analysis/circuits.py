@@ -1,6 +1,6 @@
 """Stored circuits as data frames: curves of faithfulness, the numbers that sum them up, and who is in their tops."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -24,9 +24,11 @@ from benchmark.statistics.halves import Halves, halves
 from benchmark.statistics.mean_score import mean_scores
 from benchmark.store.circuit import Circuit, CircuitKey
 from benchmark.store.folder import Results
+from benchmark.words import counted
 
 BAND = (0.05, 0.95)  # quantiles of random orders between which their band is drawn
-BY_CHANCE = ("random", "matched")
+BY_CHANCE = {"random": "random orders", "matched": "random orders, layers and signs kept"}  # never a method's name
+RANGES = {"area": (-np.inf, 1.0), "share": (-np.inf, 1.0), "cmd": (0.0, np.inf)}  # of the others, all numbers
 NUMBERS = ("area", "share", "cpr", "cmd", "most", "at_top", "rest_at_top")
 REDUNDANT = 0.01  # of the gap, by which a member's leaving changes nothing
 
@@ -86,17 +88,18 @@ class Game:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """By digest of the key, the label of the source; with the way of its scores where the game mixes several."""
+        """By digest of the key, what the source is called; with what tells it from others of that name in the game."""
         sources = [one.key.source for one in self.circuits]
         ways = {source.way for source in sources if source.sort == "scores"}
-        twins = [(source.label, source.way) for source in sources]
+        twins = [(source.sort, source.label, source.way) for source in sources]
         found = {}
         for one in self.circuits:
             source = one.key.source
             extra = [" with ".join(source.way)] if len(ways) > 1 and source.sort == "scores" else []
-            if source.sort == "scores" and twins.count((source.label, source.way)) > 1:
+            if twins.count((source.sort, source.label, source.way)) > 1:
                 extra.append(f"seed {source.seed}")
-            found[one.key.digest] = source.label + (f" [{', '.join(extra)}]" if extra else "")
+            name = BY_CHANCE.get(source.sort, source.label)
+            found[one.key.digest] = name + (f" [{', '.join(extra)}]" if extra else "")
         return found
 
     def phi(self, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -138,26 +141,46 @@ class Game:
             found.append((np.asarray(mean), np.asarray(best)))
         return found
 
-    def interval(self, value: float, draws: np.ndarray | None) -> tuple[float, float]:
-        """95% interval about a number, given its draws; NaN without any."""
+    def interval(self, value: float, draws: np.ndarray | None, name: str = "") -> tuple[float, float]:
+        """95% interval about a number, given its draws and its name among `NUMBERS`; NaN without any draw."""
         if draws is None or not len(draws) or np.isnan(draws).any() or np.isnan(value):
             return np.nan, np.nan
-        return self.halves.interval(value, draws, -np.inf, np.inf)
+        return self.halves.interval(value, draws, *RANGES.get(name, (-np.inf, np.inf)))
 
 
-def games(results: Results) -> list[Game]:
-    """Every game of a folder, in an order that depends on nothing but what it holds."""
-    there = {cell.key.digest for cell in results.cells}
-    found: dict[str, dict[tuple[int, ...], dict[Any, Circuit]]] = {}
-    for one in sorted(results.circuits, key=_order):
-        source = one.key.source
-        if set(source.cells) <= there:  # else of scores that are gone
-            name = source.sort, source.label, source.way, source.seed
-            found.setdefault(one.key.game, {}).setdefault(one.key.sizes, {}).setdefault(name, one)
-    fullest = [max(of.items(), key=lambda item: (len(item[1]), item[0]))[1] for of in found.values()]
-    chosen = [tuple(of.values()) for of in fullest if "scores" in {key[0] for key in of}]
+def games(results: Results, tops: Collection[int] = ()) -> list[Game]:
+    """Every game of a folder, in an order that depends on nothing but what it holds.
+
+    Of a game that was measured with several tops, that of `tops` where there is one, else the one with most orders.
+    """
+    there = {cell.key.digest: (not cell.key.method.metric_units, not cell.key.method.signed) for cell in results.cells}
+    found: dict[str, list[Circuit]] = {}
+    for one in sorted(results.circuits, key=lambda one: _order(one, there)):
+        if set(one.key.source.cells) <= set(there):  # else of scores that are gone
+            found.setdefault(one.key.game, []).append(one)
+    alike = [_measured_alike(of) for of in found.values()]
+    chosen = [max(some, key=lambda of: _preferred(of, tops)) for some in alike if some]
     cases = _cases([of[0].key for of in chosen])
     return [Game(of, case) for of, case in zip(chosen, cases, strict=True)]
+
+
+def _measured_alike(circuits: list[Circuit]) -> list[tuple[Circuit, ...]]:
+    """For each top of some scores, the circuits at the same sizes; of one source of orders the first."""
+    found = []
+    for sizes, top in dict.fromkeys(
+        (one.key.sizes, one.key.top) for one in circuits if one.key.source.sort == "scores"
+    ):
+        of: dict[Any, Circuit] = {}
+        for one in circuits:
+            if one.key.sizes == sizes and one.key.top in (top, 0):  # orders by chance have no top
+                source = one.key.source
+                of.setdefault((source.sort, source.label, source.way, source.seed), one)
+        found.append(tuple(of.values()))
+    return found
+
+
+def _preferred(circuits: tuple[Circuit, ...], tops: Collection[int]) -> tuple[Any, ...]:
+    return circuits[0].key.top in tops, len(circuits), circuits[0].key.sizes, circuits[0].key.top
 
 
 def _cases(keys: list[CircuitKey]) -> Iterator[str]:
@@ -167,7 +190,7 @@ def _cases(keys: list[CircuitKey]) -> Iterator[str]:
         bos = "BOS" if key.model.prepend_bos else "no BOS"
         return [
             key.task.metric,
-            f"{len(key.pair_ids)} pairs",
+            counted(len(key.pair_ids), "pair"),
             f"measured on {key.task.split}",
             key.dtype,
             key.matmul,
@@ -180,21 +203,23 @@ def _cases(keys: list[CircuitKey]) -> Iterator[str]:
         yield ", ".join([key.task.name, *told_apart(traits(key), map(traits, rivals), key.game)])
 
 
-def _order(one: Circuit) -> tuple[Any, ...]:
+def _order(one: Circuit, kind_of: Mapping[str, tuple[bool, bool]]) -> tuple[Any, ...]:
+    """By setting and game; then methods as they stand in every other table of a report."""
     key, sorts = one.key, ("scores", "greedy", "matched", "random")
     return (
         key.model.name, key.task.name, key.kinds, key.direction != "noising", key.replacement, key.game,
-        sorts.index(key.source.sort), not key.source.reference, key.source.label, key.source.way,
+        sorts.index(key.source.sort), not key.source.reference,
+        *kind_of.get("".join(key.source.cells[:1]), (False, False)), key.source.label, key.source.way,
         -len(key.rankings), key.digest,
     )  # fmt: skip
 
 
-def circuit_curves(results: Results) -> pd.DataFrame:
-    """A row a size, order and game: `phi` with its 95% interval, and `rest`, phi of all the others.
+def circuit_curves(results: Results, tops: Collection[int] = ()) -> pd.DataFrame:
+    """A row a size, order and game (see `games`): `phi` with its 95% interval, and `rest`, phi of all the others.
 
     Random orders are one row a size: `phi` is their mean, `low` and `high` what 90% of them lie between.
     """
-    return pd.DataFrame([row for game in games(results) for one in game.circuits for row in _curve(game, one)])
+    return pd.DataFrame([row for game in games(results, tops) for one in game.circuits for row in _curve(game, one)])
 
 
 def _curve(game: Game, one: Circuit) -> Iterator[dict[str, Any]]:
@@ -214,8 +239,8 @@ def _curve(game: Game, one: Circuit) -> Iterator[dict[str, Any]]:
             yield shared | {"ranking": ranking} | place | ends
 
 
-def circuit_numbers(results: Results) -> pd.DataFrame:
-    """A row an order and game: `NUMBERS`, each with its 95% interval, and what they rest on.
+def circuit_numbers(results: Results, tops: Collection[int] = ()) -> pd.DataFrame:
+    """A row an order and game (see `games`): `NUMBERS`, each with its 95% interval, and what they rest on.
 
     `area` is the mean of phi, at most 1, over the logarithm of the size, `share` how much of the way from random orders
     to the best known one it goes; `cpr` and `cmd` are MIB's; `most` is the largest phi; `at_top` that of the first
@@ -225,7 +250,7 @@ def circuit_numbers(results: Results) -> pd.DataFrame:
     difference of the first two, and `told` whether it is told from 0 (None: nothing says so). Of random orders the
     means over them.
     """
-    return pd.DataFrame([row for game in games(results) for one in game.circuits for row in _numbers(game, one)])
+    return pd.DataFrame([row for game in games(results, tops) for one in game.circuits for row in _numbers(game, one)])
 
 
 def _numbers(game: Game, one: Circuit) -> Iterator[dict[str, Any]]:
@@ -238,7 +263,7 @@ def _numbers(game: Game, one: Circuit) -> Iterator[dict[str, Any]]:
         row = _shared(game, one) | {"ranking": ranking, "top": one.key.top}
         for name in NUMBERS:
             value = float(found[name][at].mean()) if name in found else np.nan
-            ends = game.interval(value, drawn[name][:, at].mean(axis=1)) if name in found else (np.nan, np.nan)
+            ends = game.interval(value, drawn[name][:, at].mean(axis=1), name) if name in found else (np.nan, np.nan)
             row |= {name: value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
         yield row | (_of_top(game, one, one.key.rankings.index(ranking)) if one.key.top else {}) | facts
 
@@ -269,8 +294,8 @@ def _of_top(game: Game, one: Circuit, ranking: int) -> dict[str, float]:
     falls = phi - game.phi(one.without[ranking])
     random = [game.phi(other.kept[:, at]) for other in game.of("random")]
     return {
-        "above": float((np.concatenate(random) < phi).mean()) if random else np.nan,
-        "redundant": int((np.abs(falls) < REDUNDANT).sum()),
+        "above": float((np.concatenate(random) < phi).mean()) if random and not np.isnan(phi) else np.nan,
+        "redundant": int((np.abs(falls) < REDUNDANT).sum()) if not np.isnan(falls).all() else np.nan,
     }
 
 

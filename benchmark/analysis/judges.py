@@ -65,6 +65,7 @@ def two_judges(results: Results, parts: Iterable[Comparisons]) -> list[Judges]:
     Signed rankings where a method has them. Neither the reference itself is judged, nor floors, which see no metric,
     nor a method whose scores are the same for every pair; and no game whose gap is known not to be told from 0.
     """
+    parts = list(parts)
     known = {
         (method.cell.key.digest, part.kind): (method, reference, part.halves, float(primary(rows)["value"]))
         for part in parts
@@ -72,7 +73,7 @@ def two_judges(results: Results, parts: Iterable[Comparisons]) -> list[Judges]:
         if len(rows) and method.per_pair and method.cell.key.method.name not in FLOORS
     }
     found = []
-    for game in games(results):
+    for game in games(results, {part.k for part in parts}):
         if len(game.key.kinds) == 1 and game.of("random") and game.told is not False:
             own = [one for one in game.of("scores") if one.key.source.way == tuple(one.key.way)]
             cells = [(one, (cell, game.kinds)) for one in own for cell in one.key.source.cells]

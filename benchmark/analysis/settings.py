@@ -1,25 +1,37 @@
 """What a results folder's cells were made of and made with, as words: what two folders are told apart by."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pandas as pd
 
 from benchmark.store.cell import Cell, sha256
-from benchmark.store.folder import Results
+
+_BY_TASK = (  # of what may be another for each task
+    "rows of the datasets", "code of the tasks", "metric", "least metric asked", "pairs", "which pairs", "tokens",
+    "rows behind the replacement",
+)  # fmt: skip
 
 
-def facts(results: Results, among: Callable[[Cell], bool] = lambda cell: True) -> dict[str, str]:
-    """Name and value of all that may change a number, with every value that the finished cells `among` these have.
+def facts(cells: Iterable[Cell], among: Callable[[Cell], bool] = lambda cell: True) -> dict[str, str]:
+    """Name and value of all that may change a number, with every value that the cells `among` these have.
 
-    Tasks and methods are those of all finished cells.
+    Tasks and methods are those of all `cells`. What differs between tasks stands beside their names.
     """
-    found: dict[str, dict[str, None]] = {}
-    for cell in results.cells:
+    found: dict[str, dict[str, set[str]]] = {}
+    for cell in cells:
         for name, value in _of_cell(cell):
             if value not in (None, "") and (name in ("tasks", "methods") or among(cell)):
-                found.setdefault(name, {})[str(value)] = None
-    return {name: ", ".join(sorted(values)) for name, values in found.items()}
+                task = cell.key.task.name if name in _BY_TASK else ""
+                found.setdefault(name, {}).setdefault(task, set()).add(str(value))
+    return {name: _said(by_task) for name, by_task in found.items()}
+
+
+def _said(by_task: dict[str, set[str]]) -> str:
+    first, *others = by_task.values()
+    if all(one == first for one in others):
+        return ", ".join(sorted(first))
+    return ", ".join(f"{task} {value}" for task in sorted(by_task) for value in sorted(by_task[task]))
 
 
 def different(a: dict[str, str], b: dict[str, str]) -> pd.DataFrame:
@@ -40,14 +52,14 @@ def _of_cell(cell: Cell) -> Iterator[tuple[str, object]]:
     yield "dtype", key.dtype
     yield "matmul", key.matmul
     yield "tasks", task.name
-    yield "rows of the datasets", f"{task.name} {task.dataset_digest[:8]}"
-    yield "code of the tasks", task.code and f"{task.name} {task.code[:8]}"
+    yield "rows of the datasets", task.dataset_digest[:8]
+    yield "code of the tasks", task.code and task.code[:8]
     yield "split", task.split
-    yield "metric", f"{task.name} {task.metric}"
+    yield "metric", task.metric
     yield "least metric asked", task.min_metric
-    yield "pairs", f"{task.name} {len(key.pair_ids)}"
-    yield "which pairs", f"{task.name} {sha256(sorted(key.pair_ids))[:8]}"
-    yield "tokens", key.tokens and f"{task.name} {key.tokens[:8]}"
+    yield "pairs", len(key.pair_ids)
+    yield "which pairs", sha256(sorted(key.pair_ids))[:8]
+    yield "tokens", key.tokens and key.tokens[:8]
     for kind in key.kinds:
         yield "components", kind
     for kind, digest in key.dictionaries.items():
@@ -58,7 +70,7 @@ def _of_cell(cell: Cell) -> Iterator[tuple[str, object]]:
     yield "direction", method.direction
     yield "replacement", method.replacement
     yield "draws a pair", method.draws or None
-    yield "rows behind the replacement", key.means and f"{task.name} {key.means[:8]}"
+    yield "rows behind the replacement", key.means and key.means[:8]
     yield "seed", method.seed
     yield f"quadrature of {method.label}", origin.quadrature
     yield "device", origin.device

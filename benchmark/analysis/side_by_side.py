@@ -83,7 +83,7 @@ def side_by_side(a: Results, b: Results, top_k: int | None = None) -> SideBySide
     common = {(cell.task, cell.key.method.label) for cell in a.cells} & {
         (cell.task, cell.key.method.label) for cell in b.cells
     }
-    found = [facts(results, lambda cell: (cell.task, cell.key.method.label) in common) for results in (a, b)]
+    found = [facts(results.cells, lambda cell: (cell.task, cell.key.method.label) in common) for results in (a, b)]
     differing = different(found[0], found[1])
     same = tuple(name for name in found[0] if name not in set(differing.what))
     return SideBySide(a, b, differing, same, pd.DataFrame(rows, columns=list(COLUMNS)), tuple(alone))

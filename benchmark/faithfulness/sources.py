@@ -56,7 +56,8 @@ def planned(game: Game, ground: Ground, wanted: Wanted) -> Iterator[Pending]:
         source, scores = reference
         matched = replace(source, sort="matched", label=MATCHED, reference=False, seed=wanted.seed)
         orders_kept = matched_orders(game.players, scores, ranked(scores), wanted.draws, wanted.seed)
-        yield Pending(replace(drawn, source=matched), orders_kept)
+        if (orders_kept != ranked(scores)).any():  # else no two share kind, layer and sign: it is the reference's own
+            yield Pending(replace(drawn, source=matched), orders_kept)
     if wanted.search or (wanted.search is None and count <= SEARCHED):
         searched = Source(
             "greedy", "greedy search", (ground.way.direction, ground.way.replacement), pairs=game.section.key.pair_ids

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.analysis.top import top_components
-from benchmark.components import BASELINES, KINDS, MEAN, PLACES_ONLY, component_name, component_named, many
+from benchmark.components import BASELINES, KINDS, LAST, MEAN, PLACES_ONLY, component_name, component_named, many
 from benchmark.engine.intervention import mean_share
 from benchmark.engine.means import mean_activations
 from benchmark.engine.memory import choose_chunk, fitting_chunk, parse_bytes
@@ -71,8 +71,7 @@ def answered(question: Question, bench: Bench) -> Iterator[tuple[str, Interactio
     stored = Results(question.results) if question.results is not None else None
     model = bench.model(run.source)
     model.refuse(run.components)
-    for component in question.given:
-        _refuse_absent(model, component)
+    question = replace(question, given=tuple(there(model, component) for component in question.given))
     for task in bench.tasks(run.tasks, run.rows_of(""), run.plugins, model.tokens):
         metric = run.rows_of(task.name).chosen_metric(task)
         found = behaviour(model, task, metric, run.pairs, run.split, run.seed, run.replacement, run.min_metric)
@@ -148,11 +147,15 @@ def _interactions(
         return interactions(model, pairs, replace(request, progress=shown.advance), strongest, given, others, ranked)
 
 
-def _refuse_absent(model: Model, component: Component) -> None:
+def there(model: Model, component: Component) -> Component:
+    """The component, the last of a layer by its number. Raises BenchmarkError where it isn't there or can't be out."""
     kind, layer, index = component
     if kind in PLACES_ONLY:
         raise BenchmarkError(f"--given {component_name(*component)}: {PLACES_ONLY[kind]}.")
-    model.refuse_absent(kind, layer, index, component_name(*component))
+    size = model.size(kind)
+    index = size - 1 if index == LAST else index
+    model.refuse_absent(kind, layer, index, component_name(kind, layer, index, size))
+    return kind, layer, index
 
 
 def folder_of(question: Question) -> Path:

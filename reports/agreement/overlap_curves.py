@@ -64,6 +64,7 @@ def curves_figure(data: pd.DataFrame) -> Figure:
             axis.plot(line.k, line.value, marker, color=shade, lw=1, ms=2.2, markevery=0.12, label=name)
         axis.set(xscale="log", xlim=(0.93, 1.07 * data.k.max()), ylim=(-0.03, 1.03), xlabel="k")
         axis.xaxis.set_major_formatter("{x:g}")
+        axis.minorticks_off()
         sns.despine(ax=axis)
     handles, labels = axes[0].get_legend_handles_labels()
     legend_at_foot(figure, handles, labels)

@@ -48,7 +48,8 @@ def overview(parts: list[Comparisons], found: Evidence, stem: str) -> Table:
                 tone = float(np.sign(one.value) * one.value**2)
                 looks[place, column] = Look(tone, strong, _hover(one, marks + of_task, known[task, method]))
         rows.append(row | {f"strongest {plural(first.kind)}": _strongest(parts, str(task))})
-    legend = "; ".join(f"{mark} {words}" for mark, words in MARKS.items() if mark in used)
+    marks = "; ".join(f"{mark} {words}" for mark, words in MARKS.items() if mark in used)
+    legend = f"{marks}." if marks else ""
     bold = "Bold: the best, and what isn't told apart from it. " if any(one.strong for one in looks.values()) else ""
     return Table(
         stem,

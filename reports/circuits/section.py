@@ -7,7 +7,7 @@ from textwrap import fill
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.circuits import REDUNDANT, circuit_curves, circuit_numbers, games
+from benchmark.analysis.circuits import BY_CHANCE, REDUNDANT, circuit_curves, circuit_numbers, games
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.judges import Judges, overall, two_judges
 from benchmark.analysis.sections import slug
@@ -24,15 +24,15 @@ WHAT = (
     "of scores on one split of the pairs, circuits are measured on the other."
 )
 HOW = (
-    "Share of best: the area under faithfulness over log size, from that of random circuits (0) to that of the best "
+    "Share of best: the area under faithfulness over log size, from that of random orders (0) to that of the best "
     "order known (1). What exceeds the model counts as 1: to push beyond it isn't to keep more. CPR and CMD: areas of "
     "the Mechanistic Interpretability Benchmark at its ten sizes; CPR rewards circuits that exceed the model (it is "
     "above .999 only there), CMD is 0 for one that is neither less nor more than the model."
 )
 DETAILS = (
     "Most kept: the largest faithfulness at any size; top keeps: that of the top; rest keeps: that of all but the top "
-    "(0: the top is complete); above random: share of random circuits of that size that keep less; redundant: members "
-    f"of the top whose leaving changes faithfulness by less than {REDUNDANT}."
+    "(0: the top is complete); above random: share of random orders whose circuit of that size keeps less; redundant: "
+    f"members of the top whose leaving changes faithfulness by less than {REDUNDANT}."
 )
 EXCEEDS = 1.1  # faithfulness from which a circuit is marked
 MARKS = {
@@ -40,8 +40,8 @@ MARKS = {
     "§": "too few pairs to say whether there is anything to keep",
     "≠": "all and nothing kept aren't told apart: ratios of noise",
 }
-
-
+FLOOR = "`random` is a method, which scores by chance and so has one order; random orders are drawn for circuits."
+FEWEST_METHODS = 3  # that have a rank correlation
 NO_SHARE = "No order has a share of the best circuit: that takes random orders, and one order that is better."
 
 
@@ -49,7 +49,8 @@ def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
     """All blocks on circuits; none where none was measured."""
     if not games(results):
         return []
-    numbers, curves, judges = circuit_numbers(results), circuit_curves(results), two_judges(results, parts)
+    tops = {part.k for part in parts}
+    numbers, curves, judges = circuit_numbers(results, tops), circuit_curves(results, tops), two_judges(results, parts)
     blocks: list[Block] = [Paragraph(WHAT)]
     for (model, kinds), of_kind in numbers.groupby(["model", "kinds"], sort=False):
         name, main = f"{kind_words(str(kinds))} of {model}", main_way(of_kind)
@@ -57,21 +58,24 @@ def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
         stem = slug("circuits", *[str(model)] * (numbers.model.nunique() > 1), str(kinds))
         judged = judges_of(judges, of_kind)
         of_curves = curves[(curves.model == model) & (curves.kinds == kinds)]
-        drawn = of_curves[[way_of(row) == main for row in of_curves.itertuples()]]
+        drawn = one_ranking(of_curves[[way_of(row) == main for row in of_curves.itertuples()]])
+        drawn = drawn[drawn.groupby("case").phi.transform(lambda phi: phi.notna().any())]
         blocks += [Heading(name[0].upper() + name[1:], 3), Paragraph(measured_words(shown))]
         if judged:
             blocks.append(Paragraph(judged_words(judged)))
         blocks.append(share_table(of_kind, f"{stem}-shares") if of_kind.share.notna().any() else Paragraph(NO_SHARE))
-        blocks.append(
-            Picture(
-                f"{stem}-curves",
-                f"Faithfulness of circuits by size, {way_words(main)}; grey: 90% of random circuits.",
-                f"{WHAT} Signed rankings where a method has them.",
-                partial(faithfulness_curves, one_ranking(drawn)),
-                drawn,
+        if len(drawn):
+            blocks.append(
+                Picture(
+                    f"{stem}-curves",
+                    f"Faithfulness of circuits by size, {way_words(main)}; grey: 90% of random orders.",
+                    f"{WHAT} Signed rankings where a method has them.",
+                    partial(faithfulness_curves, drawn),
+                    drawn,
+                )
             )
-        )
-        folded = [judges_table(judged, f"{stem}-judges")] if judged else []
+        several = [one for one in judged if len(_both(one)) >= FEWEST_METHODS]
+        folded = [judges_table(several, f"{stem}-judges")] if several else []
         details: tuple[Block, ...] = (
             Paragraph(f"{HOW} {DETAILS}"),
             detail_table(shown, of_kind, f"{stem}-numbers"),
@@ -117,12 +121,15 @@ def judges_of(judges: list[Judges], of_kind: pd.DataFrame) -> list[Judges]:
 
 def measured_words(shown: pd.DataFrame) -> str:
     """On how many pairs of which split, what there is to keep, and where nothing says that there is anything."""
-    one, tasks = shown.iloc[0], shown.drop_duplicates("case")
-    pairs = " to ".join(map(str, sorted({int(tasks.pairs.min()), int(tasks.pairs.max())})))
+    tasks = shown.drop_duplicates("case")
+    most = int(tasks.pairs.max())
+    pairs = f"{tasks.pairs.min()} to " * bool(tasks.pairs.min() < most) + counted(most, "pair")
     parts = " to ".join(map(str, sorted({int(tasks.components.min()), int(tasks.components.max())})))
+    splits = " or ".join(sorted(set(tasks.scored_on)))
+    other = "other split" if len(set(tasks.scored_on)) > 1 else f"{tasks.measured_on.iloc[0]} split"
     flat, unknown = (_cases_that(tasks, one) for one in (False, None))
     against = [row.case for row in tasks.itertuples() if row.gap < 0 and row.told]
-    told = ""
+    told = _known_words(shown)
     if flat:
         told += (
             f" On {', '.join(flat)} the metric with nothing kept isn't told from that with everything: faithfulness "
@@ -141,9 +148,31 @@ def measured_words(shown: pd.DataFrame) -> str:
             "answer, faithfulness is about that, and signed rankings go against it."
         )
     return (
-        f"Ranked on the {one.scored_on} split, measured on {pairs} pairs a task of the {one.measured_on} split, "
-        f"{way_words(way_of(one))}. {parts} components take part.{told}"
+        f"Ranked on the {splits} split, measured on {pairs} a task of the {other}, "
+        f"{way_words(way_of(tasks.iloc[0]))}. {parts} components take part.{told}"
     )
+
+
+def _known_words(shown: pd.DataFrame) -> str:
+    """Where the best order known is but that of a method: what a share of it is then worth."""
+    known = shown[~shown.sort.isin(BY_CHANCE)]
+    lacking = [case for case, rows in known.groupby("case", sort=False)
+               if not rows.reference.any() and "greedy" not in set(rows.sort)]  # fmt: skip
+    alone = [case for case in lacking if known[known.case == case].source.nunique() == 1]
+    several = [case for case in lacking if case not in alone]
+    said = ""
+    if alone:
+        said += (
+            f" On {', '.join(alone)} only one order is known, so that its share of the best is 1 whatever it is worth."
+        )
+    if several:
+        said += f" On {', '.join(several)} exact patching has no order: the best known is but one of these methods'."
+    return said
+
+
+def mark_of(*told: bool | None) -> str:
+    """The mark of a task, by whether there is something to keep in every one of these games."""
+    return "≠" if False in told else "§" if None in told else ""
 
 
 def _cases_that(tasks: pd.DataFrame, told: bool | None) -> list[str]:
@@ -152,31 +181,41 @@ def _cases_that(tasks: pd.DataFrame, told: bool | None) -> list[str]:
 
 def judged_words(judges: list[Judges]) -> str:
     """The sentence: mean rank correlation of the two judges, and on how many tasks their best methods are the same."""
-    mean, low, high = overall(judges)
-    same = [one.game.case for one in judges if best(one, "agreement") & best(one, "share")]
-    tied = [one.game.case for one in judges if np.isnan(one.correlation)]
-    count = " to ".join(map(str, sorted({min(map(_methods, judges)), max(map(_methods, judges))})))
-    agreeing = f"The method that agrees best finds the best circuit on {len(same)} of {len(judges)}."
-    if len(tied) == len(judges):
-        return f"**Two judges.** {count} methods have no order: it takes 3 whose circuits differ. {agreeing}"
-    reason = judges[0].game.halves.refusal or "no interval: undefined in a half-sample"
+    ordered = [one for one in judges if not np.isnan(one.correlation)]
+    tied = [one.game.case for one in judges if len(_both(one)) >= FEWEST_METHODS and np.isnan(one.correlation)]
+    undefined = f" On {', '.join(tied)} all are as good to one of the two judges, and have no order." if tied else ""
+    if not ordered:
+        most = max(len(_both(one)) for one in judges)
+        few = f" That takes {FEWEST_METHODS} methods, exact patching and floors aside; here: {most}." * (not tied)
+        judges_words = "agreement with exact patching and share of the best circuit"
+        return f"**Two judges**, {judges_words}, aren't compared.{undefined}{few}"
+    mean, low, high = overall(ordered)
+    same = sum(bool(best(one, "agreement") & best(one, "share")) for one in ordered)
+    chance = sum(len(best(one, "share")) / len(_both(one)) for one in ordered)
+    counts = [len(_both(one)) for one in ordered]
+    count = f"{min(counts)} to " * (min(counts) < max(counts)) + str(max(counts))
+    names = {one.game.key.task.name for one in ordered}
+    tasks = counted(len(ordered), "task" if len(names) == len(ordered) else "case")
+    reason = ordered[0].game.halves.refusal or "no interval: undefined in a half-sample"
     told = "" if not np.isnan(low) else f" ({reason})"
-    undefined = f" On {', '.join(tied)} their circuits are all as good, and have no order." if tied else ""
     return (
         f"**Two judges.** Agreement with exact patching and share of the best circuit order {count} methods with a "
-        f"rank correlation of {with_interval(mean, low, high)}{told}, on average over "
-        f"{counted(len(judges) - len(tied), 'task')}.{undefined} {agreeing}"
+        f"rank correlation of {with_interval(mean, low, high)}{told}, on average over {tasks}. The method that agrees "
+        f"best finds the best circuit on {same} of {len(ordered)}; a method drawn by chance would on "
+        f"{number(chance, '.1f')}.{undefined}"
     )
 
 
-def _methods(one: Judges) -> int:
-    return len(one.table)
+def _both(one: Judges) -> pd.DataFrame:
+    """The methods that both judges have a number of."""
+    return one.table.dropna(subset=["agreement", "share"])
 
 
 def best(one: Judges, column: str) -> set[str]:
     """The methods with the largest number; several where they tie to three digits."""
-    values = one.table[column].round(3)
-    return set(one.table.method[values == values.max()])
+    table = _both(one)
+    values = table[column].round(3)
+    return set(table.method[values == values.max()])
 
 
 def judges_table(judges: list[Judges], stem: str) -> Table:
@@ -204,7 +243,7 @@ def share_table(numbers: pd.DataFrame, stem: str) -> Table:
     rows: dict[str, dict[str, str]] = {source: {"method": source} for source in main.source}
     used = ""
     for case, of_case in main.groupby("case", sort=False):
-        of_task = {True: "", False: "≠", None: "§"}[of_case.told.iloc[0]]
+        of_task = mark_of(of_case.told.iloc[0])
         for row in of_case.itertuples():
             exceeds = "+" * bool(row.most > EXCEEDS and row.sort != "matched")
             ways = named[(named.source == row.source) & (named.case == case)]
@@ -216,9 +255,10 @@ def share_table(numbers: pd.DataFrame, stem: str) -> Table:
     several = numbers[["direction", "replacement"]].drop_duplicates()
     ways_words = f" Behind the semicolon the range over {len(several)} ways of replacing." if len(several) > 1 else ""
     legend = "; ".join(f"{mark} {words}" for mark, words in MARKS.items() if mark in used)
+    floor = f" {FLOOR}" * any(source.split(":")[0].split(" [")[0] == "random" for source in main.source)
     return Table(
         stem,
-        f"Share of the best circuit that each order finds.{ways_words} {legend}{'.' if legend else ''}".strip(),
+        f"Share of the best circuit that each order finds.{ways_words}{floor} {legend}{'.' if legend else ''}".strip(),
         HOW,
         pd.DataFrame(list(rows.values())).fillna("-"),
         main,
@@ -254,13 +294,13 @@ def terminal_lines(results: Results, parts: list[Comparisons], width: int) -> It
     """What a terminal of that width shows: of each kind the share of the best circuit, and the two judges."""
     if not games(results):
         return
-    numbers, judges = circuit_numbers(results), two_judges(results, parts)
+    numbers, judges = circuit_numbers(results, {part.k for part in parts}), two_judges(results, parts)
     for (model, kinds), of_kind in numbers.groupby(["model", "kinds"], sort=False):
         shown = of_kind[[way_of(row) == main_way(of_kind) for row in of_kind.itertuples()]]
         yield "\n" + fill(f"Circuits of {kind_words(str(kinds))}, {model}. {measured_words(shown)}", width)
         if of_kind.share.notna().any():
             table = share_table(of_kind, "")
-            yield fill(table.caption, width)
+            yield fill(table.caption.replace("`", ""), width)
             yield table.shown.to_string(index=False)
         else:
             yield NO_SHARE

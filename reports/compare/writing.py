@@ -6,22 +6,30 @@ from textwrap import fill
 
 import pandas as pd
 
+from benchmark.analysis.circuits_side_by_side import CircuitsSideBySide, circuits_side_by_side
+from benchmark.analysis.sections import slug
 from benchmark.analysis.side_by_side import OTHER_PAIRS, SideBySide
 from benchmark.components import plural
 from benchmark.words import counted
+from reports.circuits.section import MARKS, kind_words, mark_of, one_ranking, way_words
 from reports.writing.blocks import Block, Bullets, Heading, Paragraph, Table, number, with_interval
 from reports.writing.captions import distinct
 from reports.writing.html import html
 from reports.writing.latex import latex
 from reports.writing.markdown import markdown
 
+NUMBERS = {"cpr": "CPR", "cmd": "CMD", "area": "area"}  # of circuits
+AREAS = (
+    "CPR and CMD: the Mechanistic Interpretability Benchmark's areas under faithfulness and between it and 1 (0: what "
+    "the model does, no less and no more); area: that under faithfulness, at most 1, over log size."
+)
 WIDTH = 120  # characters of a line in a terminal
 
 
 def lines(found: SideBySide) -> str:
     """All tables as text, what differs first."""
     said = []
-    for block in _blocks(found):
+    for block in _blocks(found, circuits_side_by_side(found.a, found.b)):
         match block:
             case Heading():
                 said.append(block.text)
@@ -36,9 +44,10 @@ def lines(found: SideBySide) -> str:
 
 
 def write(found: SideBySide, out: Path) -> Path:
-    """Write `compare.html`, `.md`, `.tex` and `.csv` and `differences.csv`; returns the page."""
+    """Write `compare.html`, `.md`, `.tex`, `.csv`, `differences.csv` and `circuits.csv`; returns the page."""
     out.mkdir(parents=True, exist_ok=True)
-    blocks = _blocks(found)
+    circuits = circuits_side_by_side(found.a, found.b)
+    blocks = _blocks(found, circuits)
     tables = [block for block in blocks if isinstance(block, Table)]
     for name, text in {
         "compare.md": markdown(blocks),
@@ -48,19 +57,21 @@ def write(found: SideBySide, out: Path) -> Path:
         (out / name).write_text(text, encoding="utf-8")
     found.methods.to_csv(out / "compare.csv", index=False, lineterminator="\n")
     found.differing.to_csv(out / "differences.csv", index=False, lineterminator="\n")
+    circuits.numbers.to_csv(out / "circuits.csv", index=False, lineterminator="\n")
     return out / "compare.html"
 
 
-def _blocks(found: SideBySide) -> list[Block]:
+def _blocks(found: SideBySide, circuits: CircuitsSideBySide) -> list[Block]:
     blocks: list[Block] = [
         Heading("Two runs side by side", 1),
         Paragraph(f"A: `{found.a.folder}`. B: `{found.b.folder}`."),
         Paragraph(f"**{_verdict(found)}**"),
         *_differing(found),
     ]
-    if found.alone:
-        blocks += [Heading("In one folder alone", 2), Bullets(found.alone)]
+    if alone := (*found.alone, *circuits.alone):
+        blocks += [Heading("In one folder alone", 2), Bullets(alone)]
     blocks += _agreement(found)
+    blocks += _circuits(circuits.numbers)
     blocks += _scores(found)
     return blocks
 
@@ -156,6 +167,32 @@ def _facts(group: pd.DataFrame) -> str:
     return " ".join(said)
 
 
+def _circuits(numbers: pd.DataFrame) -> list[Block]:
+    """A table for each choice of kinds and way that both folders have circuits of; signed rankings where there are."""
+    blocks: list[Block] = [Heading("Circuits", 2)] if len(numbers) else []
+    for (kinds, *way), group in numbers.groupby(["kinds", "direction", "replacement"], sort=False):
+        group = one_ranking(group.rename(columns={"order": "source"}))
+        cases = group.case_a.where(group.case_a == group.case_b, group.task)
+        marks = [mark_of(row.told_a, row.told_b) for row in group.itertuples()]
+        legend = "".join(f" {mark} {MARKS[mark]}." for mark in dict.fromkeys("".join(marks)))
+        shown = pd.DataFrame(
+            {
+                "task": f"{case} {mark}".strip(),
+                "order": row.source,
+                "number": NUMBERS[row.number],
+                "A": with_interval(row.value_a, row.low_a, row.high_a),
+                "B": with_interval(row.value_b, row.low_b, row.high_b),
+                "B - A": with_interval(row.difference, row.difference_low, row.difference_high, "+z.2f"),
+            }
+            for case, mark, row in zip(cases, marks, group.itertuples(), strict=True)
+        )
+        said = "B - A is there where both were measured on the same pairs, and its interval is of that difference."
+        caption = f"Faithfulness of circuits of {kind_words(str(kinds))} in A and B, {way_words((way[0], way[1]))}."
+        facts = f"{AREAS} Brackets: 95% intervals over the measured pairs. {said}{legend}"
+        blocks.append(Table(f"compare-{slug(str(kinds), *way)}-circuits", caption, facts, shown, group))
+    return blocks
+
+
 def _scores(found: SideBySide) -> list[Block]:
     blocks: list[Block] = [Heading("Scores of A against scores of B", 2)]
     rows = found.methods
@@ -166,7 +203,7 @@ def _scores(found: SideBySide) -> list[Block]:
             {
                 "task": _setting(row),
                 "method": row.method + " (sizes)" * (row.scores_version == "by_size"),
-                "n": str(row.n_scores),
+                "components": str(row.n_scores),
                 "Pearson": number(row.scores_pearson, "z.4f"),
                 f"same top {row.k}": number(row.scores_top_k),
                 "largest score": number(row.largest_score, ".3g"),
@@ -179,7 +216,7 @@ def _scores(found: SideBySide) -> list[Block]:
         caption = f"Mean scores of {plural(kind)} in A against those in B, method by method."
         over = distinct(group.scores_over, " or ")
         facts = (
-            f"Over {over} and n components. Tops by size; largest score: |mean score| in A; largest difference: |A - B|"
+            f"Over {over}. Tops by size; largest score: |mean score| in A; largest difference: |A - B|"
             " of mean scores, and of one pair's scores."
         )
         blocks.append(Table(f"compare-{kind}-scores", caption, facts, shown, group))

@@ -12,10 +12,12 @@ from reports.writing.drawing import TEXT_WIDTH, across, colour, legend_at_foot, 
 MOST_ACROSS = 3
 
 
-def curves_by_task(curves: pd.DataFrame, around: Callable[[Axes, str], None], labels: tuple[str, str]) -> Figure:
+def curves_by_task(
+    curves: pd.DataFrame, around: Callable[[Axes, str], None], labels: tuple[str, str], first: int = 1
+) -> Figure:
     """A panel a task of `curves`, which has the columns task, method, x and y; `labels` are those of the axes.
 
-    `around` draws what stands behind the lines of a task's panel.
+    `around` draws what stands behind the lines of a task's panel; `first` is 0 where the reference is one of the lines.
     """
     tasks, methods = list(dict.fromkeys(curves.task)), list(dict.fromkeys(curves.method))
     columns = across(len(tasks), MOST_ACROSS)
@@ -23,7 +25,7 @@ def curves_by_task(curves: pd.DataFrame, around: Callable[[Axes, str], None], la
     figure, axes = panels(tasks, columns, size, 0.3)
     for position, (axis, task) in enumerate(zip(axes, tasks, strict=True)):
         around(axis, task)
-        for method, marker, shade in method_lines(methods):
+        for method, marker, shade in method_lines(methods, first):
             line = curves[(curves.task == task) & (curves.method == method)]
             axis.plot(line.x, line.y, marker, color=shade, lw=1, ms=2.2, markevery=0.12, label=method)
         axis.set(xscale="log", xlabel=labels[0])

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmark.analysis.settings import facts
 from benchmark.analysis.side_by_side import OTHER_PAIRS, SideBySide, matched, side_by_side
 from benchmark.errors import BenchmarkError
 from benchmark.statistics.agreement import statistic
 from benchmark.statistics.halves import halves
 from benchmark.store.cell import PairFacts
 from benchmark.store.folder import Results, read_cell, record_run, write_cell
+from reports.run_tables import what_was_run
 from tests.reports.test_reports import add_cell
 
 PAIRS, SHAPE = 20, (3, 4)
@@ -179,3 +181,23 @@ def test_the_statistic_is_that_of_sizes_where_a_method_has_no_signs(tmp_path: Pa
     assert found.version == "by_size"
     assert found.value_b == pytest.approx(statistic("pearson", "signed").value(*means))
     assert found.difference == pytest.approx(found.value_b - found.value_a)
+
+
+def test_what_differs_between_tasks_stands_beside_their_names_and_a_report_says_all_of_it(tmp_path: Path) -> None:
+    results = written(tmp_path / "a", names=NAMES[:1])
+    [cell] = results.cells
+    task = replace(cell.key.task, name="sva", metric="prob_diff")
+    key = replace(cell.key, task=task, method=replace(cell.key.method, options={"neurons": 3}))
+    versions = replace(cell.provenance, versions={"torch": "9.9"}, quadrature="trapezoid")
+    write_cell(results.folder, replace(cell, key=key, provenance=versions))
+    both = Results(results.folder)
+    found = facts(both.cells)
+    assert (found["metric"], found["pairs"]) == ("ioi logit_diff, sva prob_diff", str(PAIRS))
+    table = what_was_run(both).data.set_index("what").value
+    assert table["options"] == f'{NAMES[0]} {{"neurons": 3}}'
+    assert table["quadrature"] == f"{NAMES[0]} trapezoid"
+    assert "torch 2.13.0, 9.9" in table["versions"].split("; ")
+    assert not [name for name in table.index if name.startswith(("options of", "quadrature of", "version of"))]
+    assert {name: table.get(name) for name in found if " of " not in name} == {
+        name: value for name, value in found.items() if " of " not in name
+    }

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmark import BenchmarkError, Results, load_model, load_task, run
-from benchmark.analysis.circuits import circuit_curves, circuit_members, circuit_numbers, games
+from benchmark.analysis.circuits import BY_CHANCE, circuit_curves, circuit_members, circuit_numbers, games
 from benchmark.analysis.comparisons import compared
 from benchmark.analysis.judges import overall, two_judges
 from benchmark.cli import main
@@ -18,16 +19,19 @@ from benchmark.components import COUNTERFACTUAL, Way
 from benchmark.faithfulness.measuring import circuits
 from benchmark.faithfulness.values import Values
 from benchmark.running.work import Bench
-from benchmark.store.folder import read_circuit
+from benchmark.store.folder import read_circuit, write_circuit
+from reports.circuits.curves import faithfulness_curves
 from reports.circuits.section import (
+    FLOOR,
     NO_SHARE,
     circuits_blocks,
     judged_words,
     measured_words,
+    one_ranking,
     share_table,
     terminal_lines,
 )
-from reports.writing.blocks import Heading, Paragraph, flat
+from reports.writing.blocks import Heading, Paragraph, Picture, Table, flat
 
 pytestmark = pytest.mark.usefixtures("loaded_once")
 
@@ -64,7 +68,11 @@ def test_orders_are_from_one_split_and_circuits_from_the_other(measured: Path) -
         assert (one.key.task.split, one.key.scored_on) == ("discovery", "evaluation")
         assert not used & {*one.key.pair_ids}
     heads = next(one for one in games(results) if one.kinds == "head")
-    assert {one.key.source.label for one in heads.circuits} == {*METHODS, "random", "random, layers and signs kept"}
+    names = [heads.labels[one.key.digest] for one in heads.circuits]
+    assert names == [*METHODS[:2], "two-sided", "random", "activation-difference", "hisp",
+                     "random orders, layers and signs kept", "random orders"]  # fmt: skip
+    alone = next(one for one in games(results) if one.kinds == "mlp")
+    assert not alone.of("matched")  # each is the only one of its layer: nothing to draw
     assert heads.means["nothing"] == pytest.approx(heads.means["corrupted"], abs=1e-3)  # pocket: only heads look back
     [exact] = [one for one in heads.circuits if one.key.source.reference]
     scores = results.scores("ioi", "activation-patching", "head").mean(0).ravel()
@@ -83,6 +91,8 @@ def test_numbers_of_the_best_and_of_chance_are_the_ends_of_the_scale(measured: P
     assert exact.at_top == pytest.approx(1, abs=0.05)
     assert abs(exact.rest_at_top) < 0.1
     assert exact.cpr_low < exact.cpr < exact.cpr_high
+    assert (numbers.share_high <= 1).all()
+    assert (numbers.cmd_low >= 0).all()
     curves = circuit_curves(Results(measured))
     assert (curves[curves["size"] == 0].phi == 0).all()
     assert (curves[curves["size"] == curves.components].phi == 1).all()
@@ -107,7 +117,20 @@ def test_two_judges_are_agreement_and_faithfulness(measured: Path) -> None:
     assert overall([judges["head"], judges["mlp"]]) == (found, low, high)
     said = judged_words([judges["head"], judges["mlp"]])
     assert "on average over 1 task" in said
-    assert "On ioi their circuits are all as good" in said
+    assert "On ioi all are as good to one of the two judges" in said
+    assert re.search(r"finds the best circuit on \d of 1;", said)  # where all are as good, to find one is no merit
+
+
+def test_two_judges_claim_nothing_of_fewer_than_three_methods(measured: Path) -> None:
+    results = Results(measured)
+    judges = {one.game.kinds: one for one in two_judges(results, compared(results, tested=False))}
+    few = replace(judges["mlp"], table=judges["mlp"].table[:2], correlation=float("nan"))
+    assert judged_words([few]).endswith(
+        "aren't compared. That takes 3 methods, exact patching and floors aside; here: 2."
+    )
+    assert "finds the best" not in judged_words([judges["head"]])
+    blind = judges["mlp"].table.assign(agreement=[float("nan"), *judges["mlp"].table.agreement[1:]])
+    assert "order 2 methods" in judged_words([replace(judges["mlp"], table=blind)])
 
 
 @pytest.fixture
@@ -198,20 +221,27 @@ def test_a_sample_has_no_circuit_and_errors_of_dictionaries_stay(tmp_path: Path)
 
 
 def test_other_tops_and_more_random_orders_take_the_place_of_the_first(measured: Path, tmp_path: Path) -> None:
-    """What is shown of a game was measured at the same sizes, and no circuit is shown twice."""
+    """What is shown of a game was measured at the same sizes, with the top that is asked for, and no circuit twice."""
     folder = tmp_path / "copy"
     shutil.copytree(measured, folder)
-    heads: dict[str, Any] = FEW | {"components": (("head",),)}
-    circuits(folder, **heads | {"top": 7})
-    found = circuits(folder, **heads | {"draws": 5})
-    [game] = [one for one in games(found) if one.kinds == "head"]
-    assert len({one.key.sizes for one in game.circuits}) == 1
-    labels = [one.key.source.label for one in game.circuits]
-    assert labels.count("activation-patching") == 1
-    numbers = circuit_numbers(found)
-    assert numbers[(numbers.kinds == "head") & (numbers.sort == "scores")].above.notna().all()
-    [random] = [one for one in game.circuits if one.key.source.sort == "random"]
-    assert len(random.key.rankings) in (3, 5)
+    few: dict[str, Any] = FEW | {"components": (("mlp",),)}
+    circuits(folder, **few | {"top": 3})
+    found = circuits(folder, **few | {"draws": 5})
+    for tops, top in (((3, 5), 3), ((2,), 2)):  # of four, both are on the grid of sizes
+        [game] = [one for one in games(found, tops) if (one.kinds, one.key.way) == ("mlp", COUNTERFACTUAL)]
+        assert len({one.key.sizes for one in game.circuits}) == 1
+        assert {one.key.top for one in game.circuits} == {top, 0}
+        labels = [one.key.source.label for one in game.circuits]
+        assert labels.count("activation-patching") == 1
+        numbers = circuit_numbers(found, tops)
+        numbers = numbers[(numbers.kinds == "mlp") & (numbers.sort == "scores")]
+        assert numbers[numbers.replacement == "counterfactual"].above.notna().all()
+        [random] = [one for one in game.circuits if one.key.source.sort == "random"]
+        assert len(random.key.rankings) == 5
+    parts = compared(found, 3, tested=False)
+    blocks = flat(circuits_blocks(found, parts))
+    [shown] = [block for block in blocks if isinstance(block, Table) and block.stem == "circuits-mlp-numbers"]
+    assert set(shown.shown.top) == {"3", "-"}
 
 
 def test_players_are_in_the_key_and_circuits_of_lost_scores_are_not_shown(measured: Path, tmp_path: Path) -> None:
@@ -261,6 +291,56 @@ def test_where_nothing_says_that_there_is_a_behaviour_to_keep_words_and_marks_sa
         assert list(table.shown) == ["method", f"ioi {mark}"]
         assert mark in table.caption
         assert list(share_table(heads, "").shown) == ["method", "ioi"]
+
+
+def test_where_all_is_as_good_as_nothing_there_is_no_number_and_no_curve(measured: Path, tmp_path: Path) -> None:
+    results = Results(measured)
+    for one in results.circuits:
+        write_circuit(tmp_path, replace(one, arrays=one.arrays | {"everything": one.nothing}))
+    shutil.copytree(measured / "cells", tmp_path / "cells")
+    shutil.copy(measured / "run.json", tmp_path)
+    flat_out = Results(tmp_path)
+    numbers = circuit_numbers(flat_out)
+    assert numbers[["share", "cpr", "cmd", "above", "redundant"]].isna().all(axis=None)
+    assert not [block for block in flat(circuits_blocks(flat_out, [])) if isinstance(block, Picture)]
+    assert [block for block in flat(circuits_blocks(results, [])) if isinstance(block, Picture)]
+
+
+def test_what_is_told_of_a_table_is_right_in_number_split_and_name(measured: Path) -> None:
+    numbers = circuit_numbers(Results(measured))
+    heads = numbers[numbers.kinds == "head"]
+    assert "measured on 1 pair a task of the discovery split" in measured_words(heads.assign(pairs=1))
+    other = heads.assign(case="ioi, other", scored_on="discovery", measured_on="evaluation", pairs=4)
+    both = measured_words(pd.concat([heads, other]))
+    assert "Ranked on the discovery or evaluation split, measured on 4 to 16 pairs a task of the other split" in both
+    only = heads[heads.source.isin(["two-sided", "random orders"])]
+    assert "only one order is known" in measured_words(only)
+    assert "exact patching has no order" in measured_words(heads[~heads.reference])
+    assert "known" not in measured_words(heads)
+    assert FLOOR in share_table(heads, "").caption
+    assert FLOOR not in share_table(heads[heads.source != "random"], "").caption
+    curves = circuit_curves(Results(measured))
+    figure = faithfulness_curves(one_ranking(curves[curves.kinds == "head"]))
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert len(legend) == len({*legend}) == len(METHODS) + 3
+    assert {"random", "random orders, 90%", "random orders, layers and signs kept"} < {*legend}
+
+
+def test_orders_of_two_seeds_are_told_apart(measured: Path, tmp_path: Path) -> None:
+    for name in ("cells", "circuits"):
+        shutil.copytree(measured / name, tmp_path / name)
+    shutil.copy(measured / "run.json", tmp_path)
+    for one in Results(measured).circuits:
+        if one.key.source.sort in BY_CHANCE:
+            write_circuit(tmp_path, replace(one, key=replace(one.key, source=replace(one.key.source, seed=1))))
+    found = Results(tmp_path)
+    numbers = circuit_numbers(found)
+    heads = numbers[(numbers.kinds == "head") & numbers.ranking.eq("")]
+    assert sorted(heads.source) == sorted(f"{name} [seed {seed}]" for name in BY_CHANCE.values() for seed in (0, 1))
+    curves = circuit_curves(found)
+    axis = faithfulness_curves(one_ranking(curves[curves.kinds == "head"])).axes[0]
+    [mean] = [line for line in axis.lines if str(line.get_label()) == "random orders, mean"]
+    assert (np.diff(mean.get_xdata()) > 0).all()
 
 
 def test_rows_that_have_changed_since_are_refused_and_a_run_keeps_its_report(

@@ -13,15 +13,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmark import load_model
 from benchmark.cli import main
-from benchmark.components import WAYS, Way, component_named
+from benchmark.components import KIND_WORDS, KINDS, WAYS, Way, component_name, component_named
 from benchmark.conformance.trial import base_and_replacement
 from benchmark.engine.means import mean_activations
 from benchmark.engine.model import Model, Site
 from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError
+from benchmark.interactions.command import there
 from benchmark.interactions.effects import Component, Interactions, interactions
 from benchmark.models.litmus import load_litmus
+from benchmark.packaged import POCKET
 from benchmark.statistics.interaction import reading
 from reports.interactions.picture import matrix
 from reports.interactions.writing import lines
@@ -210,8 +213,23 @@ def test_what_cant_be_done_is_refused_in_words(wrong: list[str], why: str, capsy
     assert why in capsys.readouterr().err
 
 
+def test_a_dictionarys_error_may_be_out_by_its_name() -> None:
+    """It is the last of its layer; the library's own message names one that isn't there as it was asked for."""
+    asked = load_model("pocket", dictionaries=POCKET / "dictionaries")
+    size = asked.size("mlp-feature")
+    assert there(asked, component_named("L1MF-error")) == ("mlp-feature", 1, size - 1)
+    assert there(asked, component_named("L1MF3")) == ("mlp-feature", 1, 3)
+    with pytest.raises(BenchmarkError, match="There is no L9MF-error: 'pocket' has layers 0-3"):
+        there(asked, component_named("L9MF-error"))
+
+
 def test_components_are_read_as_they_are_written() -> None:
     assert component_named("L12MF77") == ("mlp-feature", 12, 77)
-    for name in ("L4M3", "L4H", "H4", "L1X3", "L1H3 "):
+    for kind in KINDS:
+        one, size = KIND_WORDS[kind].in_a_layer == "one", 5
+        for index in (0,) if one else (0, 3, 4):
+            again = component_named(component_name(kind, 2, index, size))
+            assert (again[0], again[1], again[2] % size) == (kind, 2, index)
+    for name in ("L4M3", "L4H", "H4", "L1X3", "L1H3 ", "L1H-error", "L1MF3-error", "L1MF"):
         with pytest.raises(BenchmarkError, match="names no component"):
             component_named(name)

@@ -76,9 +76,9 @@ def test_the_best_is_named_only_where_its_difference_from_all_others_is_told_fro
     both = said(agrees_best, frames(agreement=alone + tied))
     assert "`a` 0.85 (least on sva, 0.80 [0.70, 0.90]), `b` 0.74 (least on ioi, 0.70 [0.65, 0.75])" in both
     assert both.endswith("The best is told from the others on 1 of 2 tasks: `a` on ioi.")
-    assert said(agrees_best, frames(agreement=tied)).endswith("The best isn't told from the others.")
+    assert said(agrees_best, frames(agreement=tied)).endswith(" None is told from all others as the best.")
     other = [agreement("sva", "a", 0.8, 0.1, **BEST), agreement("sva", "b", 0.6, 0.1, **BEHIND)]
-    assert said(agrees_best, frames(agreement=alone + other)).endswith("as the best on all 2 tasks.")
+    assert said(agrees_best, frames(agreement=alone + other)).endswith("as the best on both tasks.")
     assert agrees_best(frames()) == []
 
 
@@ -153,8 +153,10 @@ def right(task: str, low: float, high: float, count: int = 8) -> dict[str, objec
 def test_a_model_that_may_guess_is_named_with_its_interval() -> None:
     good, guess, wrong = right("ioi", 0.7, 1.0), right("sva", 0.3, 0.9, 5), right("anti", 0.0, 0.3, 0)
     assert said(at_chance, frames(behaviour=[good, right("b", 0.51, 0.9, 6)])) == (
-        "**The model** is better than a guess on all 2 tasks: accuracy 0.75 [0.51, 0.90] on b to 1.00."
+        "**The model** is better than a guess on both tasks: accuracy 0.75 [0.51, 0.90] on b to 1.00."
     )
+    alike = [right(task, 0.6, 1.0, 8) for task in ("a", "b", "c")]
+    assert said(at_chance, frames(behaviour=alike)).endswith("on all 3 tasks: accuracy 1.00 [0.60, 1.00].")
     words = said(at_chance, frames(behaviour=[good, guess, wrong]))
     assert "on 2 of 3 tasks: sva (right on 5 of 8 pairs, 95% interval 0.30 to 0.90); anti" in words
     assert words.count("worse than a guess") == 1
@@ -176,6 +178,11 @@ def test_what_is_missing_is_said_and_that_nothing_is() -> None:
         "**Missing:** `brittle` failed on ioi and sva (ValueError: no); `shapley` isn't finished on ioi (3 of 6 pairs "
         "are there); 1 cell is damaged; the tokenizer carries no row of tag-questions; `exact` measured 64 of 2048 "
         "neurons, and agreement is over these."
+    )
+    long = "Error: " + "word " * 40
+    rows = [{"what": "failed", "task": "ioi", "name": name, "why": why} for name, why in (("a", long), ("b", "No."))]
+    assert said(is_missing, frames(absent=rows)) == (
+        f"**Missing:** `a` failed on ioi (Error: {'word ' * 16}...); `b` failed on ioi (No)."
     )
 
 

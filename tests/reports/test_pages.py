@@ -284,6 +284,10 @@ def test_overlap_curves_meet_the_table_at_its_k_and_chance_is_k_over_n(part: Com
     figure = curves_figure(data)
     shaded = {tuple(np.round(patch.get_facecolor()[0][:3], 2)) for patch in figure.axes[0].collections}
     assert len(shaded) == 2  # chance and self-agreement
+    few = curves_figure(data[data.k <= 4])
+    few.draw_without_rendering()
+    ticks = few.axes[0].xaxis
+    assert not [text for text in map(str, ticks.get_ticklabels(which="both")) if "$" in text]  # no powers of ten
     assert matplotlib.colors.to_rgb("0.85") in {tuple(map(float, shade)) for shade in shaded}
 
 
