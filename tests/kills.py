@@ -2,7 +2,7 @@
 
     python -m tests.kills [--kills 100] [--seed 0]                  a run in one process
     python -m tests.kills --workers 2 --kill worker [--kills 25]    one of Ray's workers, while the run goes on
-    python -m tests.kills --workers 2 --kill driver [--kills 25]    the process that writes, half of the time with its Ray
+    python -m tests.kills --workers 2 --kill driver [--kills 25]    the process that writes, and half the time its Ray
 
 A run in parts, of two tasks on pocket, is killed with SIGKILL, begun again in the same folder, killed again, and so on
 until it ends; then a new folder is begun. Before each start what is stored is read: no pair of it may be begun again,
@@ -85,8 +85,8 @@ class Logged:
 
 def carried_out(asked: Asked, out: Path, log: Path, workers: int | None = None) -> None:
     """The run, a pair a part, by one thread each."""
-    with crew_of(workers, None, "cpu") as (crew, _, sharing):
-        plan = prepare(asked, out, part_seconds=0, threads=1, sharing=sharing)
+    with crew_of(workers, None, "cpu") as crew:
+        plan = prepare(asked, out, part_seconds=0, threads=1, workplace=crew)
         labels = {(cell.work.method, cell.work.options): cell.method.label for cell in plan.cells if cell.work}
         logged = Logged(crew or InThisProcess(plan.bench), log, labels)
         execute(plan, out, say=lambda words: None, brief=True, crew=logged)
@@ -238,8 +238,8 @@ def kill(
         assert not list((out / "parts").glob("*")), "parts are left"
         folders += 1
     say(
-        f"{killed} kills, {lost} pairs begun in vain, {folders} finished folders, each with the bits of the undisturbed "
-        f"run ({seconds:.1f} s)"
+        f"{killed} kills, {lost} pairs begun in vain, {folders} finished folders, each with the bits of the "
+        f"undisturbed run ({seconds:.1f} s)"
     )
     if victims.outlived:
         say(f"outlived a driver that died alone, and had to be killed: {dict(victims.outlived)}")

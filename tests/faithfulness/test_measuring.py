@@ -17,7 +17,7 @@ from benchmark.cli import main
 from benchmark.components import COUNTERFACTUAL, Way
 from benchmark.faithfulness.measuring import circuits
 from benchmark.faithfulness.values import Values
-from benchmark.running.work import Bench
+from benchmark.running.bench import Bench
 from benchmark.store.folder import read_circuit
 from reports.circuits.section import (
     NO_SHARE,

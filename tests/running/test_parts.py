@@ -12,12 +12,13 @@ from benchmark.engine.model import Model
 from benchmark.engine.request import Request, Share
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch, Pairs
+from benchmark.running.bench import Bench
 from benchmark.running.crew import InThisProcess, Teller
 from benchmark.running.parts import divided, left, part_rows
 from benchmark.running.plan import Asked, Plan
 from benchmark.running.plugins import discover
 from benchmark.running.runner import execute, prepare
-from benchmark.running.work import Bench, Computed, Failed, Work
+from benchmark.running.work import Computed, Failed, Work
 from benchmark.store.cell import Rows
 from benchmark.store.folder import Results
 from benchmark.store.part import Part, joined

@@ -10,9 +10,11 @@ import pytest
 
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
+from benchmark.running.bench import Bench
+from benchmark.running.doing import attempt, computed
 from benchmark.running.plan import Asked, Plan, PlannedCell
 from benchmark.running.runner import execute, prepare
-from benchmark.running.work import Bench, Failed, Work, attempt, computed
+from benchmark.running.work import Failed, Work
 from benchmark.store.cell import Cell
 from tests.running.test_runner import PLUGIN
 
