@@ -40,6 +40,7 @@ Say = Callable[[str], None]
 
 ASKED = Asked("pocket", ("ioi", "sva"), ("activation-patching", "attribution-patching", "grad-drop"), ("head",), 4)
 LONGER = replace(ASKED, methods=("activation-patching:neurons=0", "grad-drop"), components=("head", "neuron"), pairs=16)
+WORKER = "ray::Worker"  # so Ray calls the process of an actor, with the method that it is at
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER of linux/prctl.h
 ALONE = 20.0  # seconds that Ray has to end by itself, once its driver is dead
 
@@ -113,21 +114,16 @@ class Log:
                 found.again |= {one} & (before | found.stored)
         return found
 
-    @property
-    def under_way(self) -> bool:
-        """Whether some pair is begun, and not stored."""
-        return bool(set(self.begun) - self.stored)
-
 
 def bits(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.glob("cells/**/*.safetensors"))}
 
 
 class Victims:
-    """Whom to kill of a run that has begun. Each gives how many it has killed; none where no part was under way."""
+    """Whom to kill of a run. Each gives how many it has killed; none where the run had ended before."""
 
-    def __init__(self, draw: random.Random, seconds: float, say: Say) -> None:
-        self.draw, self.seconds, self.say = draw, seconds, say
+    def __init__(self, draw: random.Random, seconds: float) -> None:
+        self.draw, self.seconds = draw, seconds
         self.outlived: Counter[str] = Counter()
 
     def process(self, child: BaseProcess, log: Callable[[], Log], most: int) -> int:
@@ -141,7 +137,7 @@ class Victims:
         """While parts are under way: alone, after which Ray must end by itself, or with all that it has started."""
         self._parts_are_begun(child, log)
         child.join(self.draw.uniform(0, self.seconds / 3))
-        if child.exitcode is not None or not log().under_way:
+        if child.exitcode is not None:
             return 0
         alone, beside = self.draw.random() < 0.5, descendants(child.pid)
         child.kill()
@@ -153,16 +149,19 @@ class Victims:
         return 1
 
     def worker(self, child: BaseProcess, log: Callable[[], Log], most: int) -> int:
-        """One after the other, while parts are under way, until the run has ended."""
+        """One after the other, until the run has ended. Those that were at work count; some others are killed too."""
         killed = 0
         self._parts_are_begun(child, log)
         while killed < most:
             child.join(self.draw.uniform(0, self.seconds / 3))
             if child.exitcode is not None:
                 break
-            there = [one for one in descendants(child.pid) if called(one).startswith("ray::Worker")]
-            if there and log().under_way:
+            there = [one for one in descendants(child.pid) if called(one).startswith(WORKER)]
+            at_work = [one for one in there if called(one).startswith(f"{WORKER}.do")]
+            if there and self.draw.random() < 0.2:
                 self.draw.choice(there).kill()
+            elif at_work:
+                self.draw.choice(at_work).kill()
                 killed += 1
         child.join()
         return killed
@@ -209,7 +208,7 @@ def kill(
     started = time.perf_counter()
     carried_out(asked, place / "whole", place / "whole.log")
     seconds, want = time.perf_counter() - started, bits(place / "whole")
-    victims, killed, folders, lost = Victims(random.Random(seed), seconds, say), 0, 0, 0
+    victims, killed, folders, lost = Victims(random.Random(seed), seconds), 0, 0, 0
     before = {one.pid for one in descendants()}
     while killed < kills:
         out, log = place / f"killed-{folders}", place / "begun.log"

@@ -14,6 +14,7 @@ from benchmark.engine.model import Model
 from benchmark.engine.scores import Scores
 from benchmark.errors import BenchmarkError
 from benchmark.running.bench import Bench
+from benchmark.running.provenance import package
 from benchmark.running.work import Computed, Failed, Work
 
 
@@ -27,6 +28,10 @@ def computed(
     model, started = bench.model(work.model), time.perf_counter()
     if work.weights not in (None, model.digest):
         raise BenchmarkError(f"The weights of {work.model.name!r} are others here than where the run was planned.")
+    if work.package not in (None, package()):
+        raise BenchmarkError(
+            f"attribution-bench is {package()} here and {work.package} where the run was planned: install the same one."
+        )
     reset_peak(model)
     before, threads = torch.get_num_threads(), work.threads or torch.get_num_threads()
     torch.set_num_threads(threads)

@@ -36,6 +36,7 @@ from benchmark.running.bench import Bench
 from benchmark.running.crew import Workplace
 from benchmark.running.dictionaries import bad, worth
 from benchmark.running.plugins import GROUPS, Registry, plugin_digest
+from benchmark.running.provenance import package
 from benchmark.running.work import ModelSource, Place, TaskSource, Work
 from benchmark.store.cell import CellKey, MethodKey, ModelKey, TaskKey, Truth, sha256
 
@@ -323,6 +324,7 @@ def _cell(
         draws=asked.draws,
         weights=model.digest,
         code=key.method.code,
+        package=package(),
     )
     if (draws := draws_of(asked.replacement, asked.draws)) and method.needs_replacement:
         pairs = resampled(pairs, draws, asked.seed)

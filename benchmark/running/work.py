@@ -68,7 +68,8 @@ class Work:
 
     `places` are those of the pairs that are scored, among `pair_ids`; None: all. `weights`, `tokens` and `code` are the
     digests of the model, of what reaches it and of the method where it is a plugin: held against what is found where
-    the work is done. `threads` is how many a CPU does it with; None: as many as there are.
+    the work is done, as is `package` (`running.provenance.package`). `threads` is how many a CPU does it with; None: as
+    many as there are.
     """
 
     model: ModelSource
@@ -86,6 +87,7 @@ class Work:
     draws: int | None = None
     weights: str | None = None
     code: str | None = None
+    package: str | None = None
     threads: int | None = None
     places: tuple[int, ...] | None = None
 

@@ -14,13 +14,15 @@ from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch, Pairs
 from benchmark.running.bench import Bench
 from benchmark.running.crew import InThisProcess, Teller
+from benchmark.running.doing import attempt
 from benchmark.running.parts import divided, left, part_rows
 from benchmark.running.plan import Asked, Plan
 from benchmark.running.plugins import discover
+from benchmark.running.provenance import package
 from benchmark.running.runner import execute, prepare
 from benchmark.running.work import Computed, Failed, Work
 from benchmark.store.cell import Rows
-from benchmark.store.folder import Results
+from benchmark.store.folder import Results, read_parts, write_part
 from benchmark.store.part import Part, joined
 from methods.attribution_patching import AttributionPatching
 from tests import kills
@@ -88,6 +90,7 @@ def test_a_run_that_was_stopped_goes_on_in_any_order_with_the_same_bits(plan: Pl
     for cell in Results(tmp_path / "r").cells:
         assert sum(part.pairs for part in cell.provenance.parts) == len(cell.pairs)
         assert {part.device for part in cell.provenance.parts} == {"cpu"}
+        assert all(part.chunk == plan.chunk._asdict() for part in cell.provenance.parts)
 
 
 def test_parts_give_the_scores_of_a_whole_cell(plan: Plan, asked: Asked, tmp_path: Path) -> None:
@@ -131,6 +134,28 @@ def test_a_damaged_part_is_computed_again(plan: Plan, tmp_path: Path) -> None:
     assert victim.parent.name in said[0]
     assert "computed again" in said[0]
     assert len(again.done) == 9
+
+
+def test_parts_of_another_version_are_computed_again_and_not_joined(plan: Plan, tmp_path: Path) -> None:
+    plan = replace(plan, cells=plan.cells[:1])
+    with pytest.raises(Stopped):
+        execute(plan, tmp_path / "r", quiet, crew=Watched(plan.bench, 2))
+    stored = read_parts(tmp_path / "r", plan.cells[0].key.digest, quiet)
+    assert {part.package for part in stored} == {package()}
+    for part, old in zip(stored, ("0.1, code 12345678", ""), strict=True):
+        write_part(tmp_path / "r", replace(part, package=old, arrays={n: a + 9 for n, a in part.arrays.items()}))
+    said: list[str] = []
+    again = Watched(plan.bench)
+    [cell] = execute(plan, tmp_path / "r", said.append, crew=again).cells
+    assert said == [
+        "2 parts of one x activation-patching came from another version of attribution-bench (0.1, code 12345678; "
+        f"unknown). This is {package()}: computed again."
+    ]
+    assert len(again.done) == 3
+    assert np.abs(cell.arrays["clean_metric"]).max() < 9
+    elsewhere = attempt(replace(again.done[0], package="0.1"), plan.bench)
+    assert isinstance(elsewhere, Failed)
+    assert "0.1 where the run was planned" in elsewhere.error
 
 
 def test_a_plan_that_was_begun_goes_on_with_its_parts_and_threads(asked: Asked, plan: Plan, tmp_path: Path) -> None:
