@@ -1,17 +1,20 @@
 """Cells in parts: killed runs lose one part, and the joined cell has the bits of an undisturbed run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import torch
 
+from benchmark.engine.memory import choose_chunk
 from benchmark.engine.model import Model
 from benchmark.engine.request import Request, Share
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch, Pairs
+from benchmark.running import capacity
 from benchmark.running.bench import Bench
 from benchmark.running.crew import InThisProcess, Teller
 from benchmark.running.doing import attempt
@@ -20,7 +23,7 @@ from benchmark.running.plan import Asked, Plan
 from benchmark.running.plugins import discover
 from benchmark.running.provenance import package
 from benchmark.running.runner import execute, prepare
-from benchmark.running.work import Computed, Failed, Work
+from benchmark.running.work import Computed, Failed, ModelSource, Work
 from benchmark.store.cell import Rows
 from benchmark.store.folder import Results, read_parts, write_part
 from benchmark.store.part import Part, joined
@@ -29,6 +32,7 @@ from tests import kills
 from tests.running.test_runner import PLUGIN
 from tests.tiny import tiny_model, tiny_pairs
 
+Found = TypeVar("Found")
 ALL = ("activation-patching", "grad-drop")
 
 
@@ -165,6 +169,36 @@ def test_a_plan_that_was_begun_goes_on_with_its_parts_and_threads(asked: Asked, 
     assert (resumed.threads, resumed.part_rows) == (3, 7.0)
     anew = prepare(asked, tmp_path / "r", plan.bench, force=True)
     assert (anew.threads, anew.part_rows) == (plan.threads, None)
+
+
+class Elsewhere:
+    """Another process, with a card, whose memory two share."""
+
+    threads, sharing = 3, 2
+
+    def __init__(self) -> None:
+        self.bench, self.asked = Bench(), list[tuple[Any, ...]]()
+
+    def ask(self, question: Callable[..., Found], source: ModelSource, *about: Any) -> Found:
+        self.asked.append((question, *about))
+        said = question(self.bench, source, *about)
+        return "cuda" if question is capacity.device else said  # type: ignore[return-value]
+
+
+def test_what_fits_and_how_long_it_takes_is_asked_where_the_work_will_be_done(
+    asked: Asked, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Elsewhere()
+    monkeypatch.setattr("benchmark.running.capacity.free", lambda model: 2**22 if model is plan.model else 2**21)
+    found = prepare(asked, tmp_path / "r", plan.bench, part_seconds=0, workplace=there)
+    assert [question for question, *_ in there.asked] == [capacity.device, capacity.chunk, capacity.row_seconds]
+    longest = max(one.pairs.longest for one in plan.behaviours if one.pairs)
+    assert found.chunk == choose_chunk(plan.model, longest, 2**21 // 4, gradients=True)
+    assert (found.threads, found.resolved()["device"]) == (3, "cuda")
+    with pytest.raises(Stopped):
+        execute(found, tmp_path / "r", quiet, crew=Watched(plan.bench, 0))
+    assert prepare(asked, tmp_path / "r", plan.bench).chunk != found.chunk  # here is no card
+    assert prepare(asked, tmp_path / "r", plan.bench, workplace=there).chunk == found.chunk
 
 
 def test_parts_hold_pairs_of_one_length_and_together_all(plan: Plan) -> None:
