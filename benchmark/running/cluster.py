@@ -156,8 +156,8 @@ class _UnderWay:
             self.deaths[number] += 1
             if self.deaths[number] == TRIES:
                 return Failed(f"its worker died {TRIES} times, perhaps of too little memory", str(death))
-            self.teller.say(f"A worker died; another takes its part. {first_line(death)}")
-            self.waiting.appendleft(number)
+            self.teller.say(f"A worker died; its part is done again. {first_line(death)}")
+            self.waiting.append(number)  # last: one that kills whoever does it mustn't kill them all before the others
             return None
         self.free.append(actor)
         for words in said:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor
 
 from benchmark.engine.memory import Chunk
@@ -76,6 +77,8 @@ def test_work_sent_elsewhere_gives_the_bits_of_the_stored_cell(
         work = pickle.loads(pickle.dumps(cell.work))
         assert work == cell.work
         assert same_bits(computed(work, bench).arrays, stored.arrays), cell.method.label
+        metrics = cell.behaviour.metrics["clean"].to(torch.float32)
+        np.testing.assert_array_equal(stored.arrays["clean_metric"], metrics)
 
 
 def test_some_of_the_pairs_in_another_order_have_the_rows_that_they_have_among_all(done: Done) -> None:
