@@ -130,14 +130,14 @@ class Victims:
         self.draw, self.seconds = draw, seconds
         self.outlived: Counter[str] = Counter()
 
-    def process(self, child: BaseProcess, log: Callable[[], Log], most: int) -> int:
+    def process(self, child: BaseProcess, log: Path, most: int) -> int:
         """At any moment, also before the first part is begun."""
         child.join(self.draw.uniform(0, 1.2 * self.seconds))
         alive = child.exitcode is None
         child.kill()
         return int(alive)
 
-    def driver(self, child: BaseProcess, log: Callable[[], Log], most: int) -> int:
+    def driver(self, child: BaseProcess, log: Path, most: int) -> int:
         """While parts are under way: alone, after which Ray must end by itself, or with all that it has started."""
         self._parts_are_begun(child, log)
         child.join(self.draw.uniform(0, self.seconds / 3))
@@ -152,7 +152,7 @@ class Victims:
         end(beside)
         return 1
 
-    def worker(self, child: BaseProcess, log: Callable[[], Log], most: int) -> int:
+    def worker(self, child: BaseProcess, log: Path, most: int) -> int:
         """One after the other, until the run has ended. Those that were at work count; some others are killed too."""
         killed = 0
         self._parts_are_begun(child, log)
@@ -170,8 +170,8 @@ class Victims:
         child.join()
         return killed
 
-    def _parts_are_begun(self, child: BaseProcess, log: Callable[[], Log]) -> None:
-        while child.exitcode is None and not log().begun:
+    def _parts_are_begun(self, child: BaseProcess, log: Path) -> None:
+        while child.exitcode is None and not log.is_file():
             child.join(0.05)
 
 
@@ -221,9 +221,7 @@ def kill(
             log.unlink(missing_ok=True)
             child = fork.Process(target=carried_out, args=(asked, out, log, workers))
             child.start()
-            now = 0
-            if killed < kills:
-                now = getattr(victims, whom)(child, lambda: Log.read(log, stored), kills - killed)  # noqa: B023
+            now = getattr(victims, whom)(child, log, kills - killed) if killed < kills else 0
             child.join()
             found, there = Log.read(log, stored), scored(out)
             assert not found.again, f"stored already, and begun again: {sorted(found.again)[:3]}"
@@ -231,9 +229,8 @@ def kill(
             killed, lost = killed + now, lost + len(found.begun) - len(there - stored)
             if now:
                 say(f"killed {killed}: {len(there)} pairs are stored, {len(found.begun)} were begun")
-            left = [one for one in descendants() if one.pid not in before]
             if whom != "process":
-                end(left)
+                end([one for one in descendants() if one.pid not in before])
             assert child.exitcode in (0, -signal.SIGKILL), f"the run ended with {child.exitcode}"
             if child.exitcode == 0 and not Results(out).failures:
                 break
