@@ -91,7 +91,7 @@ class Logged:
 def carried_out(asked: Asked, out: Path, log: Path, workers: int | None = None) -> None:
     """The run, a pair a part, by one thread each."""
     with crew_of(workers, None, "cpu") as crew:
-        plan = prepare(asked, out, part_seconds=0, threads=1, workplace=crew)
+        plan = prepare(asked, out, part_seconds=0.0, threads=1, workplace=crew)
         labels = {(cell.work.method, cell.work.options): cell.method.label for cell in plan.cells if cell.work}
         logged = Logged(crew or InThisProcess(plan.bench), log, labels)
         execute(plan, out, say=lambda words: None, brief=True, crew=logged)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -29,6 +29,7 @@ class Teller:
     metrics: Callable[[int], Mapping[str, Tensor] | None] = lambda number: None
 
 
+@runtime_checkable
 class Crew(Protocol):
     """Those who do pieces of work, in any order."""
 
@@ -37,6 +38,7 @@ class Crew(Protocol):
         ...
 
 
+@runtime_checkable
 class Workplace(Protocol):
     """Where the work of a plan will be done, asked while it is made.
 

@@ -66,7 +66,7 @@ def asked(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Asked:
 @pytest.fixture(scope="module")
 def plan(asked: Asked, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Every pair a part."""
-    return prepare(asked, tmp_path_factory.mktemp("plan") / "r", part_seconds=0)
+    return prepare(asked, tmp_path_factory.mktemp("plan") / "r", part_seconds=0.0)
 
 
 def quiet(words: str) -> None:
@@ -190,7 +190,7 @@ def test_what_fits_and_how_long_it_takes_is_asked_where_the_work_will_be_done(
 ) -> None:
     there = Elsewhere()
     monkeypatch.setattr("benchmark.running.capacity.free", lambda model: 2**22 if model is plan.model else 2**21)
-    found = prepare(asked, tmp_path / "r", plan.bench, part_seconds=0, workplace=there)
+    found = prepare(asked, tmp_path / "r", plan.bench, part_seconds=0.0, workplace=there)
     assert [question for question, *_ in there.asked] == [capacity.device, capacity.chunk, capacity.row_seconds]
     longest = max(one.pairs.longest for one in plan.behaviours if one.pairs)
     assert found.chunk == choose_chunk(plan.model, longest, 2**21 // 4, gradients=True)
