@@ -31,7 +31,7 @@ def chunk(bench: Bench, source: ModelSource, memory: str | None, sharing: int, l
 def row_seconds(bench: Bench, source: ModelSource, tokens: Tensor, most: Chunk, rows: float) -> float:
     """Seconds that a whole row takes among many: of a full forward, or of as many rows as there are."""
     model = bench.model(source)
-    tokens = tokens.repeat(int(max(1, min(most.tokens // tokens.shape[1], most.rows, rows))), 1)
+    tokens = tokens.to(model.device).repeat(int(max(1, min(most.tokens // tokens.shape[1], most.rows, rows))), 1)
     with model.uncounted():
         for _ in range(2):  # the first one warms up
             started = time.perf_counter()
