@@ -96,7 +96,7 @@ def run(asked: argparse.Namespace) -> int:
     from benchmark.models.catalogue import model_names
 
     with _imports():
-        from benchmark.running.work import Bench
+        from benchmark.running.bench import Bench
 
     out = Path(asked.out or Path("results") / ",".join(Path(one).name for one in asked.model))
     return _carry_out(asked, [{"model": model} for model in model_names(*asked.model)], out, Bench())
@@ -154,7 +154,7 @@ def paths(asked: argparse.Namespace) -> int:
 def baselines(asked: argparse.Namespace) -> int:
     """The baselines experiment: the same methods with every replacement, in one results folder."""
     from benchmark.components import BASELINES
-    from benchmark.running.work import Bench
+    from benchmark.running.bench import Bench
 
     bench = Bench()
     steps = "" if asked.steps is None else f":steps={asked.steps}"
@@ -167,9 +167,9 @@ def baselines(asked: argparse.Namespace) -> int:
 
 def litmus(asked: argparse.Namespace) -> int:
     """Every method on every planted model, in both directions and with every replacement."""
+    from benchmark.running.bench import Bench
     from benchmark.running.litmus_grid import litmus_plans
     from benchmark.running.plugins import discover
-    from benchmark.running.work import Bench
 
     plans = litmus_plans(discover(asked.plugins), asked.litmus, asked.methods)
     if not plans:
@@ -180,9 +180,9 @@ def litmus(asked: argparse.Namespace) -> int:
 def interactions(asked: argparse.Namespace) -> int:
     """Couples of the strongest components, and effects while some are out; the work is in `benchmark.interactions`."""
     from benchmark.interactions.command import answered, folder_of, read_request
+    from benchmark.running.bench import Bench
     from benchmark.running.plugins import refuse_shadow
     from benchmark.running.runner import refuse_unwritable
-    from benchmark.running.work import Bench
 
     refuse_shadow("reports")
     from reports.interactions.writing import lines, write
@@ -202,7 +202,7 @@ def circuits(asked: argparse.Namespace) -> int:
     """Faithfulness of what a folder's scores rank first; the work is in `benchmark.faithfulness`."""
     from benchmark.faithfulness.command import read_request
     from benchmark.faithfulness.measuring import measure
-    from benchmark.running.work import Bench
+    from benchmark.running.bench import Bench
     from benchmark.store.folder import Results
 
     wanted = read_request(asked)
@@ -247,12 +247,12 @@ def _carry_out(
     hashes: list[str] = []
     workers, address = (None, None) if asked.dry_run else (asked.workers, asked.ray)
     with (
-        crew_of(workers, address, asked.device) as (crew, threads, sharing),
+        crew_of(workers, address, asked.device) as crew,
         bar(len(plans), "plans", unit="plan", quick=0.0, hidden=not brief) as shown,
     ):
         for changes in plans:
             asked_now = Asked(**given | {"plugins": tuple(asked.plugins)} | changes)
-            plan = prepare(asked_now, out, bench, asked.part_seconds, threads, asked.force, sharing)
+            plan = prepare(asked_now, out, bench, asked.part_seconds, force=asked.force, workplace=crew)
             if asked.dry_run or not brief:
                 _say(_describe(plan))
             hashes += plan.resolved()["cells"]
@@ -431,8 +431,8 @@ def show(asked: argparse.Namespace) -> int:
 def audit(asked: argparse.Namespace) -> int:
     from benchmark.models.loading import load_model, load_tokens
     from benchmark.running.audit import audit_lines
+    from benchmark.running.bench import Bench
     from benchmark.running.plan import Asked
-    from benchmark.running.work import Bench
 
     rows = Asked(
         asked.model, asked.tasks, dataset=asked.dataset, dataset_tokenizer=asked.dataset_tokenizer,

@@ -14,9 +14,9 @@ from benchmark.faithfulness.wanted import Wanted
 from benchmark.prompts.pairs import Pairs
 from benchmark.prompts.task import Task
 from benchmark.running.behaviour import Behaviour, behaviour
+from benchmark.running.bench import Bench
 from benchmark.running.crew import Say
 from benchmark.running.plan import Asked, dictionaries_digest
-from benchmark.running.work import Bench
 from benchmark.store.cell import PairFacts
 
 

@@ -28,9 +28,9 @@ from benchmark.faithfulness.sources import Pending, planned, sets_of
 from benchmark.faithfulness.values import Known, Values
 from benchmark.faithfulness.wanted import Wanted
 from benchmark.progress import bar
+from benchmark.running.bench import Bench
 from benchmark.running.crew import Say
 from benchmark.running.provenance import environment
-from benchmark.running.work import Bench
 from benchmark.store.cell import Provenance, Rows
 from benchmark.store.circuit import Circuit, CircuitKey
 from benchmark.store.folder import (

@@ -19,8 +19,8 @@ from benchmark.interactions.effects import Component, Interactions, interactions
 from benchmark.progress import bar
 from benchmark.prompts.pairs import Pairs
 from benchmark.running.behaviour import behaviour
+from benchmark.running.bench import Bench
 from benchmark.running.plan import Asked
-from benchmark.running.work import Bench
 from benchmark.store.folder import Results
 
 GIVEN = 3  # of the strongest are out where nobody says which

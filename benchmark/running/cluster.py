@@ -5,22 +5,28 @@ files of pairs and local models must lie under the same path wherever a worker i
 """
 
 import logging
+import math
 import os
+import warnings
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from benchmark.errors import BenchmarkError, first_line
 from benchmark.models.catalogue import built_in
+from benchmark.running.bench import Bench
 from benchmark.running.crew import Teller
-from benchmark.running.work import Bench, Computed, Failed, ModelSource, Work, attempt
+from benchmark.running.doing import attempt
+from benchmark.running.work import Computed, Failed, ModelSource, Work
 from benchmark.words import counted
+
+Found = TypeVar("Found")
 
 TRIES = 3  # of a piece of work whose worker died
 PATIENCE = 120.0  # seconds after which it is said that no worker has begun
@@ -36,6 +42,10 @@ class Worker:
         """Load the model."""
         self.bench.model(source)
 
+    def answer(self, question: Callable[..., Found], *about: Any) -> Found:
+        """What a function of `running.capacity` says of this process."""
+        return question(self.bench, *about)
+
     def do(self, work: Work, metrics: Mapping[str, Tensor] | None) -> tuple[Computed | Failed, list[str]]:
         """What came out of a piece of work, and what was said meanwhile; `metrics` are those that the plan has."""
         said: list[str] = []
@@ -47,65 +57,112 @@ class Worker:
 
 @dataclass
 class Workers:
-    """Actors that do pieces of work. One that dies is restarted where Ray finds room; others take what it was at."""
+    """Actors that do pieces of work, each by so many threads. So many are `sharing` a machine's memory."""
 
     ray: Any
     actors: list[Any]
     threads: int
+    sharing: int = 1
+
+    def ask(self, question: Callable[..., Found], source: ModelSource, *about: Any) -> Found:
+        """What the first of them says, who stands for all. `running.capacity` has what is asked."""
+        answer = self.actors[0].answer.options(max_task_retries=TRIES).remote(question, _source(source), *about)
+        while not self.ray.wait([answer], timeout=PATIENCE)[0]:
+            warnings.warn(self._waiting(len(self.actors)), stacklevel=2)
+        try:
+            found: Found = self.ray.get(answer)
+        except self.ray.exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, BenchmarkError) else error from error
+        except self.ray.exceptions.RayError as death:
+            raise BenchmarkError(f"A worker died when the run was planned: {first_line(death)}") from death
+        return found
 
     def carry_out(self, works: Sequence[Work], teller: Teller) -> Iterator[tuple[int, Computed | Failed]]:
-        waiting, deaths = deque(range(len(works))), Counter[int]()
-        free: list[Any] = []
-        busy: dict[Any, tuple[Any, int | None]] = {}  # by what an actor will answer: the actor, and its piece of work
-        sent = [_absolute(work) for work in works]
-        if works:
-            busy = {actor.ready.remote(sent[0].model): (actor, None) for actor in self.actors}
-        while waiting or any(number is not None for _, number in busy.values()):
-            while free and waiting:
-                number = waiting.popleft()
-                if teller.wanted(number):
-                    teller.begins(number)
-                    actor = free.pop()
-                    busy[actor.do.remote(sent[number], teller.metrics(number))] = (actor, number)
-            if not busy:
-                if waiting:
+        """One that dies is restarted where Ray finds room; others take what it was at."""
+        under_way = _UnderWay(self.ray, [_absolute(work) for work in works], teller, deque(range(len(works))))
+        for actor in self.actors if works else []:
+            under_way.load(actor)
+        while under_way.waiting or under_way.any_at_work:
+            under_way.hand_out()
+            if not under_way.busy:
+                if under_way.waiting:
                     raise BenchmarkError("No worker is left. What is finished is kept: the same command continues.")
-                break
-            answered, _ = self.ray.wait(list(busy), num_returns=1, timeout=PATIENCE)
-            if not answered and all(number is None for _, number in busy.values()):
-                teller.say(f"Waiting for {len(busy)} workers of {counted(self.threads, 'CPU')} each to begin ...")
-            if not answered:
-                continue
-            [answer] = answered
-            actor, at = busy.pop(answer)
-            try:
-                found = self.ray.get(answer)
-            except self.ray.exceptions.RayTaskError as error:
-                if at is None:
-                    teller.say(f"A worker can't begin: {error.cause or error}")
-                else:  # not in the work itself, whose errors are caught there
-                    free.append(actor)
-                    yield at, Failed(first_line(error), str(error))
-                continue
-            except self.ray.exceptions.RayError as death:
-                if at is None:
-                    teller.say(f"A worker is gone: {first_line(death)}")
-                    continue
-                deaths[at] += 1
-                again = actor.ready.options(max_task_retries=-1).remote(sent[at].model)  # once it is restarted
-                busy[again] = (actor, None)
-                if deaths[at] < TRIES:
-                    teller.say(f"A worker died; another takes its part. {first_line(death)}")
-                    waiting.appendleft(at)
-                else:
-                    yield at, Failed(f"its worker died {TRIES} times, perhaps of too little memory", str(death))
-                continue
-            free.append(actor)
-            if at is not None:
-                outcome, said = found
-                for words in said:
-                    teller.say(words)
-                yield at, outcome
+                return
+            answered, _ = self.ray.wait(list(under_way.busy), num_returns=1, timeout=PATIENCE)
+            if not answered and not under_way.any_at_work:
+                teller.say(self._waiting(len(under_way.busy)))
+            for answer in answered:
+                actor, number = under_way.busy.pop(answer)
+                if number is None:
+                    under_way.loaded(actor, answer)
+                elif (outcome := under_way.done(actor, number, answer)) is not None:
+                    yield number, outcome
+
+    def _waiting(self, count: int) -> str:
+        return f"Waiting for {count} workers of {counted(self.threads, 'CPU')} each to begin ..."
+
+
+@dataclass
+class _UnderWay:
+    """Which pieces of work wait, who is free, and who is `busy`: by an answer, the actor and its piece (None: loading).
+
+    `deaths` are those of a piece's workers.
+    """
+
+    ray: Any
+    works: Sequence[Work]
+    teller: Teller
+    waiting: deque[int]
+    free: list[Any] = field(default_factory=list)
+    busy: dict[Any, tuple[Any, int | None]] = field(default_factory=dict)
+    deaths: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def any_at_work(self) -> bool:
+        return any(number is not None for _, number in self.busy.values())
+
+    def load(self, actor: Any, **options: Any) -> None:
+        self.busy[actor.ready.options(**options).remote(self.works[0].model)] = (actor, None)
+
+    def hand_out(self) -> None:
+        """A piece to each who is free, as long as there are some."""
+        while self.free and self.waiting:
+            number = self.waiting.popleft()
+            if self.teller.wanted(number):
+                self.teller.begins(number)
+                actor = self.free.pop()
+                self.busy[actor.do.remote(self.works[number], self.teller.metrics(number))] = (actor, number)
+
+    def loaded(self, actor: Any, answer: Any) -> None:
+        """It is free now; or it is gone: who can't load the model at first won't later."""
+        try:
+            self.ray.get(answer)
+        except self.ray.exceptions.RayTaskError as error:
+            self.teller.say(f"A worker can't begin: {error.cause or error}")
+        except self.ray.exceptions.RayError as death:
+            self.teller.say(f"A worker is gone: {first_line(death)}")
+        else:
+            self.free.append(actor)
+
+    def done(self, actor: Any, number: int, answer: Any) -> Computed | Failed | None:
+        """What came out of a piece; None where its worker died, so that another takes it."""
+        try:
+            outcome, said = self.ray.get(answer)
+        except self.ray.exceptions.RayTaskError as error:  # not in the work itself, whose errors are caught there
+            self.free.append(actor)
+            return Failed(first_line(error), str(error))
+        except self.ray.exceptions.RayError as death:
+            self.load(actor, max_task_retries=-1)  # once it is restarted
+            self.deaths[number] += 1
+            if self.deaths[number] == TRIES:
+                return Failed(f"its worker died {TRIES} times, perhaps of too little memory", str(death))
+            self.teller.say(f"A worker died; its part is done again. {first_line(death)}")
+            self.waiting.append(number)  # last: one that kills whoever does it mustn't kill them all before the others
+            return None
+        self.free.append(actor)
+        for words in said:
+            self.teller.say(words)
+        return outcome  # type: ignore[no-any-return]
 
 
 @contextmanager
@@ -147,7 +204,8 @@ def workers(count: int | None, address: str | None = None, device: str = "auto")
         if gpus and count > gpus:
             raise BenchmarkError(f"--workers {count}: there are {gpus} GPUs, one a worker. Ask for fewer.")
         actor = ray.remote(Worker).options(num_cpus=threads, num_gpus=1 if gpus else 0, max_restarts=-1)
-        yield Workers(ray, [actor.remote() for _ in range(count)], threads)
+        sharing = 1 if gpus else math.ceil(count / len(nodes))
+        yield Workers(ray, [actor.remote() for _ in range(count)], threads, sharing)
     finally:
         if begun:
             ray.shutdown()
@@ -165,15 +223,16 @@ def threads_of(workers: int, nodes: Sequence[int]) -> int:
 
 def _absolute(work: Work) -> Work:
     """The work with files named from the root: a worker's current folder is another one."""
+    task = work.task if work.task.dataset is None else replace(work.task, dataset=_placed(work.task.dataset))
+    return replace(work, model=_source(work.model), task=task, plugins=tuple(map(_placed, work.plugins)))
 
-    def placed(name: str) -> str:
-        path = Path(name).expanduser()
-        return str(path.resolve()) if path.exists() else name
 
-    name = work.model.name
-    local = name not in built_in() and Path(name).expanduser().is_dir()
-    source = replace(work.model, name=placed(name) if local else name)
-    if source.dictionaries is not None:
-        source = replace(source, dictionaries=placed(source.dictionaries))
-    task = work.task if work.task.dataset is None else replace(work.task, dataset=placed(work.task.dataset))
-    return replace(work, model=source, task=task, plugins=tuple(map(placed, work.plugins)))
+def _source(model: ModelSource) -> ModelSource:
+    local = model.name not in built_in() and Path(model.name).expanduser().is_dir()
+    dictionaries = None if model.dictionaries is None else _placed(model.dictionaries)
+    return replace(model, name=_placed(model.name) if local else model.name, dictionaries=dictionaries)
+
+
+def _placed(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.resolve()) if path.exists() else name

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
-from benchmark.running.work import Bench, Computed, Failed, Work, attempt
+from benchmark.running.bench import Bench
+from benchmark.running.doing import attempt
+from benchmark.running.work import Computed, Failed, ModelSource, Work
 
 Say = Callable[[str], None]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -35,11 +38,34 @@ class Crew(Protocol):
         ...
 
 
+@runtime_checkable
+class Workplace(Protocol):
+    """Where the work of a plan will be done, asked while it is made.
+
+    A process there does pieces of work by so many `threads`; None: as many as this one. So many share the memory.
+    """
+
+    @property
+    def threads(self) -> int | None: ...
+
+    @property
+    def sharing(self) -> int: ...
+
+    def ask(self, question: Callable[..., Found], source: ModelSource, *about: Any) -> Found:
+        """What a function of `running.capacity` says there."""
+        ...
+
+
 @dataclass
 class InThisProcess:
     """One piece after the other, here. `bench` holds what is loaded."""
 
     bench: Bench
+    threads: int | None = None
+    sharing: int = 1
+
+    def ask(self, question: Callable[..., Found], source: ModelSource, *about: Any) -> Found:
+        return question(self.bench, source, *about)
 
     def carry_out(self, works: Sequence[Work], teller: Teller) -> Iterator[tuple[int, Computed | Failed]]:
         for number, work in enumerate(works):

@@ -18,7 +18,7 @@ from benchmark.components import (
     SHORT_DTYPES,
 )
 from benchmark.engine.means import discovery_digest
-from benchmark.engine.memory import Chunk, choose_chunk, free, parse_bytes
+from benchmark.engine.memory import Chunk
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
 from benchmark.engine.request import Cost, Request, may_go_backward
@@ -30,11 +30,14 @@ from benchmark.models.dictionaries import own
 from benchmark.prompts.metrics import METRICS
 from benchmark.prompts.pairs import Pairs
 from benchmark.prompts.task import Task
+from benchmark.running import capacity
 from benchmark.running.behaviour import Behaviour, behaviour
+from benchmark.running.bench import Bench
+from benchmark.running.crew import Workplace
 from benchmark.running.dictionaries import bad, worth
-from benchmark.running.parts import row_seconds
 from benchmark.running.plugins import GROUPS, Registry, plugin_digest
-from benchmark.running.work import Bench, ModelSource, TaskSource, Work
+from benchmark.running.provenance import package
+from benchmark.running.work import ModelSource, Place, TaskSource, Work
 from benchmark.store.cell import CellKey, MethodKey, ModelKey, TaskKey, Truth, sha256
 
 
@@ -123,6 +126,8 @@ class PlannedCell:
 class Plan:
     """A run as it will be carried out. `bench` holds the model and the pairs that planning has loaded.
 
+    `workplace` is where the work will be done, by a device of the type `device`, for which `chunk` was chosen.
+
     `left_out` are the project's tasks, of all that it has, of which this model's tokenizer can carry no row, with the
     reasons; `unable` are methods, of a group that was asked for, that can't do what was asked, with the reasons. Nobody
     asked for either by name, so they are no failure.
@@ -133,6 +138,8 @@ class Plan:
 
     asked: Asked
     bench: Bench
+    workplace: Workplace
+    device: str
     cells: tuple[PlannedCell, ...]
     chunk: Chunk
     behaviours: tuple[Behaviour, ...]
@@ -148,9 +155,10 @@ class Plan:
 
     @cached_property
     def row_seconds(self) -> float:
-        """Seconds that a row of the first task takes through the whole model, as measured here."""
-        pairs = next(one.pairs for one in self.behaviours if one.pairs is not None)
-        return row_seconds(self.model, pairs, self.chunk, sum(cell.rows for cell in self.cells))
+        """Seconds that a row of the first task takes through the whole model, as measured where the work is done."""
+        tokens = next(next(one.pairs.batches(1)).clean for one in self.behaviours if one.pairs is not None)
+        rows = sum(cell.rows for cell in self.cells)
+        return self.workplace.ask(capacity.row_seconds, self.asked.source, tokens.cpu(), self.chunk, rows)
 
     @property
     def cautions(self) -> tuple[str, ...]:
@@ -170,7 +178,7 @@ class Plan:
             "tasks": {one.task.name: list(one.pairs.ids) if one.pairs else [] for one in self.behaviours},
             "left_out": dict(self.left_out),
             "methods": list(dict.fromkeys(cell.method.label for cell in self.cells)),
-            "device": self.model.device.type,
+            "device": self.device,
             "refused": {kind: why for kind, why in self.model.refusals.items() if kind in self.asked.components},
             "chunk": self.chunk._asdict(),
             "threads": self.threads,
@@ -221,12 +229,13 @@ def make_plan(
     bench: Bench,
     tasks: Sequence[Task],
     methods: Sequence[Method],
+    workplace: Workplace,
+    device: str,
     chunk: Chunk | None = None,
-    sharing: int = 1,
 ) -> Plan:
     """See what the model does on every task's pairs, and lay out the cells."""
     model = bench.model(asked.source)
-    budget = parse_bytes(asked.memory) if asked.memory else free(model) // 2
+    budget = capacity.budget(model, asked.memory)
     found = [
         behaviour(
             model, task, asked.rows_of(task.name).chosen_metric(task), asked.pairs, asked.split, asked.seed,
@@ -247,18 +256,19 @@ def make_plan(
     costs = [method.cost(model, method.as_seen(request)) for method in methods]
     if chunk is None:
         longest = max(one.pairs.longest for one in found if one.pairs)
-        chunk = choose_chunk(model, longest, budget, gradients=any(map(may_go_backward, costs)))
+        gradients = any(map(may_go_backward, costs))
+        chunk = workplace.ask(capacity.chunk, asked.source, asked.memory, workplace.sharing, longest, gradients)
     found = [_with_resolution(model, one, asked, bench, budget) for one in found]
     for one in found:
         if one.pairs is not None:
-            place = (asked.source, asked.rows_of(one.task.name), one.pairs.ids)
+            place = Place(asked.source, asked.rows_of(one.task.name), one.pairs.ids)
             bench.pairs[place], bench.metrics[place] = one.pairs, one.metrics
     cells = [
         _cell(asked, model, one, method, request, cost, chunk)
         for one in found
         for method, cost in zip(methods, costs, strict=True)
     ]
-    return Plan(asked, bench, tuple(cells), chunk, tuple(found), left_out)
+    return Plan(asked, bench, workplace, device, tuple(cells), chunk, tuple(found), left_out)
 
 
 def _with_dictionaries(model: Model, found: Behaviour, kinds: Sequence[str]) -> Behaviour:
@@ -314,6 +324,7 @@ def _cell(
         draws=asked.draws,
         weights=model.digest,
         code=key.method.code,
+        package=package(),
     )
     if (draws := draws_of(asked.replacement, asked.draws)) and method.needs_replacement:
         pairs = resampled(pairs, draws, asked.seed)

@@ -1,5 +1,6 @@
 """What a number's reader needs to know about how it came to be."""
 
+import hashlib
 import importlib.metadata
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from benchmark.engine.model import Model
-from benchmark.packaged import ROOT
+from benchmark.packaged import PACKAGE, ROOT
 
 _PACKAGES = ("attribution-bench", "torch", "transformer_lens", "transformers", "captum", "numpy")
 
@@ -25,6 +26,18 @@ def environment(model: Model) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "threads": torch.get_num_threads(),
     }
+
+
+@lru_cache
+def package() -> str:
+    """The version of the package, and eight letters of the sha256 over the code that scores are made by.
+
+    That is the engine's and the methods': what else is edited changes no score.
+    """
+    digest = hashlib.sha256()
+    for path in sorted([*(PACKAGE / "engine").rglob("*.py"), *(ROOT / "methods").glob("*.py")]):
+        digest.update(f"{path.name}\n{path.read_text(encoding='utf-8')}".encode())  # wherever lines end as they may
+    return f"{_version(_PACKAGES[0])}, code {digest.hexdigest()[:8]}"
 
 
 @lru_cache

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,12 +18,12 @@ from benchmark.engine.memory import Chunk
 from benchmark.errors import BenchmarkError
 from benchmark.models.catalogue import DEFAULT_PAIRS
 from benchmark.progress import bar
-from benchmark.running import PART_SECONDS
-from benchmark.running.crew import Crew, InThisProcess, Say, Teller
+from benchmark.running import PART_SECONDS, capacity
+from benchmark.running.bench import Bench
+from benchmark.running.crew import Crew, InThisProcess, Say, Teller, Workplace
 from benchmark.running.parts import part_rows
 from benchmark.running.plan import Asked, Plan, PlannedCell, chosen_methods, make_plan
 from benchmark.running.unfinished import Unfinished
-from benchmark.running.work import Bench
 from benchmark.store.folder import (
     DamagedCell,
     Results,
@@ -34,6 +34,9 @@ from benchmark.store.folder import (
     remove_parts,
 )
 from benchmark.words import counted
+
+if TYPE_CHECKING:
+    from benchmark.running.cluster import Workers
 
 
 def run(
@@ -94,8 +97,8 @@ def run(
         corrupted_column, title, None if dictionaries is None else str(dictionaries), draws,
         dtype, matmul,
     )  # fmt: skip
-    with crew_of(workers, ray, device) as (crew, threads, sharing):
-        plan = prepare(asked, Path(out), part_seconds=part_seconds, threads=threads, sharing=sharing)
+    with crew_of(workers, ray, device) as crew:
+        plan = prepare(asked, Path(out), part_seconds=part_seconds, workplace=crew)
         for words in plan.cautions:
             warnings.warn(words, stacklevel=2)
         results = execute(plan, Path(out), say=lambda message: None, crew=crew)
@@ -105,18 +108,15 @@ def run(
 
 
 @contextmanager
-def crew_of(workers: int | None, ray: str | None, device: str) -> Iterator[tuple[Crew | None, int | None, int]]:
-    """Ray's workers where some are asked for, the threads of each, and how many share this machine's memory.
-
-    Else no crew: this process does the work.
-    """
+def crew_of(workers: int | None, ray: str | None, device: str) -> Iterator["Workers | None"]:
+    """Ray's workers where some are asked for; else None: this process does the work."""
     if workers is None and ray is None:
-        yield None, None, 1
+        yield None
         return
     from benchmark.running import cluster
 
     with cluster.workers(workers, ray, device) as crew:
-        yield crew, crew.threads, 1 if ray else len(crew.actors)
+        yield crew
 
 
 def prepare(
@@ -126,24 +126,27 @@ def prepare(
     part_seconds: float = PART_SECONDS,
     threads: int | None = None,
     force: bool = False,
-    sharing: int = 1,
+    workplace: Workplace | None = None,
 ) -> Plan:
     """Find plugins, refuse what can't be done, load the model, draw the pairs. Nothing is written.
 
     `bench` may hold what an earlier plan has loaded: the model of the next plan is often the same. Cells that take
     longer than `part_seconds` come in parts of about that. `threads` of the CPU compute a part, by default as many as
-    there are; so many workers are `sharing` this machine's memory. A plan that was begun in this folder goes on with
-    what decides its last bits, unless `force` begins anew.
+    there are. What fits into a forward and how long it takes is asked where the work will be done, by default here. A
+    plan that was begun in this folder goes on with what decides its last bits, unless `force` begins anew.
     """
     refuse_unwritable(out)
     bench = bench or Bench()
     methods, unable = chosen_methods(asked, bench.registry(asked.plugins))
     model = bench.model(asked.source)
     tasks = bench.tasks(asked.tasks, asked.rows_of(""), asked.plugins, model.tokens)
-    begun = {} if force else _begun(asked, out, model.device.type)
-    plan = make_plan(asked, bench, tasks, methods, Chunk(**begun["chunk"]) if begun else None, sharing)
-    asked_for = threads or torch.get_num_threads()
-    threads = begun.get("threads") or threads or torch.get_num_threads()
+    workplace = workplace or InThisProcess(bench)
+    its_device = workplace.ask(capacity.device, asked.source)
+    begun = {} if force else _begun(asked, out, its_device)
+    chunk = Chunk(**begun["chunk"]) if begun else None
+    plan = make_plan(asked, bench, tasks, methods, workplace, its_device, chunk)
+    asked_for = threads or workplace.threads or torch.get_num_threads()
+    threads = begun.get("threads") or asked_for
     if "part_rows" in begun:
         rows = begun["part_rows"]
     else:

@@ -13,11 +13,12 @@ from benchmark.running.behaviour import Behaviour
 from benchmark.running.crew import Say
 from benchmark.running.parts import divided, left
 from benchmark.running.plan import Plan, PlannedCell
-from benchmark.running.provenance import environment
+from benchmark.running.provenance import environment, package
 from benchmark.running.work import Computed, Failed, Work
 from benchmark.store.cell import Accuracy, AuditCounts, Cell, Filter, PairFacts, PartFacts, Provenance, Rows
 from benchmark.store.folder import read_parts, remove_parts, write_cell, write_part
 from benchmark.store.part import Part, joined
+from benchmark.words import counted
 
 
 class Unfinished:
@@ -26,7 +27,7 @@ class Unfinished:
     def __init__(self, plan: Plan, cell: PlannedCell, out: Path, say: Say, debug: bool) -> None:
         self.plan, self.cell, self.out, self.say, self.debug = plan, cell, out, say, debug
         self.failed = False
-        self.parts = read_parts(out, cell.key.digest, say) if cell.work else []
+        self.parts = self._parts() if cell.work else []
         self.works: list[Work] = []
         if cell.work and cell.behaviour.pairs:
             work, pairs = replace(cell.work, chunk=plan.chunk, threads=plan.threads), cell.behaviour.pairs
@@ -35,11 +36,25 @@ class Unfinished:
             self.works = left(work, divided(pairs, max(1, size)), done)
         self.waiting = len(self.works)
 
+    def _parts(self) -> list[Part]:
+        """Those that this very package computed: half a cell of other code would be a cell of neither."""
+        read = read_parts(self.out, self.cell.key.digest, self.say)
+        mine = [part for part in read if part.package == package()]
+        if others := dict.fromkeys(part.package or "unknown" for part in read if part.package != package()):
+            self.say(
+                f"{counted(len(read) - len(mine), 'part')} of {self.name} came from another version of "
+                f"attribution-bench ({'; '.join(others)}). This is {package()}: computed again."
+            )
+        return mine
+
+    @property
+    def name(self) -> str:
+        return f"{self.cell.key.task.name} x {self.cell.key.method.label}"
+
     def described(self, work: Work) -> str:
         """What a progress bar says beside this work."""
-        name = f"{self.cell.key.task.name} x {self.cell.key.method.label}"
         there = len(self.parts)
-        return name if work.places is None else f"{name}, part {there + 1} of {there + self.waiting}"
+        return self.name if work.places is None else f"{self.name}, part {there + 1} of {there + self.waiting}"
 
     def take(self, work: Work, outcome: Computed | Failed) -> None:
         """Store what came out: the cell where all is there, else a part of it; or that it failed."""
@@ -60,6 +75,7 @@ class Unfinished:
             whole_forwards=outcome.whole_forwards,
             shortcuts=outcome.shortcuts,
             peak_memory_bytes=outcome.peak_memory_bytes,
+            package=work.package or "",
             arrays=outcome.arrays,
         )
         self.parts.append(part)
@@ -97,7 +113,7 @@ class Unfinished:
             shortcuts=dict(sorted(shortcuts.items())),
             peak_memory_bytes=max(peaks, default=None),
             parts=tuple(
-                PartFacts(len(part.pair_ids), part.device, part.threads, part.seconds)
+                PartFacts(len(part.pair_ids), part.device, part.threads, part.seconds, part.chunk)
                 for part in parts
                 if len(parts) > 1
             ),
@@ -107,7 +123,7 @@ class Unfinished:
     def _fail(self, outcome: Failed) -> None:
         """Store that the cell failed; parts of it that are done are kept for another try."""
         self.failed = True
-        self.say(f"FAILED {self.cell.key.task.name} x {self.cell.key.method.label}: {outcome.error}{outcome.where}")
+        self.say(f"FAILED {self.name}: {outcome.error}{outcome.where}")
         if self.debug:
             self.say(outcome.traceback)
         self._write(outcome)

@@ -189,12 +189,13 @@ class Rows:
 
 @dataclass(frozen=True)
 class PartFacts:
-    """How many pairs were scored together, on which device, by how many threads, in how many seconds."""
+    """How many pairs were scored together, on which device, by how many threads, in how many seconds, in what chunk."""
 
     pairs: int
     device: str
     threads: int
     seconds: float
+    chunk: Annotated[dict[str, int], unless_empty] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,7 @@ class Provenance:
     `whole_forwards`: to how many whole forwards the forward rows came; `shortcuts`: how many rows took each; `chunk`:
     tokens, pairs and rows that shared a forward; `model_folder`: where a local model lay; `declared_cost_per_pair`:
     rows at most, as the method says; `passed`: the run as it was asked for; `parts`: those that the cell was joined
-    from, where it was computed in parts: `seconds` are then theirs, summed.
+    from, where it was computed in parts: `seconds` are then theirs, summed, and `chunk` is the first one's.
     """
 
     versions: dict[str, str | None] = field(default_factory=dict)

@@ -108,7 +108,8 @@ class Results:
 
     def _pairs_of(self, cell: str) -> int:
         """How many pairs of an unfinished cell are stored in parts."""
-        return sum(len(part.pair_ids) for part in _parts_in(self.folder / _PARTS / cell, self.damaged.append))
+        parts = _parts_in(self.folder / _PARTS / cell, self.damaged.append)
+        return len({pair for part in parts for pair in part.pair_ids})
 
     @property
     def cells(self) -> list[Cell]:

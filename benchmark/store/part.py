@@ -15,7 +15,8 @@ from benchmark.store.cell import Rows, axes_of, sha256, validated
 class Part:
     """Some pairs of the cell whose key has the digest `cell`; `arrays` are those of a cell, of these pairs alone.
 
-    The other fields say how they came to be, as in `store.cell.Provenance`; `device` is a card's name, or `cpu`.
+    The other fields say how they came to be, as in `store.cell.Provenance`; `device` is a card's name, or `cpu`, and
+    `package` the version of attribution-bench and of its code. Absent in parts of versions that didn't store it.
     """
 
     cell: str
@@ -28,6 +29,7 @@ class Part:
     whole_forwards: float
     shortcuts: dict[str, int]
     peak_memory_bytes: int | None = None
+    package: str = ""
     arrays: Annotated[Any, Field(exclude=True)] = field(default_factory=dict, compare=False)
 
     @property

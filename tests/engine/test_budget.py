@@ -6,6 +6,7 @@ from benchmark.engine.memory import needs
 from benchmark.models.tiny import ARCHITECTURES, tiny_model, tiny_pairs
 from tests.performance.budget import Sizes, patch_flops
 from tests.performance.patching import necessary_flops
+from tests.performance.schedule import list_schedule, part_seconds
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
@@ -30,3 +31,10 @@ def test_a_feature_costs_its_block_more_than_a_neuron_of_the_block_below() -> No
     for layer in range(1, sizes.n_layers):
         feature = patch_flops(sizes, "feature", layer, 7, 2, 2)
         assert feature - patch_flops(sizes, "neuron", layer - 1, 7, 2, 2) == 2 * sizes.d_model * (7 - 2)
+
+
+def test_a_part_goes_to_the_worker_that_is_free_first() -> None:
+    assert list_schedule([3, 1, 1, 4], 2) == 6  # the last one waits for two of the others
+    assert list_schedule([3, 1, 1, 4], 1, overhead=1) == 13
+    assert list_schedule(part_seconds(2.0, 7, 3), 3) == 6
+    assert part_seconds(2.0, 7, 3) == [6, 6, 2]

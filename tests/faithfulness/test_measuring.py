@@ -18,7 +18,7 @@ from benchmark.cli import main
 from benchmark.components import COUNTERFACTUAL, Way
 from benchmark.faithfulness.measuring import circuits
 from benchmark.faithfulness.values import Values
-from benchmark.running.work import Bench
+from benchmark.running.bench import Bench
 from benchmark.store.folder import read_circuit, write_circuit
 from reports.circuits.curves import faithfulness_curves
 from reports.circuits.section import (

@@ -13,11 +13,15 @@ from transformers import GPT2Config, LlamaConfig
 
 from benchmark.engine.memory import needs
 from benchmark.engine.model import Model
+from benchmark.running.parts import part_rows
+from benchmark.words import counted
 from tests.performance.patching import matmul_rate
+from tests.performance.schedule import list_schedule, part_seconds
 
 H100 = 51.4e12  # float32 operations per second of one H100 in a matrix product
 SHARES = {"head": 0.47, "neuron": 0.64, "feature": 0.47}  # of it, patching GPT-2's shape; of features it's a guess
 ON_CPU = 0.5  # docs/speed.md: 46% to 97%
+OVERHEAD = 0.006  # seconds a part beside its work, as tests.performance.workers measured it
 LENGTH, SHARED, ANSWERS, FEATURES = 16, 0, 2, 16384
 CONFIGS = {
     "GPT-2 small": GPT2Config(),
@@ -149,6 +153,32 @@ def main() -> None:
         scores = [4 * sizes.n_layers * each for each in (sizes.n_heads, sizes.d_mlp)]
         columns = [shown(one, "B") for one in (4 * sizes.weights, plain.kept * LENGTH, plain.token, graded.token)]
         print(f"| {name} | {' | '.join(columns)} | {', '.join(shown(one, 'B') for one in scores)} |")
+    print_schedules("Llama 8B", 1000, (1, 64))
+
+
+def print_schedules(name: str, pairs: int, workers: tuple[int, ...]) -> None:
+    """How long all components of a kind take over so many pairs on H100s, in parts of a minute and of ten seconds."""
+    on = " | ".join(counted(count, "H100") for count in workers)
+    print(f"\n| {name}, {pairs} pairs | `--part-seconds` | parts | {on} |\n|---|---:|---:|{'---:|' * len(workers)}")
+    sizes = Sizes.of(CONFIGS[name])
+    row = row_flops(sizes, LENGTH) / H100 / SHARES["head"]
+    for kind, each in (("head", sizes.n_heads), ("neuron", sizes.d_mlp), ("feature", FEATURES)):
+        operations = sum(patch_flops(sizes, kind, layer, LENGTH, SHARED, ANSWERS) for layer in range(sizes.n_layers))
+        pair = operations * each / H100 / SHARES[kind]
+        for asked in (60, 10):
+            rows = part_rows(asked, row, pairs * pair / row)
+            parts = part_seconds(pair, pairs, pairs if rows is None else max(1, int(rows * row / pair)))
+            times = " | ".join(hours(list_schedule(parts, count, OVERHEAD)) for count in workers)
+            print(f"| all {kind}s | {asked} | {len(parts)} | {times} |")
+
+
+def hours(seconds: float) -> str:
+    """
+    >>> hours(77), hours(4622), hours(1.4e6)
+    ('77 s', '77 min', '389 h')
+    """
+    size, unit = next(one for one in ((3600, "h"), (60, "min"), (1, "s")) if seconds >= 2 * one[0] or one[0] == 1)
+    return f"{seconds / size:.3g} {unit}"
 
 
 if __name__ == "__main__":

@@ -3,16 +3,13 @@
 1. The same run by 1 and by 2 workers of one thread: the same bits; seconds from the first part begun to the last one
    stored; and what list scheduling of the parts' own seconds, as one worker took them, says for both.
 2. A cluster of two nodes, one of which is killed in the middle.
-3. A run of two workers whose driver is killed again and again, and begun again in the same folder.
+
+`python -m tests.kills` kills workers and drivers.
 """
 
 import argparse
-import heapq
-import multiprocessing
 import os
-import random
 import shutil
-import signal
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -25,17 +22,8 @@ from benchmark.running.plan import Asked
 from benchmark.running.runner import execute, prepare
 from benchmark.running.work import Computed, Failed, Work
 from benchmark.store.folder import Results
-from tests.kills import bits, scored
-
-BEGINNING = 20.0  # seconds, about, until the first part of a run by several workers
-
-
-def list_schedule(seconds: Sequence[float], workers: int, overhead: float = 0.0) -> float:
-    """When the last part is done, if each goes to the worker that is free first, in this order."""
-    free = [0.0] * workers
-    for one in seconds:
-        heapq.heappush(free, heapq.heappop(free) + one + overhead)
-    return max(free)
+from tests.kills import bits
+from tests.performance.schedule import list_schedule
 
 
 @dataclass
@@ -66,7 +54,7 @@ def by_workers(asked: Asked, out: Path, count: int, part_seconds: float) -> tupl
     """Wall seconds from the first part begun to the last one stored, and the seconds of each part."""
     with cluster.workers(count, device="cpu") as crew:
         timed = Timed(crew)
-        plan = prepare(asked, out, part_seconds=part_seconds, threads=1)
+        plan = prepare(asked, out, part_seconds=part_seconds, threads=1, workplace=crew)
         execute(plan, out, print, crew=timed, brief=True)
         return time.perf_counter() - timed.began, timed.seconds
 
@@ -82,7 +70,7 @@ def node_killed(asked: Asked, out: Path, part_seconds: float) -> None:
     try:
         with cluster.workers(2, device="cpu") as crew:
             timed = Timed(crew, stop_after=3, then=lambda: both.remove_node(other, allow_graceful=False))
-            plan = prepare(asked, out, part_seconds=part_seconds, threads=1)
+            plan = prepare(asked, out, part_seconds=part_seconds, threads=1, workplace=crew)
             results = execute(plan, out, print, crew=timed, brief=True)
             assert not results.failures
     finally:
@@ -90,38 +78,11 @@ def node_killed(asked: Asked, out: Path, part_seconds: float) -> None:
         both.shutdown()
 
 
-def drive(asked: Asked, out: Path, part_seconds: float) -> None:
-    os.setsid()
-    by_workers(asked, out, 2, part_seconds)
-
-
-def driver_killed(asked: Asked, out: Path, part_seconds: float, kills: int, seconds: float) -> int:
-    """Kill the driver, and its Ray, so many times: nothing stored may be lost. Gives how many kills there were."""
-    draw, killed = random.Random(0), 0
-    spawn = multiprocessing.get_context("spawn")
-    while True:
-        stored = scored(out)
-        child = spawn.Process(target=drive, args=(asked, out, part_seconds))
-        child.start()
-        while os.getpgid(child.pid) != child.pid:  # type: ignore[arg-type]  # so that its Ray can be killed with it
-            time.sleep(0.1)
-        child.join(draw.uniform(0.0, 1.0) * (seconds + BEGINNING) if killed < kills else None)
-        if child.exitcode is not None:
-            assert child.exitcode == 0
-            return killed
-        os.killpg(child.pid, signal.SIGKILL)  # type: ignore[arg-type]
-        child.join()
-        assert stored <= scored(out), "what was stored is gone"
-        killed += 1
-        print(f"  killed {killed}: {len(scored(out))} pairs are stored")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--pairs", type=int, default=8)
     parser.add_argument("--part-seconds", type=float, default=2.0)
-    parser.add_argument("--kills", type=int, default=3, help="of the driver [%(default)s]")
     parser.add_argument("--only-times", action="store_true")
     given = parser.parse_args()
     methods = ("activation-patching", "attribution-patching")
@@ -143,9 +104,6 @@ def main() -> None:
         assert bits(place / "one") == bits(place / "node"), "the bits differ"
         deaths = [cell.provenance.seconds for cell in Results(place / "node").cells]
         print(f"a node was killed after three parts: {len(deaths)} cells, the same bits")
-        kills = driver_killed(asked, place / "driver", given.part_seconds, given.kills, one)
-        assert bits(place / "one") == bits(place / "driver"), "the bits differ"
-        print(f"the driver was killed {kills} times: the same bits")
     finally:
         shutil.rmtree(place, ignore_errors=True)
 

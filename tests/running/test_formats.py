@@ -10,9 +10,9 @@ from benchmark.cli import main
 from benchmark.components import WAYS
 from benchmark.errors import BenchmarkError
 from benchmark.running import plan
+from benchmark.running.bench import Bench
 from benchmark.running.plan import Asked
 from benchmark.running.runner import prepare, run
-from benchmark.running.work import Bench
 from benchmark.store.folder import Results
 from reports.terminal import terminal_summary
 

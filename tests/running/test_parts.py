@@ -1,31 +1,38 @@
 """Cells in parts: killed runs lose one part, and the joined cell has the bits of an undisturbed run."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import torch
 
+from benchmark.engine.memory import choose_chunk
 from benchmark.engine.model import Model
 from benchmark.engine.request import Request, Share
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch, Pairs
+from benchmark.running import capacity
+from benchmark.running.bench import Bench
 from benchmark.running.crew import InThisProcess, Teller
+from benchmark.running.doing import attempt
 from benchmark.running.parts import divided, left, part_rows
 from benchmark.running.plan import Asked, Plan
 from benchmark.running.plugins import discover
+from benchmark.running.provenance import package
 from benchmark.running.runner import execute, prepare
-from benchmark.running.work import Bench, Computed, Failed, Work
+from benchmark.running.work import Computed, Failed, ModelSource, Work
 from benchmark.store.cell import Rows
-from benchmark.store.folder import Results
+from benchmark.store.folder import Results, read_parts, write_part
 from benchmark.store.part import Part, joined
 from methods.attribution_patching import AttributionPatching
 from tests import kills
 from tests.running.test_runner import PLUGIN
 from tests.tiny import tiny_model, tiny_pairs
 
+Found = TypeVar("Found")
 ALL = ("activation-patching", "grad-drop")
 
 
@@ -59,7 +66,7 @@ def asked(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Asked:
 @pytest.fixture(scope="module")
 def plan(asked: Asked, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Every pair a part."""
-    return prepare(asked, tmp_path_factory.mktemp("plan") / "r", part_seconds=0)
+    return prepare(asked, tmp_path_factory.mktemp("plan") / "r", part_seconds=0.0)
 
 
 def quiet(words: str) -> None:
@@ -87,6 +94,7 @@ def test_a_run_that_was_stopped_goes_on_in_any_order_with_the_same_bits(plan: Pl
     for cell in Results(tmp_path / "r").cells:
         assert sum(part.pairs for part in cell.provenance.parts) == len(cell.pairs)
         assert {part.device for part in cell.provenance.parts} == {"cpu"}
+        assert all(part.chunk == plan.chunk._asdict() for part in cell.provenance.parts)
 
 
 def test_parts_give_the_scores_of_a_whole_cell(plan: Plan, asked: Asked, tmp_path: Path) -> None:
@@ -132,6 +140,28 @@ def test_a_damaged_part_is_computed_again(plan: Plan, tmp_path: Path) -> None:
     assert len(again.done) == 9
 
 
+def test_parts_of_another_version_are_computed_again_and_not_joined(plan: Plan, tmp_path: Path) -> None:
+    plan = replace(plan, cells=plan.cells[:1])
+    with pytest.raises(Stopped):
+        execute(plan, tmp_path / "r", quiet, crew=Watched(plan.bench, 2))
+    stored = read_parts(tmp_path / "r", plan.cells[0].key.digest, quiet)
+    assert {part.package for part in stored} == {package()}
+    for part, old in zip(stored, ("0.1, code 12345678", ""), strict=True):
+        write_part(tmp_path / "r", replace(part, package=old, arrays={n: a + 9 for n, a in part.arrays.items()}))
+    said: list[str] = []
+    again = Watched(plan.bench)
+    [cell] = execute(plan, tmp_path / "r", said.append, crew=again).cells
+    assert said == [
+        "2 parts of one x activation-patching came from another version of attribution-bench (0.1, code 12345678; "
+        f"unknown). This is {package()}: computed again."
+    ]
+    assert len(again.done) == 3
+    assert np.abs(cell.arrays["clean_metric"]).max() < 9
+    elsewhere = attempt(replace(again.done[0], package="0.1"), plan.bench)
+    assert isinstance(elsewhere, Failed)
+    assert "0.1 where the run was planned" in elsewhere.error
+
+
 def test_a_plan_that_was_begun_goes_on_with_its_parts_and_threads(asked: Asked, plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(Stopped):
         execute(replace(plan, threads=3, part_rows=7.0), tmp_path / "r", quiet, crew=Watched(plan.bench, 0))
@@ -139,6 +169,36 @@ def test_a_plan_that_was_begun_goes_on_with_its_parts_and_threads(asked: Asked, 
     assert (resumed.threads, resumed.part_rows) == (3, 7.0)
     anew = prepare(asked, tmp_path / "r", plan.bench, force=True)
     assert (anew.threads, anew.part_rows) == (plan.threads, None)
+
+
+class Elsewhere:
+    """Another process, with a card, whose memory two share."""
+
+    threads, sharing = 3, 2
+
+    def __init__(self) -> None:
+        self.bench, self.asked = Bench(), list[tuple[Any, ...]]()
+
+    def ask(self, question: Callable[..., Found], source: ModelSource, *about: Any) -> Found:
+        self.asked.append((question, *about))
+        said = question(self.bench, source, *about)
+        return "cuda" if question is capacity.device else said  # type: ignore[return-value]
+
+
+def test_what_fits_and_how_long_it_takes_is_asked_where_the_work_will_be_done(
+    asked: Asked, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Elsewhere()
+    monkeypatch.setattr("benchmark.running.capacity.free", lambda model: 2**22 if model is plan.model else 2**21)
+    found = prepare(asked, tmp_path / "r", plan.bench, part_seconds=0.0, workplace=there)
+    assert [question for question, *_ in there.asked] == [capacity.device, capacity.chunk, capacity.row_seconds]
+    longest = max(one.pairs.longest for one in plan.behaviours if one.pairs)
+    assert found.chunk == choose_chunk(plan.model, longest, 2**21 // 4, gradients=True)
+    assert (found.threads, found.resolved()["device"]) == (3, "cuda")
+    with pytest.raises(Stopped):
+        execute(found, tmp_path / "r", quiet, crew=Watched(plan.bench, 0))
+    assert prepare(asked, tmp_path / "r", plan.bench).chunk != found.chunk  # here is no card
+    assert prepare(asked, tmp_path / "r", plan.bench, workplace=there).chunk == found.chunk
 
 
 def test_parts_hold_pairs_of_one_length_and_together_all(plan: Plan) -> None:

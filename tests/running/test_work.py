@@ -7,13 +7,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
+from benchmark.engine.memory import Chunk
 from benchmark.engine.model import Model
+from benchmark.engine.request import Request
 from benchmark.errors import BenchmarkError
+from benchmark.prompts.pairs import PairBatch
+from benchmark.running.bench import Bench
+from benchmark.running.doing import attempt, computed
 from benchmark.running.plan import Asked, Plan, PlannedCell
 from benchmark.running.runner import execute, prepare
-from benchmark.running.work import Bench, Failed, Work, attempt, computed
+from benchmark.running.work import Failed, Work
 from benchmark.store.cell import Cell
+from methods.integrated_gradients import IntegratedGradients
 from tests.running.test_runner import PLUGIN
 
 METHODS = ("activation-patching:neurons=5", "integrated-gradients:steps=2", "random")
@@ -69,6 +77,8 @@ def test_work_sent_elsewhere_gives_the_bits_of_the_stored_cell(
         work = pickle.loads(pickle.dumps(cell.work))
         assert work == cell.work
         assert same_bits(computed(work, bench).arrays, stored.arrays), cell.method.label
+        metrics = cell.behaviour.metrics["clean"].to(torch.float32)
+        np.testing.assert_array_equal(stored.arrays["clean_metric"], metrics)
 
 
 def test_some_of_the_pairs_in_another_order_have_the_rows_that_they_have_among_all(done: Done) -> None:
@@ -132,3 +142,26 @@ def test_other_work_gives_other_numbers(done: Done, method: str, change: dict[st
     arrays = computed(replace(work, **change), done.plan.bench).arrays
     for name in ("head.values", "neuron.values"):
         assert np.abs(arrays[name] - stored.arrays[name]).max() > 1e-4, name
+
+
+def test_memory_that_ran_out_makes_the_rest_of_that_cell_smaller_and_no_other(
+    done: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, work, _ = done.of("integrated-gradients")
+    _, other, _ = done.of("random")
+    attribute = IntegratedGradients.attribute
+    ran_out: list[int] = []
+
+    def too_large(self: IntegratedGradients, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:
+        if len(batch) > 1:
+            ran_out.append(len(batch))
+            raise MemoryError
+        return attribute(self, model, batch, request)
+
+    monkeypatch.setattr(IntegratedGradients, "attribute", too_large)
+    work = replace(work, chunk=Chunk(512, 2, 512))
+    whole = computed(work, bench := replace(done.plan.bench, fits={}), say=lambda words: None)
+    assert (whole.chunk.pairs, ran_out) == (1, [2])
+    part = computed(replace(work, places=(0, 1)), bench)
+    assert (part.chunk, ran_out) == (whole.chunk, [2])  # it isn't tried again
+    assert computed(other, bench).chunk == other.chunk
