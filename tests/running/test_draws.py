@@ -46,7 +46,7 @@ def test_a_run_stores_its_draws_and_a_report_says_them(tmp_path: Path, folder: P
     one = method.cost(load_model(str(folder)), Request(HEADS))
     assert (most.forward, most.backward) == (3 * one.forward, 3 * one.backward)
     assert 0 < spent.forward <= 3 * most.forward
-    assert "resample (3 draws a pair)" in (out / "report" / "report.md").read_text()
+    assert "| draws a pair | 3 |" in (out / "report" / "report.md").read_text()
     assert "@inproceedings{conmy2023" in (out / "report" / "references.bib").read_text()
 
 
