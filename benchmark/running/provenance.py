@@ -32,10 +32,10 @@ def environment(model: Model) -> dict[str, Any]:
 def package() -> str:
     """The version of the package, and eight letters of the sha256 over the code that scores are made by.
 
-    That is the engine's and the methods': what else is edited changes no score.
+    That is all of `benchmark`, with its metrics, its sampling and what loads models, and the methods; not torch's.
     """
     digest = hashlib.sha256()
-    for path in sorted([*(PACKAGE / "engine").rglob("*.py"), *(ROOT / "methods").glob("*.py")]):
+    for path in sorted([*PACKAGE.rglob("*.py"), *(ROOT / "methods").glob("*.py")]):
         digest.update(f"{path.name}\n{path.read_text(encoding='utf-8')}".encode())  # wherever lines end as they may
     return f"{_version(_PACKAGES[0])}, code {digest.hexdigest()[:8]}"
 
