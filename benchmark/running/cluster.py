@@ -22,7 +22,7 @@ from benchmark.errors import BenchmarkError, first_line
 from benchmark.models.catalogue import built_in
 from benchmark.running.bench import Bench
 from benchmark.running.crew import Teller
-from benchmark.running.doing import attempt
+from benchmark.running.doing import attempt, planned_model
 from benchmark.running.work import Computed, Failed, ModelSource, Work
 from benchmark.words import counted
 
@@ -38,9 +38,9 @@ class Worker:
     def __init__(self) -> None:
         self.bench = Bench()
 
-    def ready(self, source: ModelSource) -> None:
-        """Load the model."""
-        self.bench.model(source)
+    def ready(self, work: Work) -> None:
+        """Load the model. Raises where it, or this package, isn't that of the plan."""
+        planned_model(work, self.bench)
 
     def answer(self, question: Callable[..., Found], *about: Any) -> Found:
         """What a function of `running.capacity` says of this process."""
@@ -72,9 +72,17 @@ class Workers:
         try:
             found: Found = self.ray.get(answer)
         except self.ray.exceptions.RayTaskError as error:
-            raise error.cause if isinstance(error.cause, BenchmarkError) else error from error
+            if isinstance(error.cause, BenchmarkError):
+                raise error.cause from None
+            raise BenchmarkError(
+                f"The first worker can't say what fits into its memory ({first_line(error.cause or error)}). Install "
+                "the same attribution-bench on every machine; where memory ran out, ask for fewer --workers."
+            ) from error
         except self.ray.exceptions.RayError as death:
-            raise BenchmarkError(f"A worker died when the run was planned: {first_line(death)}") from death
+            raise BenchmarkError(
+                f"A worker died when the run was planned ({first_line(death)}). Run the command again; with fewer "
+                "--workers where memory ran out."
+            ) from death
         return found
 
     def carry_out(self, works: Sequence[Work], teller: Teller) -> Iterator[tuple[int, Computed | Failed]]:
@@ -99,7 +107,7 @@ class Workers:
                     yield number, outcome
 
     def _waiting(self, count: int) -> str:
-        return f"Waiting for {count} workers of {counted(self.threads, 'CPU')} each to begin ..."
+        return f"Waiting for {counted(count, 'worker')} of {counted(self.threads, 'CPU')} each to begin ..."
 
 
 @dataclass
@@ -122,7 +130,8 @@ class _UnderWay:
         return any(number is not None for _, number in self.busy.values())
 
     def load(self, actor: Any, **options: Any) -> None:
-        self.busy[actor.ready.options(**options).remote(self.works[0].model)] = (actor, None)
+        """Its model, which is that of all the work."""
+        self.busy[actor.ready.options(**options).remote(self.works[0])] = (actor, None)
 
     def hand_out(self) -> None:
         """A piece to each who is free, as long as there are some."""
@@ -152,7 +161,7 @@ class _UnderWay:
             self.free.append(actor)
             return Failed(first_line(error), str(error))
         except self.ray.exceptions.RayError as death:
-            self.load(actor, max_task_retries=-1)  # once it is restarted
+            self.load(actor, max_task_retries=TRIES)  # once it is restarted
             self.deaths[number] += 1
             if self.deaths[number] == TRIES:
                 return Failed(f"its worker died {TRIES} times, perhaps of too little memory", str(death))

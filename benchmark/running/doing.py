@@ -25,13 +25,7 @@ def computed(
     say: Callable[[str], None] = warnings.warn,
 ) -> Computed:
     """Do a piece of work. The same work gives the same bits on the same hardware."""
-    model, started = bench.model(work.model), time.perf_counter()
-    if work.weights not in (None, model.digest):
-        raise BenchmarkError(f"The weights of {work.model.name!r} are others here than where the run was planned.")
-    if work.package not in (None, package()):
-        raise BenchmarkError(
-            f"attribution-bench is {package()} here and {work.package} where the run was planned: install the same one."
-        )
+    model, started = planned_model(work, bench), time.perf_counter()
     reset_peak(model)
     before, threads = torch.get_num_threads(), work.threads or torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -58,6 +52,18 @@ def computed(
         seconds=time.perf_counter() - started,
         peak_memory_bytes=peak_bytes(model),
     )
+
+
+def planned_model(work: Work, bench: Bench) -> Model:
+    """The model of a piece of work. Raises where its weights or this package aren't those of the plan."""
+    if work.package not in (None, package()):
+        raise BenchmarkError(
+            f"attribution-bench is {package()} here and {work.package} where the run was planned: install the same one."
+        )
+    model = bench.model(work.model)
+    if work.weights not in (None, model.digest):
+        raise BenchmarkError(f"The weights of {work.model.name!r} are others here than where the run was planned.")
+    return model
 
 
 def attempt(

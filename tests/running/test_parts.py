@@ -16,6 +16,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.prompts.pairs import PairBatch, Pairs
 from benchmark.running import capacity
 from benchmark.running.bench import Bench
+from benchmark.running.cluster import Worker
 from benchmark.running.crew import InThisProcess, Teller
 from benchmark.running.doing import attempt
 from benchmark.running.parts import divided, left, part_rows
@@ -160,6 +161,8 @@ def test_parts_of_another_version_are_computed_again_and_not_joined(plan: Plan, 
     elsewhere = attempt(replace(again.done[0], package="0.1"), plan.bench)
     assert isinstance(elsewhere, Failed)
     assert "0.1 where the run was planned" in elsewhere.error
+    with pytest.raises(BenchmarkError, match=r"0\.1 where the run was planned"):
+        Worker().ready(replace(again.done[0], package="0.1"))  # so that it is given no work
 
 
 def test_a_plan_that_was_begun_goes_on_with_its_parts_and_threads(asked: Asked, plan: Plan, tmp_path: Path) -> None:

@@ -115,15 +115,20 @@ def test_work_that_breaks_its_worker_fails_at_once() -> None:
 
 def test_who_cannot_load_the_model_gets_no_work() -> None:
     useless = Played(lambda work: Died("never asked"), loads=Died("no room"))
-    found, said, _ = carried_out(useless, Played(lambda work: None))
+    other = Played(lambda work: ValueError("never asked"), loads=Broke(BenchmarkError("it is 0.1 here")))
+    found, said, _ = carried_out(useless, other, Played(lambda work: None))
     assert found == {0: "", 1: "", 2: ""}
-    assert said[0] == "A worker is gone: no room"
+    assert said[:2] == ["A worker is gone: no room", "A worker can't begin: it is 0.1 here"]
     with pytest.raises(BenchmarkError, match="No worker is left"):
         carried_out(useless)
 
 
 def test_what_a_worker_refuses_to_say_is_said_here() -> None:
     here = Played(lambda work: None)
-    for error, words in ((Broke(BenchmarkError("too small")), "too small"), (Died("gone"), "was planned: gone")):
+    for error, words in (
+        (Broke(BenchmarkError("too small")), "too small"),
+        (Died("gone"), r"was planned \(gone\)"),
+        (Broke(KeyError("no such module")), "no such module.* Install the same"),
+    ):
         with pytest.raises(BenchmarkError, match=words):
             Workers(here, [Played(lambda work: None, loads=error)], 1).ask(capacity.device, ModelSource("pocket"))
