@@ -29,6 +29,7 @@ from benchmark.words import counted
 Found = TypeVar("Found")
 
 TRIES = 3  # of a piece of work whose worker died
+RELOADS = 50  # tries of loading the model again, each call to an actor that is still being restarted counted
 PATIENCE = 120.0  # seconds after which it is said that no worker has begun
 
 
@@ -161,7 +162,7 @@ class _UnderWay:
             self.free.append(actor)
             return Failed(first_line(error), str(error))
         except self.ray.exceptions.RayError as death:
-            self.load(actor, max_task_retries=TRIES)  # once it is restarted
+            self.load(actor, max_task_retries=RELOADS)  # once it is restarted
             self.deaths[number] += 1
             if self.deaths[number] == TRIES:
                 return Failed(f"its worker died {TRIES} times, perhaps of too little memory", str(death))
