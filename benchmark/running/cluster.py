@@ -5,7 +5,6 @@ files of pairs and local models must lie under the same path wherever a worker i
 """
 
 import logging
-import math
 import os
 import warnings
 from collections import Counter, deque
@@ -208,13 +207,14 @@ def workers(count: int | None, address: str | None = None, device: str = "auto")
     try:
         there = ray.cluster_resources()
         gpus = int(there.get("GPU", 0)) if device in ("auto", "cuda") else 0
-        nodes = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
-        count = count or gpus or len(nodes)
+        of_nodes = [node["Resources"].get("CPU") for node in ray.nodes() if node["Alive"]]
+        nodes = [int(cpus) for cpus in of_nodes if cpus]
+        count = count or gpus or max(1, len(nodes))
         threads = threads_of(count, nodes)
         if gpus and count > gpus:
             raise BenchmarkError(f"--workers {count}: there are {gpus} GPUs, one a worker. Ask for fewer.")
         actor = ray.remote(Worker).options(num_cpus=threads, num_gpus=1 if gpus else 0, max_restarts=-1)
-        sharing = 1 if gpus else math.ceil(count / len(nodes))
+        sharing = 1 if gpus else sharing_of(count, nodes, threads)
         yield Workers(ray, [actor.remote() for _ in range(count)], threads, sharing)
     finally:
         if begun:
@@ -229,6 +229,16 @@ def threads_of(workers: int, nodes: Sequence[int]) -> int:
     """
     able = (each for each in range(max(nodes, default=1), 1, -1) if sum(node // each for node in nodes) >= workers)
     return next(able, 1)
+
+
+def sharing_of(workers: int, nodes: Sequence[int], threads: int) -> int:
+    """How many of so many workers, each of so many threads, may come to lie on one machine.
+
+    >>> sharing_of(4, [8], 2), sharing_of(8, [4, 28], 4), sharing_of(2, [8, 8], 8), sharing_of(5, [2], 1)
+    (4, 7, 1, 5)
+    """
+    overfull = workers > sum(node // threads for node in nodes)
+    return workers if overfull else min(workers, max(node // threads for node in nodes))
 
 
 def _absolute(work: Work) -> Work:

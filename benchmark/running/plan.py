@@ -126,7 +126,8 @@ class PlannedCell:
 class Plan:
     """A run as it will be carried out. `bench` holds the model and the pairs that planning has loaded.
 
-    `workplace` is where the work will be done, by a device of the type `device`, for which `chunk` was chosen.
+    `workplace` is where the work will be done, by a device of the type `device`. `fits` is the largest chunk there now;
+    `chunk`, what is taken, is that of the plan's first start.
 
     `left_out` are the project's tasks, of all that it has, of which this model's tokenizer can carry no row, with the
     reasons; `unable` are methods, of a group that was asked for, that can't do what was asked, with the reasons. Nobody
@@ -142,12 +143,13 @@ class Plan:
     device: str
     cells: tuple[PlannedCell, ...]
     chunk: Chunk
+    fits: Chunk
     behaviours: tuple[Behaviour, ...]
     left_out: Mapping[str, str] = field(default_factory=dict)
     unable: Mapping[str, str] = field(default_factory=dict)
     threads: int | None = None
     part_rows: float | None = None
-    begun: str = ""  # what it goes on with of an earlier start, where something else was asked for
+    begun: tuple[str, ...] = ()  # what it goes on with of an earlier start, where something else was asked for
 
     @property
     def model(self) -> Model:
@@ -169,7 +171,7 @@ class Plan:
             f"{', '.join(named)} is what other methods are held against, and it is computed in {dtype}: small effects "
             "are noise there. Take --dtype float32 for a reference."
         )
-        return tuple(filter(None, [short if dtype in SHORT_DTYPES and named else "", self.begun]))
+        return (*([short] if dtype in SHORT_DTYPES and named else []), *self.begun)
 
     def resolved(self) -> dict[str, Any]:
         """What `run.json` keeps of the plan."""
@@ -254,10 +256,10 @@ def make_plan(
         found = [_with_dictionaries(model, one, read) for one in found]
     request = Request(kinds, asked.replacement, asked.direction, asked.seed)
     costs = [method.cost(model, method.as_seen(request)) for method in methods]
-    if chunk is None:
-        longest = max(one.pairs.longest for one in found if one.pairs)
-        gradients = any(map(may_go_backward, costs))
-        chunk = workplace.ask(capacity.chunk, asked.source, asked.memory, workplace.sharing, longest, gradients)
+    longest = max(one.pairs.longest for one in found if one.pairs)
+    gradients = any(map(may_go_backward, costs))
+    fits = workplace.ask(capacity.chunk, asked.source, asked.memory, workplace.sharing, longest, gradients)
+    chunk = chunk or fits
     found = [_with_resolution(model, one, asked, bench, budget) for one in found]
     for one in found:
         if one.pairs is not None:
@@ -268,7 +270,7 @@ def make_plan(
         for one in found
         for method, cost in zip(methods, costs, strict=True)
     ]
-    return Plan(asked, bench, workplace, device, tuple(cells), chunk, tuple(found), left_out)
+    return Plan(asked, bench, workplace, device, tuple(cells), chunk, fits, tuple(found), left_out)
 
 
 def _with_dictionaries(model: Model, found: Behaviour, kinds: Sequence[str]) -> Behaviour:

@@ -140,6 +140,7 @@ def prepare(
     methods, unable = chosen_methods(asked, bench.registry(asked.plugins))
     model = bench.model(asked.source)
     tasks = bench.tasks(asked.tasks, asked.rows_of(""), asked.plugins, model.tokens)
+    here = workplace is None
     workplace = workplace or InThisProcess(bench)
     its_device = workplace.ask(capacity.device, asked.source)
     begun = {} if force else _begun(asked, out, its_device)
@@ -151,13 +152,19 @@ def prepare(
         rows = begun["part_rows"]
     else:
         longest, at_most = max(cell.rows for cell in plan.cells), max(one.row_seconds for one in plan.behaviours)
-        short = longest * at_most <= part_seconds  # so that nothing need be measured
+        short = here and longest * at_most <= part_seconds  # so that nothing need be measured
         rows = None if short else part_rows(part_seconds, plan.row_seconds, longest)
-    kept = "" if threads == asked_for else (
+    kept = [] if threads == asked_for else [
         f"This run was begun with {counted(threads, 'thread')}, which decides its last bits, and goes on so; now "
         f"{asked_for} would be taken. Begin anew with --force, or in another folder."
-    )  # fmt: skip
-    return replace(plan, unable=unable, threads=threads, part_rows=rows, begun=kept)
+    ]  # fmt: skip
+    if workplace.sharing > 1 and plan.chunk.tokens > plan.fits.tokens:
+        kept.append(
+            f"This run was begun with {plan.chunk.tokens} tokens in a forward, which decides its last bits, and goes "
+            f"on so; for {workplace.sharing} workers that share a machine's memory {plan.fits.tokens} would be taken. "
+            "Where memory runs out, take fewer --workers, or begin anew with --force."
+        )
+    return replace(plan, unable=unable, threads=threads, part_rows=rows, begun=tuple(kept))
 
 
 def execute(

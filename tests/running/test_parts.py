@@ -201,7 +201,21 @@ def test_what_fits_and_how_long_it_takes_is_asked_where_the_work_will_be_done(
     with pytest.raises(Stopped):
         execute(found, tmp_path / "r", quiet, crew=Watched(plan.bench, 0))
     assert prepare(asked, tmp_path / "r", plan.bench).chunk != found.chunk  # here is no card
-    assert prepare(asked, tmp_path / "r", plan.bench, workplace=there).chunk == found.chunk
+    again = prepare(asked, tmp_path / "r", plan.bench, workplace=there)
+    assert again.chunk == found.chunk
+    assert again.begun == ()
+    monkeypatch.setattr("benchmark.running.capacity.free", lambda model: 2**20)
+    [words] = prepare(asked, tmp_path / "r", plan.bench, workplace=there).begun
+    assert f"begun with {found.chunk.tokens} tokens in a forward" in words
+    assert "2 workers" in words
+
+
+def test_whether_cells_come_in_parts_is_for_those_to_say_who_compute_them(
+    asked: Asked, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity, "row_seconds", lambda *about: 1e3)  # there; here all of it takes no minute
+    assert prepare(asked, tmp_path / "r", plan.bench).part_rows is None
+    assert prepare(asked, tmp_path / "r", plan.bench, workplace=Elsewhere()).part_rows is not None
 
 
 def test_parts_hold_pairs_of_one_length_and_together_all(plan: Plan) -> None:

@@ -1,5 +1,6 @@
 """What is done when one of Ray's workers dies or fails, with actors that are played. `test_cluster` has real ones."""
 
+import doctest
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from benchmark.engine.memory import Chunk
 from benchmark.errors import BenchmarkError
-from benchmark.running import capacity
+from benchmark.running import capacity, cluster
 from benchmark.running.cluster import TRIES, Workers
 from benchmark.running.crew import Teller
 from benchmark.running.work import Computed, Failed, ModelSource, TaskSource, Work
@@ -132,3 +133,9 @@ def test_what_a_worker_refuses_to_say_is_said_here() -> None:
     ):
         with pytest.raises(BenchmarkError, match=words):
             Workers(here, [Played(lambda work: None, loads=error)], 1).ask(capacity.device, ModelSource("pocket"))
+
+
+def test_the_examples_of_what_workers_share_hold() -> None:
+    found = doctest.testmod(cluster)
+    assert found.attempted >= 2
+    assert not found.failed
