@@ -67,13 +67,13 @@ class Lines:
         self.text = text
 
     def line(self, elapsed: float) -> str:
-        """`what: done/total, elapsed, left`; without a total, what is known."""
+        """`what: done/total, elapsed, left`; what is left isn't known without a total, nor once that is reached."""
         said = f"{self.text}: {self.done:.0f}"
         if self.length is None:
             return f"{said}, {_time(elapsed)} elapsed"
         said = f"{said}/{self.length:.0f}, {_time(elapsed)} elapsed"
         if self.done >= self.length:
-            return f"{said}, more to do than was reckoned"
+            return said
         left = _time(elapsed * (self.length - self.done) / self.done) if self.done else "?"
         return f"{said}, about {left} left"
 

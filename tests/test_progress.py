@@ -40,7 +40,7 @@ def test_what_is_done_changes_its_name_and_never_passes_the_length(capsys: pytes
     shown.describe("second")
     clock.now += 60
     shown.advance(25.5)
-    assert capsys.readouterr().err == "second: 10/10, 01:00 elapsed, more to do than was reckoned\n"
+    assert capsys.readouterr().err == "second: 10/10, 01:00 elapsed\n"
 
 
 def test_without_a_length_nothing_is_said_of_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:

@@ -40,7 +40,7 @@ class Unfinished:
         """Those that this very package computed: half a cell of other code would be a cell of neither."""
         read = read_parts(self.out, self.cell.key.digest, self.say)
         mine = [part for part in read if part.package == package()]
-        if others := dict.fromkeys(part.package or "unknown" for part in read if part.package != package()):
+        if others := dict.fromkeys(part.package or "an earlier one" for part in read if part.package != package()):
             self.say(
                 f"{counted(len(read) - len(mine), 'part')} of {self.name} came from another version of "
                 f"attribution-bench ({'; '.join(others)}). This is {package()}: computed again."
@@ -96,7 +96,8 @@ class Unfinished:
             remove_parts(self.out, self.cell.key.digest)
             self._fail(Failed(str(error), ""))
             return
-        first, parts = self.parts[0], self.parts
+        parts = sorted(self.parts, key=lambda part: self.cell.key.pair_ids.index(part.pair_ids[0]))
+        first = parts[0]
         peaks = [part.peak_memory_bytes for part in parts if part.peak_memory_bytes is not None]
         shortcuts = sum((Counter(part.shortcuts) for part in parts), Counter[str]())
         resolution = self.cell.behaviour.resolution  # which is the plan's: the same for all cells of a task

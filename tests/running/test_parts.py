@@ -154,7 +154,7 @@ def test_parts_of_another_version_are_computed_again_and_not_joined(plan: Plan, 
     [cell] = execute(plan, tmp_path / "r", said.append, crew=again).cells
     assert said == [
         "2 parts of one x activation-patching came from another version of attribution-bench (0.1, code 12345678; "
-        f"unknown). This is {package()}: computed again."
+        f"an earlier one). This is {package()}: computed again."
     ]
     assert len(again.done) == 3
     assert np.abs(cell.arrays["clean_metric"]).max() < 9
