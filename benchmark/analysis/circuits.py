@@ -148,10 +148,11 @@ class Game:
         return self.halves.interval(value, draws, *RANGES.get(name, (-np.inf, np.inf)))
 
 
-def games(results: Results, tops: Collection[int] = ()) -> list[Game]:
+def games(results: Results, tops: Collection[tuple[str, int]] = ()) -> list[Game]:
     """Every game of a folder, in an order that depends on nothing but what it holds.
 
-    Of a game that was measured with several tops, that of `tops` where there is one, else the one with most orders.
+    Of a game that was measured with several tops, that of `tops` (kinds with their k) where there is one, else the one
+    with most orders.
     """
     there = {cell.key.digest: (not cell.key.method.metric_units, not cell.key.method.signed) for cell in results.cells}
     found: dict[str, list[Circuit]] = {}
@@ -179,8 +180,9 @@ def _measured_alike(circuits: list[Circuit]) -> list[tuple[Circuit, ...]]:
     return found
 
 
-def _preferred(circuits: tuple[Circuit, ...], tops: Collection[int]) -> tuple[Any, ...]:
-    return circuits[0].key.top in tops, len(circuits), circuits[0].key.sizes, circuits[0].key.top
+def _preferred(circuits: tuple[Circuit, ...], tops: Collection[tuple[str, int]]) -> tuple[Any, ...]:
+    key = circuits[0].key
+    return any((kind, key.top) in tops for kind in key.kinds), len(circuits), key.sizes, key.top
 
 
 def _cases(keys: list[CircuitKey]) -> Iterator[str]:
@@ -214,7 +216,7 @@ def _order(one: Circuit, kind_of: Mapping[str, tuple[bool, bool]]) -> tuple[Any,
     )  # fmt: skip
 
 
-def circuit_curves(results: Results, tops: Collection[int] = ()) -> pd.DataFrame:
+def circuit_curves(results: Results, tops: Collection[tuple[str, int]] = ()) -> pd.DataFrame:
     """A row a size, order and game (see `games`): `phi` with its 95% interval, and `rest`, phi of all the others.
 
     Random orders are one row a size: `phi` is their mean, `low` and `high` what 90% of them lie between.
@@ -239,7 +241,7 @@ def _curve(game: Game, one: Circuit) -> Iterator[dict[str, Any]]:
             yield shared | {"ranking": ranking} | place | ends
 
 
-def circuit_numbers(results: Results, tops: Collection[int] = ()) -> pd.DataFrame:
+def circuit_numbers(results: Results, tops: Collection[tuple[str, int]] = ()) -> pd.DataFrame:
     """A row an order and game (see `games`): `NUMBERS`, each with its 95% interval, and what they rest on.
 
     `area` is the mean of phi, at most 1, over the logarithm of the size, `share` how much of the way from random orders

@@ -86,7 +86,7 @@ def _rows(a: Game, b: Game, alone: list[str]) -> Iterator[dict[str, Any]]:
     def named(*traits: str) -> Any:
         return lambda one: (one.ranking, *(getattr(one.circuit.key.source, trait) for trait in traits))
 
-    criteria = [named("sort", "label", "way", "seed"), named("sort", "label", "way"), named("sort", "label")]
+    criteria = [named("sort", "label", "way", "seed"), named("sort", "label", "way")]
     couples, left = matched(list(_orders(a)), list(_orders(b)), criteria)
     for side, game, rest in zip("AB", (a, b), left, strict=True):
         if names := dict.fromkeys(game.labels[one.circuit.key.digest] for one in rest):

@@ -59,6 +59,11 @@ class Judges:
         return _interval(self.correlation, self.draws, self.game.halves.n_clusters)
 
 
+def tops_of(parts: Iterable[Comparisons]) -> set[tuple[str, int]]:
+    """How many components of each kind tables of agreement have in their tops."""
+    return {(part.kind, part.k) for part in parts}
+
+
 def two_judges(results: Results, parts: Iterable[Comparisons]) -> list[Judges]:
     """Of each game of a single kind in the way of its scores: does the method that agrees best find the best circuit?
 
@@ -73,7 +78,7 @@ def two_judges(results: Results, parts: Iterable[Comparisons]) -> list[Judges]:
         if len(rows) and method.per_pair and method.cell.key.method.name not in FLOORS
     }
     found = []
-    for game in games(results, {part.k for part in parts}):
+    for game in games(results, tops_of(parts)):
         if len(game.key.kinds) == 1 and game.of("random") and game.told is not False:
             own = [one for one in game.of("scores") if one.key.source.way == tuple(one.key.way)]
             cells = [(one, (cell, game.kinds)) for one in own for cell in one.key.source.cells]

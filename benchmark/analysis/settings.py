@@ -19,17 +19,21 @@ def facts(cells: Iterable[Cell], among: Callable[[Cell], bool] = lambda cell: Tr
     Tasks and methods are those of all `cells`. What differs between tasks stands beside their names.
     """
     found: dict[str, dict[str, set[str]]] = {}
+    tasks = set()
     for cell in cells:
+        if among(cell):
+            tasks.add(cell.key.task.name)
         for name, value in _of_cell(cell):
             if value not in (None, "") and (name in ("tasks", "methods") or among(cell)):
                 task = cell.key.task.name if name in _BY_TASK else ""
                 found.setdefault(name, {}).setdefault(task, set()).add(str(value))
-    return {name: _said(by_task) for name, by_task in found.items()}
+    return {name: _said(by_task, len(tasks) if name in _BY_TASK else 1) for name, by_task in found.items()}
 
 
-def _said(by_task: dict[str, set[str]]) -> str:
+def _said(by_task: dict[str, set[str]], tasks: int) -> str:
+    """The values once where so many tasks all have the same, else each beside the name of its task."""
     first, *others = by_task.values()
-    if all(one == first for one in others):
+    if len(by_task) == tasks and all(one == first for one in others):
         return ", ".join(sorted(first))
     return ", ".join(f"{task} {value}" for task in sorted(by_task) for value in sorted(by_task[task]))
 

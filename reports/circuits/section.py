@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import partial
+from math import comb
 from textwrap import fill
 
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 
 from benchmark.analysis.circuits import BY_CHANCE, REDUNDANT, circuit_curves, circuit_numbers, games
 from benchmark.analysis.comparisons import Comparisons
-from benchmark.analysis.judges import Judges, overall, two_judges
+from benchmark.analysis.judges import Judges, overall, tops_of, two_judges
 from benchmark.analysis.sections import slug
 from benchmark.components import COUNTERFACTUAL, plural
 from benchmark.statistics.halves import FEWEST_CLUSTERS, FEWEST_PAIRS
@@ -49,7 +50,7 @@ def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
     """All blocks on circuits; none where none was measured."""
     if not games(results):
         return []
-    tops = {part.k for part in parts}
+    tops = tops_of(parts)
     numbers, curves, judges = circuit_numbers(results, tops), circuit_curves(results, tops), two_judges(results, parts)
     blocks: list[Block] = [Paragraph(WHAT)]
     for (model, kinds), of_kind in numbers.groupby(["model", "kinds"], sort=False):
@@ -186,12 +187,15 @@ def judged_words(judges: list[Judges]) -> str:
     undefined = f" On {', '.join(tied)} all are as good to one of the two judges, and have no order." if tied else ""
     if not ordered:
         most = max(len(_both(one)) for one in judges)
-        few = f" That takes {FEWEST_METHODS} methods, exact patching and floors aside; here: {most}." * (not tied)
+        few = (
+            f" That takes {FEWEST_METHODS} methods, exact patching and those that see no metric aside; here: {most}."
+            * (not tied)
+        )
         judges_words = "agreement with exact patching and share of the best circuit"
         return f"**Two judges**, {judges_words}, aren't compared.{undefined}{few}"
     mean, low, high = overall(ordered)
     same = sum(bool(best(one, "agreement") & best(one, "share")) for one in ordered)
-    chance = sum(len(best(one, "share")) / len(_both(one)) for one in ordered)
+    chance = sum(map(_by_chance, ordered))
     counts = [len(_both(one)) for one in ordered]
     count = f"{min(counts)} to " * (min(counts) < max(counts)) + str(max(counts))
     names = {one.game.key.task.name for one in ordered}
@@ -201,9 +205,15 @@ def judged_words(judges: list[Judges]) -> str:
     return (
         f"**Two judges.** Agreement with exact patching and share of the best circuit order {count} methods with a "
         f"rank correlation of {with_interval(mean, low, high)}{told}, on average over {tasks}. The method that agrees "
-        f"best finds the best circuit on {same} of {len(ordered)}; a method drawn by chance would on "
+        f"best finds the best circuit on {same} of {len(ordered)}; methods drawn by chance would on "
         f"{number(chance, '.1f')}.{undefined}"
     )
+
+
+def _by_chance(one: Judges) -> float:
+    """How likely one of so many methods, drawn at random, has the best circuit: as many as agree best."""
+    methods, agree, found = len(_both(one)), len(best(one, "agreement")), len(best(one, "share"))
+    return 1 - comb(methods - found, agree) / comb(methods, agree)
 
 
 def _both(one: Judges) -> pd.DataFrame:
@@ -294,7 +304,7 @@ def terminal_lines(results: Results, parts: list[Comparisons], width: int) -> It
     """What a terminal of that width shows: of each kind the share of the best circuit, and the two judges."""
     if not games(results):
         return
-    numbers, judges = circuit_numbers(results, {part.k for part in parts}), two_judges(results, parts)
+    numbers, judges = circuit_numbers(results, tops_of(parts)), two_judges(results, parts)
     for (model, kinds), of_kind in numbers.groupby(["model", "kinds"], sort=False):
         shown = of_kind[[way_of(row) == main_way(of_kind) for row in of_kind.itertuples()]]
         yield "\n" + fill(f"Circuits of {kind_words(str(kinds))}, {model}. {measured_words(shown)}", width)

@@ -186,13 +186,14 @@ def test_the_statistic_is_that_of_sizes_where_a_method_has_no_signs(tmp_path: Pa
 def test_what_differs_between_tasks_stands_beside_their_names_and_a_report_says_all_of_it(tmp_path: Path) -> None:
     results = written(tmp_path / "a", names=NAMES[:1])
     [cell] = results.cells
-    task = replace(cell.key.task, name="sva", metric="prob_diff")
+    task = replace(cell.key.task, name="sva", metric="prob_diff", min_metric=1.0)
     key = replace(cell.key, task=task, method=replace(cell.key.method, options={"neurons": 3}))
     versions = replace(cell.provenance, versions={"torch": "9.9"}, quadrature="trapezoid")
     write_cell(results.folder, replace(cell, key=key, provenance=versions))
     both = Results(results.folder)
     found = facts(both.cells)
     assert (found["metric"], found["pairs"]) == ("ioi logit_diff, sva prob_diff", str(PAIRS))
+    assert found["least metric asked"] == "sva 1.0"  # of the other task none
     table = what_was_run(both).data.set_index("what").value
     assert table["options"] == f'{NAMES[0]} {{"neurons": 3}}'
     assert table["quadrature"] == f"{NAMES[0]} trapezoid"

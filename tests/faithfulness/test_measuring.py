@@ -119,6 +119,8 @@ def test_two_judges_are_agreement_and_faithfulness(measured: Path) -> None:
     assert "on average over 1 task" in said
     assert "On ioi all are as good to one of the two judges" in said
     assert re.search(r"finds the best circuit on \d of 1;", said)  # where all are as good, to find one is no merit
+    tied = pd.DataFrame({"method": [*"abcd"], "agreement": [1.0, 1.0, 0.5, 0.2], "share": [0.9, 0.8, 0.7, 0.6]})
+    assert "drawn by chance would on 0.5." in judged_words([replace(judges["mlp"], table=tied)])  # two draws of four
 
 
 def test_two_judges_claim_nothing_of_fewer_than_three_methods(measured: Path) -> None:
@@ -126,7 +128,7 @@ def test_two_judges_claim_nothing_of_fewer_than_three_methods(measured: Path) ->
     judges = {one.game.kinds: one for one in two_judges(results, compared(results, tested=False))}
     few = replace(judges["mlp"], table=judges["mlp"].table[:2], correlation=float("nan"))
     assert judged_words([few]).endswith(
-        "aren't compared. That takes 3 methods, exact patching and floors aside; here: 2."
+        "aren't compared. That takes 3 methods, exact patching and those that see no metric aside; here: 2."
     )
     assert "finds the best" not in judged_words([judges["head"]])
     blind = judges["mlp"].table.assign(agreement=[float("nan"), *judges["mlp"].table.agreement[1:]])
@@ -227,7 +229,7 @@ def test_other_tops_and_more_random_orders_take_the_place_of_the_first(measured:
     few: dict[str, Any] = FEW | {"components": (("mlp",),)}
     circuits(folder, **few | {"top": 3})
     found = circuits(folder, **few | {"draws": 5})
-    for tops, top in (((3, 5), 3), ((2,), 2)):  # of four, both are on the grid of sizes
+    for tops, top in (({("mlp", 3)}, 3), ({("mlp", 2), ("head", 3)}, 2)):  # of four, both are on the grid of sizes
         [game] = [one for one in games(found, tops) if (one.kinds, one.key.way) == ("mlp", COUNTERFACTUAL)]
         assert len({one.key.sizes for one in game.circuits}) == 1
         assert {one.key.top for one in game.circuits} == {top, 0}
