@@ -124,7 +124,7 @@ def denoising_is_noising_exchanged(trial: Trial) -> None:
     trial.needs_amounts(signed=False)
     if not {COUNTERFACTUAL, DENOISING} <= set(trial.ways):
         raise NotApplicable("it doesn't do both directions")
-    model, pairs = tiny(count=2)
+    model, pairs = tiny(count=3)  # of two lengths
     turned = tuple(replace(pair, clean=pair.corrupted or (), corrupted=pair.clean) for pair in pairs.pairs)
     noising = trial.values(model, replace(pairs, pairs=turned), COUNTERFACTUAL)
     for kind, values in trial.values(model, pairs, DENOISING).items():

@@ -9,6 +9,7 @@ from benchmark.analysis.comparisons import Comparisons, at_floor, is_decided, pr
 from benchmark.analysis.evidence import Evidence
 from benchmark.components import plural, titled
 from benchmark.statistics.proportion import CHANCE
+from reports.run_tables import sampled
 from reports.writing import captions
 from reports.writing.blocks import Look, Table, number, with_interval
 
@@ -31,6 +32,8 @@ def overview(parts: list[Comparisons], found: Evidence, stem: str) -> Table:
     known = {(row.task, row.method): row for row in same.itertuples()}
     methods = list(dict.fromkeys(data.method))
     sizes = data.groupby("method").version.agg(lambda versions: set(versions) == {"by_size"})
+    of_some = " of those measured" * bool(sampled([part.references[0] for part in parts]))
+    strongest = f"strongest {plural(first.kind)}{of_some}"
     rows, looks, used = [], {}, set()
     for place, (task, group) in enumerate(data.groupby("task", sort=False)):
         of_task = _marks_of_task(str(task), first.section.model, known, found)
@@ -47,7 +50,7 @@ def overview(parts: list[Comparisons], found: Evidence, stem: str) -> Table:
                 strong = bool(known[task, method].leads)
                 tone = float(np.sign(one.value) * one.value**2)
                 looks[place, column] = Look(tone, strong, _hover(one, marks + of_task, known[task, method]))
-        rows.append(row | {f"strongest {plural(first.kind)}": _strongest(parts, str(task))})
+        rows.append(row | {strongest: _strongest(parts, str(task))})
     marks = "; ".join(f"{mark} {words}" for mark, words in MARKS.items() if mark in used)
     legend = f"{marks}." if marks else ""
     bold = "Bold: the best, and what isn't told apart from it. " if any(one.strong for one in looks.values()) else ""

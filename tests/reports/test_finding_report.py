@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmark.analysis.comparisons import compared
+from benchmark.analysis.evidence import evidence
 from benchmark.analysis.finding import finding_data
 from benchmark.analysis.frontier import frontier_data
 from benchmark.analysis.inclusion import inclusion_data
@@ -15,6 +16,7 @@ from benchmark.store.cell import PairFacts, Rows
 from benchmark.store.folder import Results, read_cell, record_run, write_cell
 from reports.agreement.figures import frontier_picture
 from reports.agreement.inclusion import MOST_DRAWN, drawn_components
+from reports.agreement.overview import overview
 from reports.contents import contents
 from reports.writing.blocks import Leaf, Paragraph, Picture, Table, flat
 from tests.reports.test_reports import HEADS, LAYERS, METHODS, add_cell, scores
@@ -84,6 +86,8 @@ def test_without_exact_scores_of_all_the_cost_is_not_known_and_the_report_says_s
     found = blocks(folder)
     assert not [stem for stem in stems(found) if "finding" in stem]
     assert "strongest heads is not known where activation-patching measured a part of them" in words(found)
+    parts = compared(Results(folder))
+    assert "strongest heads of those measured" in overview(parts, evidence(Results(folder), parts), "x").shown
     assert "strongest heads is not known" not in words(blocks_of_whole(folder))
 
 
