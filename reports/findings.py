@@ -23,6 +23,11 @@ MOST_KINDS = 2  # models and kinds of component that have a finding of their own
 MOST = 6
 FORMAT = "number format"
 NAMED = 3  # methods or tasks that a sentence names
+OTHER_SIZE = 2.0  # times as large as the reference, or as small: a correlation sees nothing of it
+HAIR = 0.01  # of Pearson: what two digits don't show
+MOST_OF_IT = 0.9  # of the sum of squares: a component that holds more makes a correlation
+
+Said = tuple[str, pd.DataFrame]  # a sentence and the rows that it rests on
 
 
 @dataclass(frozen=True)
@@ -78,27 +83,69 @@ def _told(ranked: pd.DataFrame) -> str:
     leading = compared[compared.leads.astype(bool)]
     alone = leading[leading.groupby("task").method.transform("size") == 1]
     if alone.empty:
-        where = f" on any of {tasks} tasks" if tasks > 1 else ""
+        where = f" on any of {tasks} tasks{' with intervals' * (tasks < ranked.task.nunique())}" if tasks > 1 else ""
         return f"None is told from all others as the best{where}."
     each = "; ".join(f"{_code(name)} on {_some(rows.task)}" for name, rows in alone.groupby("method", sort=False))
+    ahead = compared[compared.behind > 0].groupby("task").behind.min().reindex(alone.task)
+    if (ahead < HAIR).any():
+        each += f" (by less than {HAIR} on {_some(ahead[ahead < HAIR].index)})"
     if len(alone) == tasks and alone.method.nunique() == 1:
         where = f" on {_all(tasks)}" if tasks > 1 else ""
         return f"{_code(alone.method.iloc[0])} is told from all others as the best{where}."
-    return f"The best is told from the others on {len(alone)} of {counted(tasks, 'task')}: {each}."
+    among = f"{len(alone)} of {counted(tasks, 'task')}" + " with intervals" * (tasks < ranked.task.nunique())
+    return f"The best is told from the others on {among}: {each}."
 
 
-def beaten_by_a_floor(found: Evidence) -> list[Finding]:
+def says_little(found: Evidence) -> list[Finding]:
+    """Where a high correlation says less than it seems to."""
+    said = [one for one in (_other_size(found), _one_component(found), _reached_by_a_floor(found)) if one]
+    if not said:
+        return []
+    words, numbers = " ".join(text for text, _ in said), pd.concat([rows for _, rows in said], ignore_index=True)
+    return [Finding("says little", f"**What a correlation hides:** {words}", numbers)]
+
+
+def _other_size(found: Evidence) -> Said | None:
+    """Whose scores are at most half, or at least twice, as large as the reference's (by the interval)."""
+    data = found.size[found.size["size"] > 0]
+    small = data[data.high.fillna(data["size"]) <= 1 / OTHER_SIZE].sort_values("size")
+    large = data[data.low.fillna(data["size"]) >= OTHER_SIZE].sort_values("size", ascending=False)
+    said = []
+    for rows, word in ((small, "half or less"), (large, "twice or more")):
+        for (kind, method), mine in rows.groupby(["kind", "method"], sort=False):
+            most = mine.iloc[0]
+            size = with_interval(most["size"], most.low, most.high, ".0f" if most["size"] >= 10 else ".2g")
+            also = f" ({word} on {len(mine)} tasks)" * (len(mine) > 1)
+            than = f"{size} times as large as {_code(most.reference)}'s on {plural(kind)} of {most.task}"
+            said.append(f"{_code(method)}'s scores are {than}{also}")
+    more = f"; likewise in {counted(len(said) - NAMED, 'more case')}" * (len(said) > NAMED)
+    return (f"{'; '.join(said[:NAMED])}{more}.", pd.concat([small, large])) if said else None
+
+
+def _one_component(found: Evidence) -> Said | None:
+    """Where one component holds nearly all of the reference's sum of squares."""
+    data = found.largest[found.largest.share >= MOST_OF_IT]
+    said = []
+    for kind, rows in data.groupby("kind", sort=False):
+        most = rows.loc[rows.share.idxmax()]
+        also = f" ({MOST_OF_IT:.0%} or more on {len(rows)} tasks)" * (len(rows) > 1)
+        said.append(f"one of the {plural(kind)} of {most.task} holds {most.share:.1%} of the sum of squares{also}")
+    text = "; ".join(said[:NAMED])
+    return (f"{text[0].upper()}{text[1:]}: a correlation there is about that one.", data) if said else None
+
+
+def _reached_by_a_floor(found: Evidence) -> Said | None:
     """Where a method that sees no metric isn't told from the best one, by size."""
     data = found.agreement[found.agreement.floor.astype(bool) & (found.agreement.behind_low <= 0)]
     if data.empty:
-        return []
+        return None
     most = data.loc[data.value.idxmax()]
     more = f"; likewise in {counted(len(data) - 1, 'more case')}" * (len(data) > 1)
     words = (
         f"{_code(most.method)}, which sees no metric, isn't told from the best on {plural(most.kind)} of {most.task} "
-        f"(by size: {with_interval(most.value, most.low, most.high)}){more}. Agreement there speaks for no method."
+        f"(by size: {with_interval(most.value, most.low, most.high)}){more}."
     )
-    return [Finding("floor", f"**A floor reaches the best:** {words}", data)]
+    return words, data
 
 
 def one_pair(found: Evidence) -> list[Finding]:
@@ -216,7 +263,7 @@ def is_missing(found: Evidence) -> list[Finding]:
 
 
 # in reading order; of more than `MOST` findings, that of the number format aside, the last are not said
-FINDINGS = (agrees_best, one_pair, number_format, not_converged, at_chance, is_missing, beaten_by_a_floor)
+FINDINGS = (agrees_best, one_pair, number_format, not_converged, at_chance, is_missing, says_little)
 
 
 def findings(found: Evidence) -> list[Finding]:

@@ -19,6 +19,7 @@ from benchmark.components import FEATURE_KINDS, plural
 from benchmark.statistics.agreement import statistic
 from benchmark.statistics.influence import influence
 from benchmark.statistics.score_rows import ScoreRows, Version
+from benchmark.statistics.size import relative_size
 from benchmark.store.folder import Results
 
 FLOORS = ("random", "activation-difference", "write-norm")  # they see no metric
@@ -27,6 +28,8 @@ AGREEMENT = (
     "model", "kind", "task", "method", "reference", "version", "value", "low", "high", "decided", "floor", "ranked",
     "behind", "behind_low", "behind_high", "leads", "n_pairs", "n_components", "refusal",
 )  # fmt: skip
+SIZE = ("model", "kind", "task", "method", "reference", "size", "low", "high")
+LARGEST = ("model", "kind", "task", "method", "component", "share")
 DECIDING = ("model", "kind", "task", "method", "share", "pairs", "refusal", "n_pairs", "alone")
 UNCONVERGED = ("model", "task", "method", "share", "rounding")
 BEHAVIOUR = ("model", "task", "right", "of", "accuracy", "low", "high")
@@ -41,6 +44,8 @@ class Evidence:
     `agreement`: a row a method and task, its primary statistic with the reference; `ranked` says whether it may be
     called best, `behind` how far it is from the best one (a floor by size), where there are others; `leads` whether it
     is not told apart from that.
+    `size`: a row a method whose scores are amounts of the metric, how large they are beside the reference's. `largest`:
+    a row a reference, the component that holds most of its sum of squares.
     `deciding`: a row a method, the largest share of its mean scores that one pair or cluster holds.
     `unconverged`: methods whose scores miss the sum that they must have by a share of the gap, or are mere rounding.
     `behaviour`: how often the model is right. `absent`: what is not there, and why. `format`: a row a method whose
@@ -49,6 +54,8 @@ class Evidence:
     """
 
     agreement: pd.DataFrame
+    size: pd.DataFrame
+    largest: pd.DataFrame
     deciding: pd.DataFrame
     unconverged: pd.DataFrame
     behaviour: pd.DataFrame
@@ -60,6 +67,8 @@ def evidence(results: Results, parts: list[Comparisons]) -> Evidence:
     """All that findings need of a folder and its comparisons (of models of which nothing is known)."""
     return Evidence(
         _frame((row for part in parts for row in _agreement(part)), AGREEMENT),
+        _frame((row for part in parts for row in _size(part)), SIZE),
+        _frame((row for part in parts for row in _most_of_it(part)), LARGEST),
         _frame((row for part in parts for row in _deciding(part)), DECIDING),
         _frame(_unconverged(parts), UNCONVERGED),
         _behaviour(parts),
@@ -98,6 +107,33 @@ def _agreement(part: Comparisons) -> list[dict[str, Any]]:
         family = 1 if row["floor"] else len(rivals) - 1
         behind, low, high = difference(part, best[1:], (method, reference), version, family)
         row |= {"behind": behind, "behind_low": low, "behind_high": high, "leads": bool(row["ranked"] and low <= 0)}
+    return rows
+
+
+def _size(part: Comparisons) -> list[dict[str, object]]:
+    """Without an interval where one pair decides the scores, as everywhere."""
+    rows: list[dict[str, object]] = []
+    for method, reference, found in part.against_whole:
+        if method.metric_units and reference.metric_units and method.cell.key.method.name not in FLOORS:
+            halves = None if is_decided(primary(found)) else part.halves
+            size, low, high = relative_size(method.scores, reference.scores, halves)
+            rows.append(
+                {"model": part.section.model, "kind": part.kind, "task": part.section.short, "method": method.label}
+                | {"reference": reference.label, "size": size, "low": low, "high": high}
+            )
+    return rows
+
+
+def _most_of_it(part: Comparisons) -> list[dict[str, object]]:
+    rows: list[dict[str, object]] = []
+    for one in part.references:
+        squares = np.nan_to_num(one.vector) ** 2
+        if squares.any():
+            largest = int(squares.argmax())
+            rows.append(
+                {"model": part.section.model, "kind": part.kind, "task": part.section.short, "method": one.label}
+                | {"component": one.component(largest), "share": float(squares[largest] / squares.sum())}
+            )
     return rows
 
 

@@ -13,6 +13,8 @@ from benchmark.analysis.evidence import (
     BEHAVIOUR,
     DECIDING,
     FORMAT,
+    LARGEST,
+    SIZE,
     UNCONVERGED,
     Evidence,
     evidence,
@@ -25,12 +27,12 @@ from reports.findings import (
     MOST,
     agrees_best,
     at_chance,
-    beaten_by_a_floor,
     findings,
     is_missing,
     not_converged,
     number_format,
     one_pair,
+    says_little,
 )
 from tests.reports.test_reports import add_cell, scores
 
@@ -41,6 +43,8 @@ FEW = "no interval: 8 pairs in 8 clusters, and it takes 16 in 8"
 def frames(**rows: list[dict[str, object]]) -> Evidence:
     columns = {
         "agreement": AGREEMENT,
+        "size": SIZE,
+        "largest": LARGEST,
         "deciding": DECIDING,
         "unconverged": UNCONVERGED,
         "behaviour": BEHAVIOUR,
@@ -131,9 +135,49 @@ def test_a_pair_decides_or_none_does_or_too_few_can_tell() -> None:
 def test_a_floor_that_is_not_told_from_the_best_is_named_and_one_that_is_behind_is_not() -> None:
     floor = agreement("sva", "random", 0.9, 0.05, floor=True, ranked=False, behind=0.02, behind_low=-0.03)
     assert "`random`, which sees no metric, isn't told from the best on heads of sva" in said(
-        beaten_by_a_floor, frames(agreement=[floor])
+        says_little, frames(agreement=[floor])
     )
-    assert beaten_by_a_floor(frames(agreement=[floor | {"behind_low": 0.01}])) == []
+    assert says_little(frames(agreement=[floor | {"behind_low": 0.01}])) == []
+
+
+def sized(task: str, method: str, size: float, low: float = NO, high: float = NO) -> dict[str, object]:
+    row = {"model": "m", "kind": "head", "task": task, "method": method, "reference": "exact"}
+    return row | {"size": size, "low": low, "high": high}
+
+
+def test_scores_of_another_size_are_named_where_the_interval_tells_them_from_twice_or_half() -> None:
+    rows = [
+        sized("sva", "a", 0.006, 0.002, 0.009), sized("ioi", "a", 0.4, 0.3, 0.49), sized("sva", "b", 76.0, 49.0, 104.0)
+    ]  # fmt: skip
+    assert said(says_little, frames(size=rows)) == (
+        "**What a correlation hides:** `a`'s scores are 0.006 [0.002, 0.009] times as large as `exact`'s on heads of "
+        "sva (half or less on 2 tasks); `b`'s scores are 76 [49, 104] times as large as `exact`'s on heads of sva."
+    )
+    assert says_little(frames(size=[sized("sva", "a", 0.4, 0.3, 0.6), sized("ioi", "a", 2.4, 1.9, 2.9)])) == []
+    assert "`a`'s scores are 0.4 times as large" in said(says_little, frames(size=[sized("sva", "a", 0.4)]))
+    assert says_little(frames(size=[sized("sva", "a", 0.0), sized("sva", "b", NO)])) == []
+
+
+def test_a_component_that_makes_the_correlation_is_named() -> None:
+    rows = [
+        {"model": "m", "kind": "head", "task": task, "method": "exact", "component": "L0H0", "share": share}
+        for task, share in (("sva", 0.95), ("ioi", 0.997), ("gender-bias", 0.5))
+    ]
+    assert said(says_little, frames(largest=rows)) == (
+        "**What a correlation hides:** One of the heads of ioi holds 99.7% of the sum of squares (90% or more on 2 "
+        "tasks): a correlation there is about that one."
+    )
+    assert says_little(frames(largest=rows[2:])) == []
+
+
+def test_a_lead_that_two_digits_dont_show_is_called_so() -> None:
+    near = {"behind": 0.0004, "behind_low": 0.0001}
+    rows = [agreement("ioi", "a", 0.9993, 0.0005, **BEST), agreement("ioi", "b", 0.9989, 0.0005, **near)]
+    rows += [agreement("sva", "a", 0.8, 0.1, **BEST), agreement("sva", "b", 0.78, 0.1, **TIED)]
+    words = "told from the others on 1 of 2 tasks: `a` on ioi (by less than 0.01 on ioi)."
+    assert said(agrees_best, frames(agreement=rows)).endswith(words)
+    undecided = agreement("hypernymy", "a", 0.9)
+    assert "on 1 of 2 tasks with intervals: `a`" in said(agrees_best, frames(agreement=[*rows, undecided]))
 
 
 def test_what_has_not_converged_is_named_with_what_it_misses() -> None:
@@ -212,6 +256,17 @@ def test_no_more_is_said_than_fits_the_first_screen() -> None:
     assert [one.name for one in findings(full)] == [
         "agrees best", "agrees best", "one pair", "not converged", "at chance", "missing"
     ]  # fmt: skip
+
+
+def test_sizes_and_the_largest_share_are_those_of_the_stored_scores(folder: Path) -> None:
+    found = found_in(folder)
+    exact, other = (scores(name, PAIRS).mean(0) for name in ("activation-patching", "attribution-patching"))
+    size = found.size.set_index("method")["size"]
+    assert size["attribution-patching"] == pytest.approx(np.sqrt((other**2).sum() / (exact**2).sum()), rel=1e-5)
+    assert "random" not in size
+    [row] = found.largest.itertuples()
+    assert row.share == pytest.approx((exact**2).max() / (exact**2).sum(), rel=1e-5)
+    assert found.size.low.notna().all()
 
 
 PAIRS = 24
