@@ -89,12 +89,14 @@ class Spans(NamedTuple):
 class Sums(NamedTuple):
     """What a rule gives on some spans: the integral of every component's slope, and of all slopes together (`change`).
 
-    `error` is how far the rule is from its coarse one, for the component for which it is farthest.
+    `error` is how far the rule is from its coarse one, for the component for which it is farthest; `middle` is F in the
+    middle of each span, where the rule has a node there and nan elsewhere.
     """
 
     integral: dict[Site, Float[Tensor, "span ..."]]
     change: Float[Tensor, " span"]
     error: Float[Tensor, " span"]
+    middle: Float[Tensor, " span"]
 
 
 class Together:
@@ -134,8 +136,11 @@ class Together:
         fine = torch.tensor(rule.weights, device=device)
         weights = [fine, fine - torch.tensor(rule.coarse, device=device)] if rule.coarse else [fine]
         sums: list[dict[Site, Tensor]] = [{} for _ in spans]
-        for group, move, _, found in self._rows(points, True):
+        middles = [torch.full_like(low, torch.nan) for _, low, _ in spans]
+        for group, move, metric, found in self._rows(points, True):
             span, node = move.column // steps, move.column % steps
+            halfway = nodes[node] == 0.5
+            middles[group][span[halfway]] = metric[halfway].to(middles[group])
             for site, (live, gradient) in found.items():
                 value = self._summed(site, group, move, live, gradient)
                 if site not in sums[group]:
@@ -148,9 +153,9 @@ class Together:
                     part = total[:, -value.shape[1] :] if self._of_one_site(group) else total
                     scaled = value * weight[node].to(value).reshape(-1, *[1] * (value.ndim - 1))
                     part.index_add_(0, span, scaled.to(total.dtype))
-        return [self._sums(group, *item) for group, item in enumerate(zip(spans, sums, strict=True))]
+        return [self._sums(group, *item) for group, item in enumerate(zip(spans, sums, middles, strict=True))]
 
-    def _sums(self, group: int, spans: Spans, sums: Mapping[Site, Tensor]) -> Sums:
+    def _sums(self, group: int, spans: Spans, sums: Mapping[Site, Tensor], middle: Float[Tensor, " span"]) -> Sums:
         """The sums over nodes as integrals over spans."""
         width = spans.high - spans.low
         integral: dict[Site, Tensor] = {}
@@ -165,7 +170,7 @@ class Together:
                 error = torch.maximum(error, one.reshape(len(one), -1).abs().amax(1).double() * width)
             if site != _INPUT:
                 integral[site] = fine
-        return Sums(integral, change, error)
+        return Sums(integral, change, error, middle)
 
     def _of_one_site(self, group: int) -> bool:
         """Its activation is that of the base run at every node, so only gradients need be summed."""
@@ -317,17 +322,12 @@ def converged(paths: Together, tolerance: float, size: Float[Tensor, " pair"], m
         floor = 16 * step(paths.run.model.dtype, paths.run.model.matmul) * np.maximum(np.abs(low), np.abs(high))
         wanted = np.maximum(sizes[paths.pairs(group, span.path).cpu().numpy()], np.abs(high - low))
         path, start, end = (part.cpu().numpy() for part in span)
-        whole = _Open(path, start, end, low, high, np.zeros_like(low))
+        whole = _Open(path, start, end, low, high, np.zeros_like(low), np.zeros_like(low))
         states.append(_Refined(np.maximum(tolerance * wanted, floor), most // len(rule.nodes), whole))
     while any(len(span.path) for span in todo):
         for state, sums in zip(states, paths.measured(todo, rule), strict=True):
             state.add(sums)
-        cuts = [Points(*(part.to(device) for part in state.halve())) for state in states]
-        values = [value.double().cpu().numpy() for value in paths.values(cuts)]
-        todo = [
-            Spans(*(part.to(device) for part in state.at_cuts(value)))
-            for state, value in zip(states, values, strict=True)
-        ]
+        todo = [Spans(*(part.to(device) for part in state.halve())) for state in states]
     rows, error = torch.zeros_like(paths.run.full), torch.zeros_like(paths.run.full)
     scores: dict[Site, Tensor] = {}
     unfinished: list[Tensor] = []
@@ -349,13 +349,14 @@ def _whole(paths: Together, group: int) -> Spans:
 
 
 class _Open(NamedTuple):
-    """Spans of paths that aren't done, and F at their ends."""
+    """Spans of paths that aren't done, and F at their ends and in their middle."""
 
     path: Int[np.ndarray, " span"]
     low: Float[np.ndarray, " span"]
     high: Float[np.ndarray, " span"]
     at_low: Float[np.ndarray, " span"]
     at_high: Float[np.ndarray, " span"]
+    at_middle: Float[np.ndarray, " span"]
     error: Float[np.ndarray, " span"]
 
     def take(self, which: Bool[np.ndarray, " span"]) -> "_Open":
@@ -385,13 +386,14 @@ class _Refined:
         change, estimate = sums.change.cpu().numpy(), sums.error.cpu().numpy()
         exact = np.abs(change - (self.fresh.at_high - self.fresh.at_low))
         self.spans += self._count(self.fresh)
-        self.open = self.open.join(self.fresh._replace(error=np.maximum(exact, _OVERSTATED * estimate)))
+        middle, error = sums.middle.cpu().numpy(), np.maximum(exact, _OVERSTATED * estimate)
+        self.open = self.open.join(self.fresh._replace(at_middle=middle, error=error))
         for site, found in sums.integral.items():
             self.integrals[site] = torch.cat([self.integrals[site], found]) if site in self.integrals else found
             self.scores.setdefault(site, torch.zeros(len(self.tolerance), *found.shape[1:]).to(found))
 
-    def halve(self) -> Points:
-        """Take out what is done and halve the worst spans of the others; gives where they were cut."""
+    def halve(self) -> Spans:
+        """Take out what is done and halve the worst spans of the others; gives the halves."""
         spans, total = self.open, self._count(self.open, self.open.error)
         lost = ~np.isfinite(total)  # no halving mends what isn't finite: it is banked, for whoever refuses it
         split = self._worst(spans._replace(error=np.where(lost[spans.path], 0.0, spans.error)))
@@ -410,13 +412,8 @@ class _Refined:
             self.integrals[site] = integral[torch.from_numpy(np.flatnonzero(left)).to(integral.device)]
         self.open, cut = spans.take(left), spans.take(split)
         middle = (cut.low + cut.high) / 2
-        self.fresh = cut._replace(high=middle).join(cut._replace(low=middle))
-        return Points(torch.from_numpy(cut.path), torch.from_numpy(middle))
-
-    def at_cuts(self, values: Float[np.ndarray, " span"]) -> Spans:
-        """Set F where spans were cut; gives the fresh spans."""
-        count = len(values)
-        self.fresh.at_high[:count] = self.fresh.at_low[count:] = values
+        lower, upper = cut._replace(high=middle, at_high=cut.at_middle), cut._replace(low=middle, at_low=cut.at_middle)
+        self.fresh = lower.join(upper)
         return Spans(*map(torch.from_numpy, self.fresh[:3]))
 
     def _worst(self, spans: _Open) -> Bool[np.ndarray, " span"]:

@@ -14,7 +14,7 @@ from torch import Tensor
 from benchmark.analysis.behaviour import incomplete
 from benchmark.analysis.sections import sections
 from benchmark.components import WAYS, Way
-from benchmark.engine.integrals import Converged, Inputs, Points, Quadrature, Together, converged
+from benchmark.engine.integrals import Alone, Converged, Inputs, Points, Quadrature, Spans, Together, converged
 from benchmark.engine.intervention import Intervention
 from benchmark.engine.model import Model, Site
 from benchmark.engine.moves import Move
@@ -221,3 +221,21 @@ def test_on_the_input_path_the_embeddings_take_the_whole_gap() -> None:
         found = converged(paths, 1e-6, torch.zeros(len(batch)), 480)
         assert not found.unfinished[0].any()
         assert (found.error <= 1e-6 * (high - low).abs()).all()
+
+
+@pytest.mark.parametrize("kind", [Together, Alone, Inputs])
+def test_the_rule_knows_the_value_in_the_middle_of_each_span(kind: type[Together]) -> None:
+    model = tiny_model("llama")
+    run = Intervention(model, next(iter(tiny_pairs(model).batches())), Request(("head",)))
+    site = run.sites[1]
+    moved: dict[type[Together], tuple[Any, ...]] = {Together: ([(site,)],), Alone: ({site: torch.tensor([0, 1])},)}
+    paths = kind(run, *moved.get(kind, ()))
+    path = torch.arange(paths.count(0)).repeat(2)
+    low = torch.tensor([0, 0.3], dtype=torch.float64).repeat_interleave(paths.count(0))
+    high = low + 0.2 + 0.8 * (low == 0)
+    [sums] = paths.measured([Spans(path, low, high)], Quadrature.gauss_kronrod())
+    [values] = paths.values([Points(path, (low + high) / 2)])
+    torch.testing.assert_close(sums.middle, values.double(), atol=1e-5, rtol=1e-5)
+    assert values.std() > 0.01
+    [sums] = paths.measured([Spans(path, low, high)], Quadrature.gauss_legendre(2))
+    assert sums.middle.isnan().all()
