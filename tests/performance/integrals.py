@@ -1,7 +1,7 @@
 """Integrals that refine where they must, against fixed steps: completeness error, nodes and seconds, side by side.
 
     python -m tests.performance.integrals pocket --pairs 16
-    python -m tests.performance.integrals smollm2-135m --tasks ioi --pairs 2 --replacements zero --steps 16,64
+    python -m tests.performance.integrals smollm2-135m --tasks ioi --pairs 2 --ways noising/zero --steps 16,64
 
 A row is a task, a replacement and a rule: of a pair, the largest and mean completeness error as shares of what the
 tolerance is a share of, how many pairs miss it, nodes spent a pair, and seconds.
