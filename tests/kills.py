@@ -6,8 +6,9 @@
 
 A run in parts, of two tasks on pocket, is killed with SIGKILL, begun again in the same folder, killed again, and so on
 until it ends; then a new folder is begun. Before each start what is stored is read: no pair of it may be begun again,
-nor one that is stored meanwhile. Where a part's worker was killed three times, its cell fails, and the run is begun
-again. A finished folder must hold the bits of a run of one process that nobody disturbed.
+nor one that is stored meanwhile; and no more may be begun in vain than what the killed were at. Where a part's worker
+was killed three times, its cell fails, and the run is begun again. A finished folder must hold the bits of a run of
+one process that nobody disturbed.
 
 Everything that Ray starts is a descendant of this script, to which Linux gives orphans too: no other process is killed.
 """
@@ -126,9 +127,11 @@ def bits(out: Path) -> dict[str, bytes]:
 class Victims:
     """Whom to kill of a run. Each gives how many it has killed; none where the run had ended before."""
 
-    def __init__(self, draw: random.Random, seconds: float) -> None:
+    def __init__(self, draw: random.Random, seconds: float, workers: int | None) -> None:
         self.draw, self.seconds = draw, seconds
         self.outlived: Counter[str] = Counter()
+        self.at_once = workers or 1  # pieces that are under way
+        self.idle = 0  # workers that were killed and weren't at work, as far as was seen
 
     def process(self, child: BaseProcess, log: Path, most: int) -> int:
         """At any moment, also before the first part is begun."""
@@ -164,6 +167,7 @@ class Victims:
             at_work = [one for one in there if called(one).startswith(f"{WORKER}.do")]
             if there and self.draw.random() < 0.2:
                 self.draw.choice(there).kill()
+                self.idle += 1
             elif at_work:
                 self.draw.choice(at_work).kill()
                 killed += 1
@@ -212,7 +216,7 @@ def kill(
     started = time.perf_counter()
     carried_out(asked, place / "whole", place / "whole.log")
     seconds, want = time.perf_counter() - started, bits(place / "whole")
-    victims, killed, folders, lost = Victims(random.Random(seed), seconds), 0, 0, 0
+    victims, killed, folders, lost = Victims(random.Random(seed), seconds, workers), 0, 0, 0
     before = {one.pid for one in descendants()}
     while killed < kills:
         out, log = place / f"killed-{folders}", place / "begun.log"
@@ -226,7 +230,12 @@ def kill(
             found, there = Log.read(log, stored), scored(out)
             assert not found.again, f"stored already, and begun again: {sorted(found.again)[:3]}"
             assert stored | found.stored <= there, "what was stored is gone"
-            killed, lost = killed + now, lost + len(found.begun) - len(there - stored)
+            vain = len(found.begun) - len(there - stored)
+            pieces = now + victims.idle if whom == "worker" else now * victims.at_once
+            cells = len(Results(out).failures) if (out / "run.json").is_file() else 0  # the other piece of each
+            assert vain <= pieces + cells, f"{vain} pairs were begun in vain by {now} kills"
+            victims.idle = 0
+            killed, lost = killed + now, lost + vain
             if now:
                 say(f"killed {killed}: {len(there)} pairs are stored, {len(found.begun)} were begun")
             if whom != "process":

@@ -27,17 +27,20 @@ class Unfinished:
     def __init__(self, plan: Plan, cell: PlannedCell, out: Path, say: Say, debug: bool) -> None:
         self.plan, self.cell, self.out, self.say, self.debug = plan, cell, out, say, debug
         self.failed = False
+        self.planned = {"chunk": plan.chunk._asdict(), "threads": plan.threads, "part_rows": plan.part_rows}
         self.parts = self._parts() if cell.work else []
         self.works: list[Work] = []
         if cell.work and cell.behaviour.pairs:
             work, pairs = replace(cell.work, chunk=plan.chunk, threads=plan.threads), cell.behaviour.pairs
-            size = len(pairs) if plan.part_rows is None else int(plan.part_rows / (cell.rows / len(pairs)))
+            size = len(pairs)
+            if plan.part_rows is not None and cell.rows > plan.part_rows:  # never of a method that runs nothing
+                size = int(plan.part_rows / (cell.rows / len(pairs)))
             done = {pair for part in self.parts for pair in part.pair_ids}
             self.works = left(work, divided(pairs, max(1, size)), done)
         self.waiting = len(self.works)
 
     def _parts(self) -> list[Part]:
-        """Those that this very package computed: half a cell of other code would be a cell of neither."""
+        """Those that this very package computed, as it is planned now: a cell has the bits of one undisturbed run."""
         read = read_parts(self.out, self.cell.key.digest, self.say)
         mine = [part for part in read if part.package == package()]
         if others := dict.fromkeys(part.package or "an earlier one" for part in read if part.package != package()):
@@ -45,7 +48,13 @@ class Unfinished:
                 f"{counted(len(read) - len(mine), 'part')} of {self.name} came from another version of "
                 f"attribution-bench ({'; '.join(others)}). This is {package()}: computed again."
             )
-        return mine
+        alike = [part for part in mine if part.planned == self.planned]
+        if unlike := len(mine) - len(alike):
+            self.say(
+                f"{counted(unlike, 'part')} of {self.name} came from a run that was asked for something else, with "
+                "another chunk, number of threads or division into parts, which decide the last bits: computed again."
+            )
+        return alike
 
     @property
     def name(self) -> str:
@@ -76,6 +85,7 @@ class Unfinished:
             shortcuts=outcome.shortcuts,
             peak_memory_bytes=outcome.peak_memory_bytes,
             package=work.package or "",
+            planned=self.planned,
             arrays=outcome.arrays,
         )
         self.parts.append(part)

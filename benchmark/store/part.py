@@ -16,7 +16,8 @@ class Part:
     """Some pairs of the cell whose key has the digest `cell`; `arrays` are those of a cell, of these pairs alone.
 
     The other fields say how they came to be, as in `store.cell.Provenance`; `device` is a card's name, or `cpu`, and
-    `package` the version of attribution-bench and of its code. Absent in parts of versions that didn't store it.
+    `package` the version of attribution-bench and of its code; `planned` is what decides the last bits: the plan's
+    chunk, threads and rows a part. Both are absent in parts of versions that didn't store them.
     """
 
     cell: str
@@ -30,6 +31,7 @@ class Part:
     shortcuts: dict[str, int]
     peak_memory_bytes: int | None = None
     package: str = ""
+    planned: dict[str, Any] = field(default_factory=dict)
     arrays: Annotated[Any, Field(exclude=True)] = field(default_factory=dict, compare=False)
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.engine.memory import choose_chunk
+from benchmark.engine.memory import Chunk, choose_chunk
 from benchmark.engine.model import Model
 from benchmark.engine.request import Request, Share
 from benchmark.errors import BenchmarkError
@@ -139,6 +139,31 @@ def test_a_damaged_part_is_computed_again(plan: Plan, tmp_path: Path) -> None:
     assert victim.parent.name in said[0]
     assert "computed again" in said[0]
     assert len(again.done) == 9
+
+
+def test_what_runs_nothing_is_never_divided(asked: Asked, plan: Plan, tmp_path: Path) -> None:
+    free = prepare(replace(asked, methods=("random", "grad-drop")), tmp_path / "r", plan.bench, part_seconds=0.0)
+    crew = Watched(plan.bench)
+    results = execute(replace(free, part_rows=1e-9), tmp_path / "r", quiet, crew=crew)
+    assert [(work.method, work.places) for work in crew.done if work.task.name == "one"] == [
+        ("random", None), *(("grad-drop", (place,)) for place in (1, 2, 0))
+    ]  # fmt: skip
+    assert len(results.cells) == 4
+
+
+@pytest.mark.parametrize("other", ["chunk", "threads", "part_rows"])
+def test_parts_that_were_planned_otherwise_are_computed_again_and_not_joined(
+    plan: Plan, tmp_path: Path, other: str
+) -> None:
+    plan = replace(plan, cells=plan.cells[:1], threads=1)
+    ways: dict[str, Any] = {"chunk": Chunk(7), "threads": 2, "part_rows": 1e-6}
+    with pytest.raises(Stopped):
+        execute(replace(plan, **{other: ways[other]}), tmp_path / "r", quiet, crew=Watched(plan.bench, 2))
+    said: list[str] = []
+    again = Watched(plan.bench)
+    execute(plan, tmp_path / "r", said.append, crew=again)
+    assert len(again.done) == 3
+    assert "2 parts of one x activation-patching came from a run that was asked for something else" in said[0]
 
 
 def test_parts_of_another_version_are_computed_again_and_not_joined(plan: Plan, tmp_path: Path) -> None:
