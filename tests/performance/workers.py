@@ -1,7 +1,8 @@
 """Several workers, on this machine: `python -m tests.performance.workers [--model smollm2-135m] [--pairs 8]`, by hand.
 
 1. The same run by 1 and by 2 workers of one thread: the same bits; seconds from the first part begun to the last one
-   stored; and what list scheduling of the parts' own seconds, as one worker took them, says for both.
+   stored; and what list scheduling says for both, from the parts' own seconds as one worker took them, and from what
+   Ray takes beside them a part, as pieces of work that run nothing took.
 2. A cluster of two nodes, one of which is killed in the middle.
 
 `python -m tests.kills` kills workers and drivers.
@@ -13,7 +14,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmark.running import cluster
@@ -59,6 +60,20 @@ def by_workers(asked: Asked, out: Path, count: int, part_seconds: float) -> tupl
         return time.perf_counter() - timed.began, timed.seconds
 
 
+def beside(asked: Asked, out: Path) -> float:
+    """Seconds that one worker takes for a piece of work that runs nothing."""
+    with cluster.workers(1, device="cpu") as crew:
+        plan = prepare(replace(asked, methods=("random",)), out, threads=1, workplace=crew)
+        work = plan.cells[0].work
+        assert work is not None
+        quiet = Teller(wanted=lambda _: True, begins=lambda _: None, progress=lambda *_: None, say=print)
+        pieces = [replace(work, places=(place,)) for place in range(len(work.pair_ids))]
+        list(crew.carry_out(pieces, quiet))  # which makes the pairs ready
+        timed = Timed(crew)
+        found = len(list(timed.carry_out(10 * pieces, quiet)))
+        return (time.perf_counter() - timed.began) / found
+
+
 def node_killed(asked: Asked, out: Path, part_seconds: float) -> None:
     import ray
     from ray.cluster_utils import Cluster
@@ -92,7 +107,7 @@ def main() -> None:
         one, parts = by_workers(asked, place / "one", 1, given.part_seconds)
         two, _ = by_workers(asked, place / "two", 2, given.part_seconds)
         assert bits(place / "one") == bits(place / "two"), "the bits differ"
-        overhead = (one - sum(parts)) / len(parts)
+        overhead = beside(asked, place / "nothing")
         print(f"{len(parts)} parts of {min(parts):.2f} to {max(parts):.2f} s; {overhead * 1000:.0f} ms a part beside")
         for count, seconds in ((1, one), (2, two)):
             said = list_schedule(parts, count, overhead)
