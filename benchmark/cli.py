@@ -275,7 +275,8 @@ def _carry_out(
     seconds = time.perf_counter() - started
     if results.cells:
         _write_report(results, out / "report", asked.top_k, results.only(hashes))
-        print(f"{counted(len(hashes), 'cell')} in {seconds:.0f} s.")
+        drawn = time.perf_counter() - started - seconds
+        print(f"{counted(len(hashes), 'cell')} in {seconds:.0f} s, and {drawn:.0f} s for the report.")
     failures = results.only(hashes).failures
     if failures:
         _say(f"{len(failures)} of {len(hashes)} cells failed; --debug shows where, and so do their cell.json.")

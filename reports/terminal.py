@@ -56,11 +56,12 @@ def terminal_summary(results: Results, top_k: int | None = None) -> str:
     lines += terminal_lines(results, parts, _WIDTH)
     if results.failures or results.damaged:
         lines.append(
-            f"{counted(len(results.failures), 'cell')} failed, {len(results.damaged)} damaged: the report names them."
+            f"{counted(len(results.failures), 'cell')} failed, {len(results.damaged)} damaged: the report names them. "
+            "The same run, given again, computes them."
         )
     if missing := results.missing:
         named = ", ".join(f"{name} ({why})" for name, why in missing.items())
-        lines.append(f"{counted(len(missing), 'planned cell')} not finished: {named}.")
+        lines.append(f"{counted(len(missing), 'planned cell')} not finished: {named}. The same run goes on with them.")
     return "\n".join(lines)
 
 
