@@ -1,8 +1,8 @@
 """Shapley and Owen values against games whose values are known, against captum's, and against their axioms."""
 
+import itertools
 from collections.abc import Callable
 from functools import cache
-from itertools import permutations
 from typing import Any
 
 import pytest
@@ -109,7 +109,7 @@ def test_owen_values_are_shapley_values_where_one_site_holds_all_that_matter_or_
         return a + 2 * a * b - 3 * a * b * c
 
     wanted = torch.zeros(12)
-    for order in permutations(range(3)):
+    for order in itertools.permutations(range(3)):
         kept = torch.zeros(4, 12)
         for row, player in enumerate(order, 1):
             kept[row:, players[player]] = 1
