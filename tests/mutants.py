@@ -25,6 +25,8 @@ MEASURE, MEASURED, TOKENED = (
     "tests/engine/test_measure.py",
     "tests/prompts/test_tokens.py",
 )
+ROUTES, FLOORS = "benchmark/engine/routes.py", "tests/methods/test_floors.py"
+PATH = "tests/engine/test_paths.py::test_a_path_patch_is_what_two_runs_of_the_plain_model_give"
 KINDS, TOKENS = "benchmark/engine/kinds.py", "benchmark/prompts/tokens.py"
 PAIRS = "benchmark/prompts/pairs.py"
 LAYOUT = f"{MEASURED}::test_every_layout_is_right_or_refused_with_a_reason"
@@ -77,8 +79,8 @@ MUTANTS = (
            "done = (total <= self.tolerance) | costly",
            (f"{REFINED}::test_what_is_not_finite_stays_so_and_leaves_the_other_paths_alone",),
            "An integral that isn't finite is a score of 0."),
-    Mutant("halves exchanged", INTEGRALS, "cut._replace(high=middle).join(cut._replace(low=middle))",
-           "cut._replace(low=middle).join(cut._replace(high=middle))",
+    Mutant("halves exchanged", INTEGRALS, "cut._replace(high=middle, at_high=cut.at_middle)",
+           "cut._replace(high=middle, at_high=cut.at_high)",
            (f"{REFINED}::test_a_steep_place_is_found_and_others_cost_nothing",),
            "F at the ends of halved intervals is that of other ends."),
     Mutant("quadrature", INTEGRALS, "tuple(weights / 2)", "tuple(weights * 0 + 1 / steps)",
@@ -244,6 +246,30 @@ MUTANTS = (
            (f"{PROMISES}::test_every_method_passes_the_conformance_checks"
             "[zero-where-nothing-changes-shapley:permutations=1]",),
            "A component that never changes has a Shapley value of rounding size."),
+    Mutant("left out an end", ROUTES, "(g[1:] + g[:-1]) / 2 * (x[1:] - x[:-1])", "g[1:] * (x[1:] - x[:-1])",
+           (f"{FLOORS}::test_conductance_is_the_trapezoid_sum_over_plain_runs",),
+           "Conductance takes the gradient at one end of each step."),
+    Mutant("inputs", INTEGRALS, "torch.lerp(self.corrupted[pairs], self.clean[pairs],",
+           "torch.lerp(self.clean[pairs], self.corrupted[pairs],",
+           (f"{REFINED}::test_on_the_input_path_the_embeddings_take_the_whole_gap",),
+           "Embeddings move from clean to corrupted."),
+    Mutant("softmax", "methods/attribution_patching.py", "in enumerate(run.recording.residuals):",
+           "in enumerate(run.recording.residuals[:1]):",
+           ("tests/methods/test_queries_and_keys.py::test_scores_are_what_a_plain_loop_over_layers_gives[gpt2]",),
+           "A layer's pattern is that which replaced queries and keys of the layers below make as well."),
+    Mutant("path", "benchmark/engine/paths.py",
+           "held.layer > sender.layer or (held.layer == sender.layer and held.kind != _adds_up_to(sender.kind))",
+           "held.layer > sender.layer", (PATH,), "A path leads through the MLP of the sender's own layer."),
+    Mutant("draws", "benchmark/engine/resample.py", "values.reshape(-1, draws, *values.shape[1:])",
+           "values.reshape(draws, -1, *values.shape[1:]).transpose(0, 1)",
+           ("tests/engine/test_resample.py::test_what_a_method_draws_by_itself_is_added_to_the_error",),
+           "Means over draws are means over pairs."),
+    Mutant("found by sign", f"{STATISTICS}/finding.py", "-1.0, np.abs(scores))", "-1.0, scores)",
+           ("tests/statistics/test_finding.py::test_a_perfect_order_takes_k_patches_and_costs_1_whatever_signs_and_scale",),
+           "Components with negative scores are patched last."),
+    Mutant("included by mean size", f"{STATISTICS}/inclusion.py", "half @ kept", "half @ np.abs(kept)",
+           ("tests/statistics/test_inclusion.py::test_half_samples_give_what_a_bootstrap_of_the_clusters_gives",),
+           "Who is in the top by mean sizes counts, not by the size of means."),
     Mutant("start of a mask", ENGINE, "rows = starts == layer", "rows = starts >= layer",
            ("tests/engine/test_kinds.py::test_a_row_starts_where_its_mask_first_says_anything",),
            "Masks are run again from every layer below their own."),

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmark.analysis.behaviour import incomplete
 from benchmark.analysis.sections import sections
-from benchmark.components import WAYS, Way
+from benchmark.components import DEFAULT_KINDS, WAYS, Way
 from benchmark.engine.integrals import Alone, Converged, Inputs, Points, Quadrature, Spans, Together, converged
 from benchmark.engine.intervention import Intervention
 from benchmark.engine.model import Model, Site
@@ -144,6 +144,25 @@ def test_a_tolerance_is_a_share_of_the_pair_s_size_where_that_is_larger() -> Non
     assert found.rows[0] > found.rows[1] == 15
 
 
+@pytest.mark.parametrize(("dtype", "few"), [(torch.float32, True), (torch.float64, False)], ids=str)
+def test_what_the_number_format_rounds_away_is_not_refined(dtype: torch.dtype, few: bool) -> None:
+    """F changes by 1e-3 on top of 1000, in steps of 6e-5, and its slope is 1e-3: no halving makes them agree."""
+    curves = Curves(Curve(lambda m: (1000 + m / 1000).float().double(), lambda m: [torch.full_like(m, 1e-3)]))
+    curves.run.model.dtype = dtype
+    found = converged(curves, 0.01, torch.zeros(1), 480)
+    assert (found.rows[0] == 15) == few
+    assert found.unfinished[0].item() != few
+
+
+def test_a_tolerance_is_a_share_of_the_mean_gap_where_the_pair_s_own_is_small(llama: Model) -> None:
+    pairs, method = tiny_pairs(llama, PAIRS[:2]), load_method("integrated-gradients", tolerance=1e-4)
+    nodes = []
+    for gaps in ([0.0, 0.0], [0.0, 1000.0]):
+        known = {"clean": torch.tensor(gaps), "corrupted": torch.zeros(2)}
+        nodes.append(method.scores(llama, pairs, ("head",), known=known)["head"].extras["integral_nodes"][0])
+    assert nodes[0] > nodes[1] == 15 * llama.n_layers
+
+
 @pytest.fixture(scope="module")
 def pocket() -> Model:
     return load_model("pocket", device="cpu")
@@ -177,6 +196,18 @@ def test_refined_along_one_component_is_activation_patching(pocket: Model, way: 
     exact = load_method("activation-patching").scores(*asked)["head"].values
     assert exact.abs().max() > 0.005
     torch.testing.assert_close(along, exact, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "way"), [("gpt2", WAYS[0]), ("llama", WAYS[1]), ("neox", WAYS[2]), ("gemma2", WAYS[3])], ids=str
+)
+def test_refined_along_one_component_is_activation_patching_on_tiny_models_too(architecture: str, way: Way) -> None:
+    model = tiny_model(architecture)
+    asked = (model, tiny_pairs(model, PAIRS[:1]), DEFAULT_KINDS, way.replacement, way.direction)
+    along = load_method("integrated-gradients", path="component", tolerance=1e-4).scores(*asked)
+    for kind, exact in load_method("activation-patching", neurons=0).scores(*asked).items():
+        assert exact.values.abs().max() > 0.05
+        torch.testing.assert_close(along[kind].values, exact.values, atol=1e-4, rtol=0)
 
 
 def test_behind_a_norm_zero_is_a_jump_and_where_nodes_run_out_it_is_said() -> None:

@@ -13,6 +13,7 @@ from benchmark.models.litmus import load_litmus
 from benchmark.models.tiny import PAIRS, save, tiny_model, tiny_pairs
 from benchmark.prompts.metrics import kl
 from tests.hub import backups
+from tests.hub.test_backups import of_model
 
 TINY: dict[str, Any] = backups.PUBLISHED | {
     "prompts": 6, "seeds": [1, 8], "template": "{io} and {s} sees the {place} {s} gave {thing} to",
@@ -25,11 +26,14 @@ def test_every_published_number_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backups, "PUBLISHED", TINY)
-    assert backups.main(["--model", str(save(tmp_path, "gpt2"))]) == 1  # another model's numbers
+    numbers = of_model(str(save(tmp_path, "gpt2")))
+    assert set(numbers) == {*TINY["roc_auc"], backups.OURS}
+    assert all(0 <= obtained <= 1 for _, obtained, _ in numbers.values())
+    monkeypatch.setattr(backups, "rows", lambda name: ((what, *three) for what, three in numbers.items()))
+    assert backups.main([]) == 1  # another model's numbers
     lines = capsys.readouterr().out.splitlines()
-    asked = {line[:46].strip() for line in lines[:-1]}
-    assert asked == {*TINY["roc_auc"]} - {"attribution patching with GradDrop"} | {backups.OURS}
-    assert all(0 <= float(line.split()[-1]) <= 1 for line in lines[:-1])
+    assert {line[:46].strip() for line in lines[:-1]} == set(numbers)
+    monkeypatch.undo()
     assert backups.main(["--model", str(tmp_path / "none")]) == 2
 
 

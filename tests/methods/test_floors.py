@@ -237,6 +237,16 @@ def test_where_all_passes_one_site_its_conductances_sum_to_the_gap() -> None:
         assert found.values[0, layer].sum().item() == pytest.approx(gap.item(), abs=0.05)
 
 
+def test_in_saturation_conductance_gives_the_neuron_what_it_holds_back() -> None:
+    """The head goes from 0 to 2, and the neuron takes 1 of it away."""
+    litmus = load_litmus("saturation")
+    model = litmus.model()
+    found = scored("conductance", model, litmus.task.pairs(model, limit=1))["neuron"].values[0]
+    wanted = torch.zeros_like(found)
+    wanted[1, 0] = -1
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+
+
 def test_conductance_is_input_path_ig_where_activations_move_in_a_line() -> None:
     parallel = load_litmus("linear-parallel")
     model = parallel.model()

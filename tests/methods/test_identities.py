@@ -119,19 +119,20 @@ def test_attribution_patching_is_exact_where_the_model_is_linear_in_the_componen
     assert (linear[:, 0] - exact[:, 0]).abs().max() > 1e-3  # below it attention and ReLU bend the way
 
 
-def test_input_path_is_the_same_in_both_directions_and_tends_to_attribution_patching(llama: Model) -> None:
+def test_input_path_is_the_same_in_both_directions_and_tends_to_attribution_patching_at_both_ends(llama: Model) -> None:
     pairs = tiny_pairs(llama)
     method = load_method("integrated-gradients", path="input", steps=8)
     noising = method.scores(llama, pairs, DEFAULT_KINDS, direction="noising")
     denoising = method.scores(llama, pairs, DEFAULT_KINDS, direction="denoising")
     for kind in DEFAULT_KINDS:
         torch.testing.assert_close(noising[kind].values, denoising[kind].values)
-    for batch in pairs.batches():  # at its clean end the path's gradient is attribution patching's
-        intervention = Intervention(llama, batch, Request(DEFAULT_KINDS))
-        end = intervention.integrate_inputs(AT_ONE)
-        first_order = intervention.integrate([intervention.sites], AT_ONE)
-        for site, values in end.items():
-            torch.testing.assert_close(values, first_order[site])
+    at_zero = Quadrature((0.0,), (1.0,))
+    for batch in pairs.batches():  # at its clean end the gradient is that of noising, at its corrupted end of denoising
+        for direction, end in (("noising", AT_ONE), ("denoising", at_zero)):
+            intervention = Intervention(llama, batch, Request(DEFAULT_KINDS, direction=direction))
+            first_order = intervention.integrate([intervention.sites], AT_ONE)
+            for site, values in Intervention(llama, batch, Request(DEFAULT_KINDS)).integrate_inputs(end).items():
+                torch.testing.assert_close(values, first_order[site])
 
 
 @ways

@@ -23,6 +23,7 @@ METHODS = {
     if made.variants
     for method in methods_to_check(made.name)
 }
+METHODS["shapley:permutations=1:of=sites"] = load_method("shapley", permutations=1, of="sites")
 FEW = PAIRS[:3]  # the second one is shorter than the others
 
 

@@ -1,4 +1,5 @@
-"""AtP*'s scores of queries and keys: its closed forms, a plain loop, their limits, and where they are exact."""
+"""AtP*'s scores of queries and keys: its closed forms, a plain loop, their limits, where they are exact, and what they
+promise."""
 
 from functools import cache, partial
 from typing import Any
@@ -7,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmark import BenchmarkError, Model, Request, load_method, make_pairs
+from benchmark import BenchmarkError, Model, Request, conformance, load_method, make_pairs
 from benchmark.components import WAYS
+from benchmark.conformance.findings import carry_out
+from benchmark.conformance.trial import Trial
 from benchmark.models.litmus import load_litmus
 from benchmark.models.tiny import hf_model
 from benchmark.prompts.metrics import logit_diff
@@ -180,3 +183,22 @@ def test_other_kinds_and_models_without_patterns_are_refused() -> None:
     model = Model.from_hf(zoo_model(ZOO["an MLP of 8 widths"]), tokenizer(), "opt", False)
     with pytest.raises(BenchmarkError, match="attention patterns of model 'opt' can't be scored"):
         SOFTMAX.scores(model, make_pairs(model, [PAIR], logit_diff), ("query",))
+
+
+class OfQueriesAndKeys(Trial):
+    kinds = KINDS
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "right-shapes-on-every-architecture", "declared-support", "refusals", "works-without-corrupted-prompts",
+        "deterministic-under-a-seed", "independent-of-batching", "independent-of-the-kinds-asked-for", "left-as-found",
+        "metric-left-as-it-is", "zero-where-nothing-changes", "denoising-is-noising-exchanged",
+        "scores-scale-with-the-metric",
+    ],
+)  # fmt: skip
+def test_conformance_checks_that_ask_for_no_heads_or_neurons_pass(check: str) -> None:
+    checks = conformance.named_checks(conformance.METHOD_CHECKS, [check])
+    [finding] = carry_out(checks, OfQueriesAndKeys(SOFTMAX), SOFTMAX.label)
+    assert finding.outcome == "passed", finding

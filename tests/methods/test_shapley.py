@@ -1,11 +1,13 @@
 """Shapley and Owen values against games whose values are known, against captum's, and against their axioms."""
 
+import itertools
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
 import torch
-from captum.attr import FeatureAblation, ShapleyValues
+from captum.attr import FeatureAblation, ShapleyValues, ShapleyValueSampling
 from torch import Tensor
 
 from benchmark.components import WAYS, Way
@@ -94,6 +96,30 @@ def test_one_order_and_its_reverse_are_exact_where_components_interact_in_pairs(
     torch.testing.assert_close(scores.extras["standard_error"][0], torch.zeros(HEADS), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize(
+    "players", [(0, 1, 3), (1, 4, 11)], ids=["the only ones in one site", "each the only one in its site"]
+)
+def test_owen_values_are_shapley_values_where_one_site_holds_all_that_matter_or_each_holds_one(
+    play: Callable[..., Any], players: tuple[int, ...]
+) -> None:
+    """By all six orders of three heads that interact as a couple and as three; the other heads do nothing."""
+
+    def v(kept: Tensor) -> Tensor:
+        a, b, c = kept[:, players].double().unbind(1)
+        return a + 2 * a * b - 3 * a * b * c
+
+    wanted = torch.zeros(12)
+    for order in itertools.permutations(range(3)):
+        kept = torch.zeros(4, 12)
+        for row, player in enumerate(order, 1):
+            kept[row:, players[player]] = 1
+        wanted[[players[player] for player in order]] += v(kept).diff().float() / 6
+    found = play(v, permutations=400, of="sites")
+    off = (found.values[0].flatten() - wanted).abs()
+    assert (off <= 4 * found.extras["standard_error"][0].flatten() + 1e-6).all()
+    assert found.extras["standard_error"].max() < 0.05
+
+
 def test_where_three_interact_a_site_has_its_share_as_a_whole_and_its_members_share_it(
     play: Callable[..., Any],
 ) -> None:
@@ -114,25 +140,44 @@ def test_where_three_interact_a_site_has_its_share_as_a_whole_and_its_members_sh
     assert error == pytest.approx((1 / 18 / 400) ** 0.5, rel=0.1)
 
 
-def test_exact_shapley_values_of_captum_lie_within_the_standard_errors() -> None:
-    """Attention and MLP outputs of a tiny model play together: six players, whose 720 orders captum goes through."""
+@cache
+def six_players() -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+    """Attention and MLP outputs of a tiny model in one game: v(kept [row, player]) as `Intervention.value` has it under
+    each of the 64 masks, and the players' scores and standard errors."""
     model, kinds = tiny_model("gpt2"), ("attention", "mlp")
     pairs = tiny_pairs(model, PAIRS[:1])
     [batch] = pairs.batches()
     run = Intervention(model, batch, Request(kinds))
-
     every = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * 6)
     worth = run.value(dict(zip(kinds, (part[..., None] for part in every.split(3, 1)), strict=True)))[:, 0]
     numbers = torch.tensor([32, 16, 8, 4, 2, 1])
-    shapley = ShapleyValues(lambda kept: worth[(kept.long() * numbers).sum(1)])
-    exact = shapley.attribute(torch.ones(1, 6), baselines=torch.zeros(1, 6), perturbations_per_eval=720).reshape(2, 3)
     found = load_method("shapley", permutations=40, of="joint").scores(model, pairs, kinds)
-    for kind, wanted in zip(kinds, exact, strict=True):
-        off = (found[kind].values[0, :, 0] - wanted).abs()
-        error = found[kind].extras["standard_error"][0, :, 0]
-        assert (off < 3.5 * error).all()
-        assert (error < 0.1 * exact.abs().max()).all()
-        assert (error > 0).all()
+    scores = torch.cat([found[kind].values[0, :, 0] for kind in kinds])
+    errors = torch.cat([found[kind].extras["standard_error"][0, :, 0] for kind in kinds])
+    return lambda kept: worth[(kept.long() * numbers).sum(1)], scores, errors
+
+
+def test_exact_shapley_values_of_captum_lie_within_the_standard_errors() -> None:
+    """Captum goes through all 720 orders."""
+    v, scores, errors = six_players()
+    whole = {"baselines": torch.zeros(1, 6), "perturbations_per_eval": 720}
+    [exact] = ShapleyValues(v).attribute(torch.ones(1, 6), **whole)
+    assert ((scores - exact).abs() < 3.5 * errors).all()
+    assert (errors < 0.1 * exact.abs().max()).all()
+    assert (errors > 0).all()
+
+
+def test_orders_that_captum_draws_agree_with_ours_within_both_standard_errors() -> None:
+    """Captum tells no error, so that each of 400 orders is a call of its own."""
+    v, scores, errors = six_players()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        sampling = ShapleyValueSampling(v)
+        alone = [sampling.attribute(torch.ones(1, 6), n_samples=1, perturbations_per_eval=6) for _ in range(400)]
+    drawn = torch.cat(alone).double()
+    both = (errors.double().square() + drawn.var(0) / len(drawn)).sqrt() + 1e-6
+    assert ((scores - drawn.mean(0)).abs() < 4 * both).all()
+    assert (both < 0.1 * scores.abs().max()).all()
 
 
 def test_captum_ablating_a_mask_is_activation_patching(llama: Model) -> None:
@@ -147,13 +192,14 @@ def test_captum_ablating_a_mask_is_activation_patching(llama: Model) -> None:
 
 @pytest.mark.parametrize("way", WAYS, ids=str)
 @pytest.mark.parametrize(
-    ("of", "kinds"), [("components", ("head", "mlp")), ("sites", ("neuron",)), ("joint", ("mlp", "attention"))]
+    ("of", "kinds", "orders"),
+    [("components", ("head", "mlp"), 1), ("sites", ("neuron",), 1), ("joint", ("mlp", "attention"), 3)],
 )
-def test_scores_sum_to_everything_replaced(way: Way, of: str, kinds: tuple[str, ...]) -> None:
+def test_scores_sum_to_everything_replaced(way: Way, of: str, kinds: tuple[str, ...], orders: int) -> None:
     """Kind by kind, the other kinds live, or together. The total is patched anew."""
     model = tiny_model("gpt2")
     pairs = tiny_pairs(model, PAIRS[:2])
-    method = load_method("shapley", permutations=1, of=of)
+    method = load_method("shapley", permutations=orders, of=of)
     found = method.scores(model, pairs, kinds, way.replacement, way.direction)
     means = mean_activations(model, pairs, kinds) if way.replacement == "mean" else {}
     for batch in pairs.batches():
