@@ -29,7 +29,7 @@ class Propagation(Method):
     citation: ClassVar[str] = "jafari2025; achtibat2024; ali2022; edin2025"
     by_default: ClassVar[bool] = False
     by_position: ClassVar[bool] = True
-    variants: ClassVar[tuple[str, ...]] = ("", "rules=gim")
+    variants: ClassVar[tuple[str, ...]] = ("", "rules=cp-lrp", "rules=gim")
     rules: str = "relp"
     temperature: float = 2.0
 

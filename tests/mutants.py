@@ -36,6 +36,7 @@ CURVES, ORDERS = "benchmark/statistics/faithfulness.py", "benchmark/faithfulness
 MEASURING, VALUES = "benchmark/faithfulness/measuring.py", "benchmark/faithfulness/values.py"
 IN_CURVES, IN_ORDERS = "tests/statistics/test_faithfulness.py", "tests/faithfulness/test_orders.py"
 IN_VALUES, IN_MEASURING = "tests/faithfulness/test_values.py", "tests/faithfulness/test_measuring.py"
+BACKWARD, IN_BACKWARD = "benchmark/engine/backward.py", "tests/methods/test_propagation.py"
 
 
 @dataclass(frozen=True)
@@ -315,4 +316,17 @@ MUTANTS = (
     Mutant("whole folder", "benchmark/cli.py", "measure(mine, wanted", "measure(results, wanted",
            (f"{IN_MEASURING}::test_a_run_with_circuits_measures_its_own_cells_in_their_way_and_says_so",),
            "A run measures the circuits of all that lies in its folder."),
+    Mutant("gate by name", BACKWARD, "preset.gated if _gated(model) else",
+           'preset.gated if hasattr(model.blocks[0].mlp, "gate") else',
+           (f"{IN_BACKWARD}::test_a_gate_is_found_whatever_the_model_calls_it[latent attention, v2]",),
+           "A gate that goes by another name is none."),
+    Mutant("no half", BACKWARD, '"half", actual, actual / 2)', '"half", actual, actual)',
+           (f"{IN_BACKWARD}::test_relevance_is_conserved_where_all_but_constants_is_linear[llama]",),
+           "Both factors of a gated MLP get the whole gradient."),
+    Mutant("live norm", BACKWARD, "wide = value.detach().to(", "wide = value.to(",
+           (f"{IN_BACKWARD}::test_relevance_is_conserved_where_all_but_constants_is_linear[neox]",),
+           "A frozen norm's scale moves with x."),
+    Mutant("temperature", BACKWARD, "function(inputs[0] / self.temperature,", "function(inputs[0] / 1,",
+           (f"{IN_BACKWARD}::test_presets_equal_a_llama_that_is_written_anew[gim-logit_diff]",),
+           "The softmax's Jacobian is the plain one, T times."),
 )  # fmt: skip

@@ -60,6 +60,8 @@ _ROOTS = {"sqrt", "rsqrt", "norm", "vector_norm"}
 _PRODUCTS = {"matmul", "bmm", "baddbmm", "einsum"}
 
 _ACTING: MutableMapping[Model, set[tuple[str, ...]]] = WeakKeyDictionary()  # what was seen to act in each model
+_GATED: MutableMapping[Model, bool] = WeakKeyDictionary()  # whether its MLPs were seen to be
+_BENDS: MutableMapping[nn.Module, bool] = WeakKeyDictionary()  # whether a module was seen to be an activation
 
 
 def named(rules: str) -> tuple[str, ...]:
@@ -89,12 +91,15 @@ def acting(model: Model, rules: str) -> tuple[str, ...]:
     """The rules that a preset takes on this model, or those named; each was seen to act, in every run of its part.
 
     A preset leaves out the rules of parts that the model lacks, and says so of norms. Raises BenchmarkError where a
-    rule finds nothing to act on, or where the forward isn't what it is without rules, bit by bit.
+    rule finds nothing to act on, where only some MLPs are gated and the preset has other rules for these, or where the
+    forward isn't what it is without rules, bit by bit.
     """
     chosen = named(rules)
     if rules in PRESETS:
         preset = PRESETS[rules]
-        chosen = preset.always + (preset.gated if any(block.gated for block in model.blocks) else preset.ungated)
+        chosen = preset.always
+        if preset.gated != preset.ungated:
+            chosen += preset.gated if _gated(model) else preset.ungated
         lacking = _lacking(model)
         chosen = tuple(rule for rule in chosen if RULES[rule].part not in lacking)
         if "norm" in lacking:
@@ -118,6 +123,20 @@ def _lacking(model: Model) -> set[str]:
     return {"norm", "mlp"} - {part for part, _, _ in _parts(model)}
 
 
+def _gated(model: Model) -> bool:
+    """Whether `half` acts in MLPs, in a run of them. Raises BenchmarkError where it does in some only."""
+    if model not in _GATED:
+        running, _ = _trial(model, ("half",))
+        idle, runs = _idle(running, "half")
+        if 0 < len(idle) < len(runs):
+            raise BenchmarkError(
+                f"Model {model.name!r} has gated MLPs, and others in {', '.join(idle)}; presets of backward rules are "
+                "for either. Name the rules, or use another model."
+            )
+        _GATED[model] = len(idle) < len(runs)
+    return _GATED[model]
+
+
 def _tried(model: Model, rules: tuple[str, ...]) -> None:
     """Try rules on a model, once."""
     if rules not in _ACTING.setdefault(model, set()):
@@ -138,7 +157,7 @@ def backward_rules(model: Model, rules: Sequence[str], temperature: float = 2.0)
         for part, where, module in _parts(model):
             stack.enter_context(swapped(module, partial(running.within, part, where, module.forward)))
         for block in model.blocks:
-            for module in _activations(block.mlp) if block.has_mlp else ():
+            for module in _activations(block.running_mlp) if block.has_mlp else ():
                 stack.enter_context(swapped(module, partial(running.activation, module.forward)))
         stack.enter_context(running)
         yield running
@@ -162,6 +181,8 @@ class Running(TorchFunctionMode):
         self.runs: list[Run] = []
         self._inside: list[Run | None] = [None]
         self._activated: Tensor | None = None  # what the last activation gave: the gate of a gated MLP
+        self._scaled: tuple[Tensor, ...] = ()  # the last product with a number, and of what
+        self._sigmoid: tuple[Tensor, ...] = ()  # the last sigmoid, and of what, be it times a number
 
     def within(self, part: str, where: str, forward: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """A part's forward, in which its rules act."""
@@ -180,7 +201,7 @@ class Running(TorchFunctionMode):
         finally:
             self._inside.pop()
             if run is not None:
-                self._activated = None
+                self._activated, self._scaled, self._sigmoid = None, (), ()
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, arguments: Any = (), options: Any = None
@@ -205,9 +226,21 @@ class Running(TorchFunctionMode):
         elif run.part == "attention" and name in _PRODUCTS and "quarter-quarter-half" in self.rules:
             if sum(x.ndim > 2 and not isinstance(x, nn.Parameter) for x in inputs) > 1:
                 return self._instead(run, "quarter-quarter-half", actual, actual / 2)
-        elif run.part == "mlp" and name in _ACTIVATIONS:
+        elif run.part == "mlp":
+            return self._in_mlp(run, name, actual, inputs)
+        return actual
+
+    def _in_mlp(self, run: Run, name: str, actual: Tensor, inputs: list[Tensor]) -> Tensor:
+        """An operation of an MLP: an activation, x sigmoid(k x) among them, or a product of the last activation."""
+        if name in _ACTIVATIONS:
             return self._activation(run, actual, inputs[0])
-        elif run.part == "mlp" and name == "mul" and any(x is self._activated for x in inputs):
+        if name == "sigmoid":
+            self._sigmoid = (actual, self._scaled[1] if _same(inputs, self._scaled[:1]) else inputs[0])
+        elif name == "mul" and len(inputs) == 1:
+            self._scaled = (actual, *inputs)
+        elif name == "mul" and _same(inputs, self._sigmoid):
+            return self._activation(run, actual, self._sigmoid[1])
+        elif name == "mul" and any(x is self._activated for x in inputs) and all(x.requires_grad for x in inputs):
             if "half" in self.rules:
                 return self._instead(run, "half", actual, actual / 2)
             if "frozen-gate" in self.rules:
@@ -251,6 +284,11 @@ class _Instead(torch.autograd.Function):
         return None, gradient, None
 
 
+def _same(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether these are the same tensors, in any order."""
+    return {*map(id, some)} == {*map(id, others)}
+
+
 def _layer_norm(
     value: Tensor, shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
 ) -> Tensor:
@@ -275,7 +313,7 @@ def _parts(model: Model) -> list[tuple[str, str, nn.Module]]:
         where = f"block {layer}"
         parts += [("norm", where, norm) for norm in dict.fromkeys(_norms(block.module))]
         parts += [("attention", where, block.attention)] if block.has_attention else []
-        parts += [("mlp", where, block.mlp)] if block.has_mlp else []
+        parts += [("mlp", where, block.running_mlp)] if block.has_mlp else []
     if model.final_norm is not None:
         parts += [("norm", "the final norm", norm) for norm in _norms(model.final_norm)]
     return parts
@@ -291,53 +329,84 @@ def _norms(root: nn.Module) -> Iterator[nn.Module]:
 
 
 def _activations(mlp: nn.Module) -> list[nn.Module]:
-    """The modules of an MLP that are activations with act(0) = 0, as transformers and torch have them."""
-    homes = ("transformers.activations", "torch.nn.modules.activation")
-    modules = [module for module in mlp.modules() if type(module).__module__ in homes]
-    return [module for module in modules if not isinstance(module, nn.Softmax) and float(module(torch.zeros(1))) == 0]
+    """The modules of an MLP that are activations with act(0) = 0."""
+    return [module for module in mlp.modules() if not module._modules and _bends(module)]
+
+
+@torch.no_grad()
+def _bends(module: nn.Module) -> bool:
+    """Whether a module takes every number by itself, leaves 0 at 0 and is no straight line."""
+    if module not in _BENDS:
+        numbers = torch.tensor([0.0, 1.0, -2.0, 3.0])
+        numbers = numbers.to(next(module.parameters(), numbers).device)
+        try:
+            found = module.forward(numbers.clone())
+            alone = torch.stack([module.forward(number.clone()) for number in numbers])
+            straight = torch.allclose(found, found[1] * numbers)
+            _BENDS[module] = torch.allclose(found, alone) and float(found[0]) == 0 and not straight
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # one that takes other inputs
+            _BENDS[module] = False
+    return _BENDS[module]
 
 
 class _Reached(Exception):
     """The run has come to the unembedding, where the rules end."""
 
 
+def _forward(model: Model) -> tuple[Tensor, Tensor]:
+    """What reaches the unembedding in a short run, and a leaf at the embedding."""
+    tokens = torch.randint(model.d_vocab, (2, 5), generator=torch.Generator().manual_seed(0)).to(model.device)
+    leaves: list[Tensor] = []
+    finals: list[Tensor] = []
+
+    def watch(embedding: Tensor) -> Tensor:
+        leaves.append(torch.zeros_like(embedding, requires_grad=True))
+        return embedding + leaves[0]
+
+    def stop(final: Tensor, **_: Any) -> None:
+        finals.append(final)
+        raise _Reached
+
+    with swapped(model.unembedding_module, stop), suppress(_Reached):
+        model.logits(tokens, model.hooks({}, watch))
+    return finals[0], leaves[0]
+
+
+def _trial(model: Model, rules: Sequence[str]) -> tuple[Running, Tensor]:
+    """Rules after a run and its backward pass, and what reached the unembedding."""
+    with torch.enable_grad(), model.uncounted():
+        with backward_rules(model, rules) as running:
+            final, leaf = _forward(model)
+        torch.autograd.grad(final.sum(), leaf)
+    return running, final
+
+
+def _idle(running: Running, rule: str) -> tuple[list[str], list[str]]:
+    """Where a rule's part ran and the rule didn't act, and where its part ran at all."""
+    part, least = RULES[rule]
+    runs = [run for run in running.runs if run.part == part]
+    idle = [run.where for run in runs if run.acted[rule] < least]
+    return list(dict.fromkeys(idle)), list(dict.fromkeys(run.where for run in runs))
+
+
 def _try(model: Model, rules: Sequence[str]) -> None:
     """Raise BenchmarkError where one of the rules doesn't act in a run of its part, or changes the forward."""
-    tokens = torch.randint(model.d_vocab, (2, 5), generator=torch.Generator().manual_seed(0)).to(model.device)
-
-    def forward() -> tuple[Tensor, Tensor]:
-        leaves: list[Tensor] = []
-        finals: list[Tensor] = []
-
-        def watch(embedding: Tensor) -> Tensor:
-            leaves.append(torch.zeros_like(embedding, requires_grad=True))
-            return embedding + leaves[0]
-
-        def stop(final: Tensor, **_: Any) -> None:
-            finals.append(final)
-            raise _Reached
-
-        with swapped(model.unembedding_module, stop), suppress(_Reached):
-            model.logits(tokens, model.hooks({}, watch))
-        return finals[0], leaves[0]
-
     with torch.enable_grad(), model.uncounted():
-        plain, _ = forward()
-        with backward_rules(model, rules) as running:
-            final, leaf = forward()
-        torch.autograd.grad(final.sum(), leaf)
+        plain, _ = _forward(model)
+    running, final = _trial(model, rules)
     for rule in rules:
-        part, least = RULES[rule]
-        runs = [run for run in running.runs if run.part == part]
-        if idle := [run.where for run in runs if run.acted[rule] < least]:
+        idle, runs = _idle(running, rule)
+        if idle:
             raise BenchmarkError(
-                f"Backward rule {rule!r} finds nothing to act on in {', '.join(dict.fromkeys(idle))} of model "
-                f"{model.name!r}. Leave it out, or use another model."
+                f"Backward rule {rule!r} finds nothing to act on in {', '.join(idle)} of model {model.name!r}. Leave "
+                "it out, or use another model."
             )
         if not runs:
             raise BenchmarkError(
-                f"Backward rule {rule!r} finds nothing to act on in model {model.name!r}: no {part} was seen to run. "
-                "Leave it out, or use another model."
+                f"Backward rule {rule!r} finds nothing to act on in model {model.name!r}: no {RULES[rule].part} was "
+                "seen to run. Leave it out, or use another model."
             )
     if not torch.equal(final, plain):
         raise BenchmarkError(
@@ -346,10 +415,10 @@ def _try(model: Model, rules: Sequence[str]) -> None:
         )
     if "frozen-norm" in rules:
         with torch.enable_grad(), model.uncounted(), backward_rules(model, ("frozen-norm",)):
-            _refuse_bent_norms(model, forward)
+            _refuse_bent_norms(model)
 
 
-def _refuse_bent_norms(model: Model, forward: Callable[[], object]) -> None:
+def _refuse_bent_norms(model: Model) -> None:
     """Raise BenchmarkError where a norm isn't a linear map and a shift at a given scale, as the rule takes it to be.
 
     Then its gradient along x is what it makes of x, less the shift, which is half of N(x) + N(-x). Norms get what they
@@ -361,7 +430,7 @@ def _refuse_bent_norms(model: Model, forward: Callable[[], object]) -> None:
             if part == "norm":
                 keep = partial(_keep, given, where)
                 stack.callback(norm.register_forward_pre_hook(keep, with_kwargs=True).remove)
-        forward()
+        _forward(model)
     generator = torch.Generator().manual_seed(0)
     for norm, (where, x, options) in given.items():
         found = norm(x, **options)

@@ -87,9 +87,11 @@ class Block:
         return hasattr(self.module, "mlp")
 
     @property
-    def gated(self) -> bool:
-        """Whether the MLP is act(gate) x up."""
-        return self.has_mlp and hasattr(self.mlp, "gate")
+    def running_mlp(self) -> nn.Module:
+        """The module whose forward computes the MLP: the block, where it holds the MLP's layers itself (OPT)."""
+        own = getattr(self.mlp, "original_component", None)
+        bare = own is not None and own is getattr(self.module, "original_component", None)
+        return self.module if bare else self.mlp
 
     @property
     def has_attention(self) -> bool:

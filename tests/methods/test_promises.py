@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmark.components import DEFAULT_KINDS
-from benchmark.conformance import METHOD_CHECKS, method_findings, methods_to_check
+from benchmark.conformance import METHOD_CHECKS, check_method, method_findings, methods_to_check
 from benchmark.conformance.findings import name_of
 from benchmark.conformance.trial import Trial
 from benchmark.engine.method import Method
@@ -57,6 +57,12 @@ def test_every_method_passes_the_conformance_checks(check: Callable[[Trial], Non
             *(["paths-through-later-heads"] * (not method.indirect)),
         }  # fmt: skip
         assert finding.outcome == "passed" or finding.check in may_skip
+
+
+def test_attn_lrp_passes_checks_that_tell_backward_rules_from_other_changes() -> None:
+    """It is no variant: litmus marks it as it marks gim, and all checks of it cost seconds."""
+    checks = ["left-as-found", "metric-left-as-it-is", "zero-where-nothing-changes", "sign-convention"]
+    assert {one.outcome for one in check_method("propagation:rules=attn-lrp", checks)} == {"passed"}
 
 
 def test_hooks_are_gone_even_after_a_failure(llama: Model) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import gim
@@ -15,8 +16,10 @@ from benchmark.engine.backward import PRESETS, RULES, _say_no_norm, acting, back
 from benchmark.engine.model import Model, Site
 from benchmark.errors import BenchmarkError
 from benchmark.prompts.metrics import logit_diff, prob_diff
+from benchmark.prompts.pairs import make_pairs
 from benchmark.prompts.tokens import Tokens
 from benchmark.running.plugins import load_method
+from tests.engine import zoo
 from tests.tiny import PAIRS, hf_model, linear_model, tiny_model, tiny_pairs, tokenizer
 
 GIM = ("frozen-norm", "softmax-temperature", "quarter-quarter-half")
@@ -55,61 +58,84 @@ def test_with_a_temperature_of_one_it_is_attribution_patching(model: Model) -> N
     assert not alike(found, scores(model, rules="softmax-temperature"), 1e-4)
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "neox", "qwen2", "qwen3", "gemma2"])
-def test_relevance_is_conserved_where_all_but_constants_is_linear(architecture: str) -> None:
-    """Without biases, and with every bend of the model a constant, f = e . G: what enters block 0 gets all of f."""
+def model_without_cap(architecture: str, biases: bool) -> Model:
+    """No rule acts on a cap, behind the final norm."""
     reference = hf_model(architecture)
-    reference.config.final_logit_softcapping = None  # no rule acts behind the final norm
+    reference.config.final_logit_softcapping = None
     with torch.no_grad():
         for name, weight in reference.named_parameters():
-            if name.endswith("bias"):
+            if name.endswith("bias") and not biases:
                 weight.zero_()
-    model = Model.from_hf(reference, tokenizer(), architecture, False)
+    return Model.from_hf(reference, tokenizer(), architecture, False)
+
+
+def missing(model: Model, *rules: str) -> float:
+    """How much e . G of what enters block 0 is off f, as a share of f."""
     tokens, site = torch.tensor([[3, 4, 5, 6, 7]]), Site("residual", 0)
     start = model.activations(tokens, [site])[1][site]
-
-    def missing(*rules: str) -> float:
-        with backward_rules(model, rules):
-            leaf = start.clone().requires_grad_()
-            logits = model.run(tokens, {site: lambda _: leaf})[0]
-        f = logits[3] - logits[9]
-        [gradient] = torch.autograd.grad(f, leaf)
-        return float(((start * gradient).sum() - f).detach() / f.detach().abs().clamp(min=0.1))
-
-    gated = model.blocks[0].gated
-    assert abs(missing("frozen-norm", "identity", "frozen-attention", *["half"] * gated)) < 1e-5
-    assert abs(missing("frozen-norm", "frozen-attention", "frozen-gate" if gated else "identity")) < 1e-5
-    assert abs(missing("frozen-norm", "identity", *["half"] * gated)) > 1e-3  # the softmax bends
-    assert abs(missing("identity", "frozen-attention", *["half"] * gated)) > 1e-3
+    with backward_rules(model, rules):
+        leaf = start.clone().requires_grad_()
+        logits = model.run(tokens, {site: lambda _: leaf})[0]
+    f = logits[3] - logits[9]
+    [gradient] = torch.autograd.grad(f, leaf)
+    return abs(float(((start * gradient).sum() - f).detach() / f.detach().abs().clamp(min=0.1)))
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "neox"])
+@pytest.mark.parametrize("architecture", ["gpt2", "neox", "llama", "qwen2", "qwen3", "gemma2"])
+def test_relevance_is_conserved_where_all_but_constants_is_linear(architecture: str) -> None:
+    """Without biases, and with every bend of the model a constant, f = e . G: what enters block 0 gets all of f."""
+    model = model_without_cap(architecture, biases=False)
+    gated = "half" in acting(model, "relp")
+    assert missing(model, "frozen-norm", "identity", "frozen-attention", *["half"] * gated) < 1e-5
+    assert missing(model, "frozen-norm", "frozen-attention", "frozen-gate" if gated else "identity") < 1e-5
+    assert missing(model, "frozen-norm", "identity", *["half"] * gated) > 1e-3  # the softmax bends
+    assert missing(model, "identity", "frozen-attention", *["half"] * gated) > 1e-3
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "neox", "qwen2"])
+def test_biases_take_relevance(architecture: str) -> None:
+    model = model_without_cap(architecture, biases=True)
+    assert missing(model, *acting(model, "relp"), "frozen-attention") > 1e-3
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "neox", "llama"])
 def test_what_writes_straight_to_the_logits_gets_its_direct_effect_by_a_frozen_norm(architecture: str) -> None:
-    """((a - r) W - mean) w / s . (u - u'): the last neurons', and the last heads' if the MLP stands beside them."""
+    """((a - r) W - mean) w / s . (u - u'): the last neurons', and the last heads' where no MLP reads them."""
     model = tiny_model(architecture)
     pair = tiny_pairs(model, PAIRS[:1]).pairs[0]
     sites = [Site("neuron", 2), Site("head", 2)]
-    (_, clean), (_, corrupted) = (model.activations(torch.tensor([x]), sites) for x in (pair.clean, pair.corrupted))
-    final = model.bridge.ln_final
-    entering: list[Tensor] = []
-    model.logits(torch.tensor([pair.clean]), [("ln_final.hook_in", lambda value, hook: entering.append(value))])
-    scale = (entering[0][0, -1].var(correction=0) + final.original_component.eps).sqrt()
-    weight, _ = model.unembedding()
-    reading = final.weight * (weight[list(pair.correct)] - weight[list(pair.incorrect)])[0] / scale
-    reading = reading - reading.mean()
-    block = model.bridge.blocks[2]
-    wanted = {
-        "neuron": (clean[sites[0]] - corrupted[sites[0]])[0, -1, :, 0] * (block.mlp.W_out @ reading),
-        "head": ((clean[sites[1]] - corrupted[sites[1]])[0, -1] * (block.attn.W_O @ reading)).sum(-1),
-    }
-    for rules in PRESETS:
+    block, final = model.bridge.blocks[2], model.bridge.ln_final
+
+    def direct() -> dict[str, Tensor]:
+        (_, clean), (_, corrupted) = (model.activations(torch.tensor([x]), sites) for x in (pair.clean, pair.corrupted))
+        entering: list[Tensor] = []
+        model.logits(torch.tensor([pair.clean]), [("ln_final.hook_in", lambda value, hook: entering.append(value))])
+        last, own = entering[0][0, -1], final.original_component
+        weight, _ = model.unembedding()
+        reading = final.weight * (weight[list(pair.correct)] - weight[list(pair.incorrect)])[0]
+        if architecture == "llama":  # an RMS norm
+            reading = reading / (last.square().mean() + own.variance_epsilon).sqrt()
+        else:
+            reading = reading / (last.var(correction=0) + own.eps).sqrt()
+            reading = reading - reading.mean()
+        moved = {site.kind: (clean[site] - corrupted[site])[0, -1] for site in sites}
+        return {
+            "neuron": (moved["neuron"][:, 0] * (block.mlp.W_out @ reading)).float(),
+            "head": (moved["head"] * (block.attn.W_O @ reading)).sum(-1).float(),
+        }
+
+    wanted = direct()
+    for rules in (*PRESETS, "frozen-norm"):
         found = scores(model, rules=rules)
-        torch.testing.assert_close(found["neuron"][0, 2], wanted["neuron"].float(), atol=1e-5, rtol=1e-4)
-        head = torch.allclose(found["head"][0, 2], wanted["head"].float(), atol=1e-5, rtol=1e-4)
-        assert head == (architecture == "neox")
-    assert not torch.allclose(
-        scores(model, "attribution-patching")["neuron"][0, 2], wanted["neuron"].float(), atol=1e-3
-    )
+        torch.testing.assert_close(found["neuron"][0, 2], wanted["neuron"], atol=1e-5, rtol=1e-4)
+        head = torch.allclose(found["head"][0, 2], wanted["head"], atol=1e-5, rtol=1e-4)
+        assert head == (architecture == "neox")  # whose MLP stands beside the heads
+    assert not torch.allclose(scores(model, "attribution-patching")["neuron"][0, 2], wanted["neuron"], atol=1e-3)
+    with torch.no_grad():
+        model.blocks[2].mlp_output.weight.zero_()
+    wanted = direct()
+    for rules in (*PRESETS, "frozen-norm"):
+        torch.testing.assert_close(scores(model, rules=rules)["head"][0, 2], wanted["head"], atol=1e-5, rtol=1e-4)
 
 
 def test_where_attention_is_uniform_the_temperature_changes_nothing() -> None:
@@ -151,6 +177,59 @@ def test_a_rule_that_finds_nothing_is_an_error_and_a_preset_leaves_out_what_the_
     assert acting(gpt2, "relp") == ("frozen-norm", "identity")
     assert acting(llama, "relp") == ("frozen-norm", "identity", "half")
     assert acting(llama, "cp-lrp") == ("frozen-norm", "frozen-attention", "frozen-gate")
+
+
+@pytest.mark.parametrize("name", ["latent attention, v2", "a gate behind attention"])
+def test_a_gate_is_found_whatever_the_model_calls_it(name: str) -> None:
+    model = Model.from_hf(zoo.hf_model(zoo.ZOO[name]), tokenizer(), name, False)
+    assert acting(model, "relp") == ("frozen-norm", "identity", "half")
+    assert acting(model, "cp-lrp") == ("frozen-norm", "frozen-attention", "frozen-gate")
+
+
+def test_presets_refuse_a_model_of_which_some_mlps_are_gated_but_for_one_that_has_no_rule_of_gates() -> None:
+    reference = hf_model("llama")
+    mlp = reference.model.layers[1].mlp
+    mlp.forward = lambda x: mlp.down_proj(mlp.act_fn(mlp.up_proj(x)) * torch.tensor(2.0))  # a constant is no gate
+    model = Model.from_hf(reference, tokenizer(), "mixed", False)
+    for rules in ("relp", "attn-lrp", "cp-lrp"):
+        with pytest.raises(BenchmarkError, match="'mixed' has gated MLPs, and others in block 1;"):
+            acting(model, rules)
+    assert acting(model, "gim") == PRESETS["gim"].always
+    assert acting(model, "frozen-norm+identity") == ("frozen-norm", "identity")
+
+
+def _constant_bend(activation: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda x: x * (activation(x) / x).detach()
+
+
+@pytest.mark.parametrize("name", ["experts and sinks", "distances in the attention", "an MLP of 1.5 widths"])
+def test_activations_that_are_operations_or_functions_or_stand_in_the_block_are_found(name: str) -> None:
+    """Rules equal plain gradients of a model whose MLPs are written anew."""
+    kept = zoo.ZOO[name]
+    if kept.family == "OPT":
+        kept = kept._replace(options={**kept.options, "activation_function": "gelu"})  # a ReLU has its own slope
+    rules = "identity+half" if kept.family == "GptOss" else "identity"
+    own, rewritten = zoo.hf_model(kept), zoo.hf_model(kept)
+    for layer in rewritten.get_submodule(kept.heads.partition(".{}")[0]):
+        if kept.family == "GptOss":
+            layer.mlp.experts._apply_gate = partial(_gate_of_gpt_oss, layer.mlp.experts)
+        else:
+            activation = layer.activation_fn if kept.family == "OPT" else layer.mlp.gelu_impl
+            activation.forward = _constant_bend(activation.forward)
+
+    def found(model: Model, method: str, **options: Any) -> Tensor:
+        pairs = make_pairs(model, [zoo.PAIR], logit_diff)
+        return load_method(method, **options).scores(model, pairs, ("head",))["head"].values
+
+    model, anew = (Model.from_hf(reference, tokenizer(), name, False) for reference in (own, rewritten))
+    plain, wanted = found(model, "attribution-patching"), found(anew, "attribution-patching")
+    assert (wanted - plain).abs().max() > 1e-3 * plain.abs().max()
+    torch.testing.assert_close(found(model, "propagation", rules=rules), wanted, atol=1e-5, rtol=1e-4)
+
+
+def _gate_of_gpt_oss(experts: Any, gate_up: Tensor) -> Tensor:
+    gate, up = gate_up[..., ::2].clamp(max=experts.limit), gate_up[..., 1::2].clamp(-experts.limit, experts.limit)
+    return _scaled((up + 1) * gate * torch.sigmoid(gate * experts.alpha).detach(), 0.5)
 
 
 def test_a_preset_says_that_it_leaves_out_the_norms() -> None:

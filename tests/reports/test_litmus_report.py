@@ -218,5 +218,5 @@ def test_what_failed_stands_in_the_table(tmp_path: Path) -> None:
 
 def test_a_dry_run_says_what_would_be_done(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["litmus", "saturation", "--dry-run", "--out", str(tmp_path / "out")]) == 0
-    assert "litmus/saturation: 8 pairs x 19 methods" in capsys.readouterr().err
+    assert "litmus/saturation: 8 pairs x 20 methods" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
