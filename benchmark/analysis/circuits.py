@@ -1,7 +1,7 @@
 """Stored circuits as data frames: curves of faithfulness, the numbers that sum them up, and who is in their tops."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -156,13 +156,31 @@ def games(results: Results, tops: Collection[tuple[str, int]] = ()) -> list[Game
     """
     there = {cell.key.digest: (not cell.key.method.metric_units, not cell.key.method.signed) for cell in results.cells}
     found: dict[str, list[Circuit]] = {}
-    for one in sorted(results.circuits, key=lambda one: _order(one, there)):
-        if set(one.key.source.cells) <= set(there):  # else of scores that are gone
-            found.setdefault(one.key.game, []).append(one)
+    for one in sorted(current(results), key=lambda one: _order(one, there)):
+        found.setdefault(one.key.game, []).append(one)
     alike = [_measured_alike(of) for of in found.values()]
     chosen = [max(some, key=lambda of: _preferred(of, tops)) for some in alike if some]
     cases = _cases([of[0].key for of in chosen])
     return [Game(of, case) for of, case in zip(chosen, cases, strict=True)]
+
+
+def current(results: Results) -> list[Circuit]:
+    """The circuits whose orders are those of the scores that the folder holds now."""
+    stored = {cell.key.digest: cell.scores_sha256 for cell in results.cells}
+    sources = ((one, one.key.source) for one in results.circuits)
+    return [one for one, of in sources if tuple(map(stored.get, of.cells)) == of.arrays]
+
+
+def outdated(results: Results) -> int:
+    """How many circuits are of scores that have changed since, and weren't measured again."""
+    cells = {cell.key.digest for cell in results.cells}
+    known = {_whose(one) for one in current(results)}
+    return len({_whose(one) for one in results.circuits if cells.issuperset(one.key.source.cells)} - known)
+
+
+def _whose(one: Circuit) -> str:
+    """A digest of the key but for what the scores were."""
+    return replace(one.key, source=replace(one.key.source, arrays=())).digest
 
 
 def _measured_alike(circuits: list[Circuit]) -> list[tuple[Circuit, ...]]:

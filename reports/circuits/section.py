@@ -8,7 +8,7 @@ from textwrap import fill
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.circuits import BY_CHANCE, REDUNDANT, circuit_curves, circuit_numbers, games
+from benchmark.analysis.circuits import BY_CHANCE, REDUNDANT, circuit_curves, circuit_numbers, games, outdated
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.judges import Judges, overall, tops_of, two_judges
 from benchmark.analysis.sections import slug
@@ -48,11 +48,12 @@ NO_SHARE = "No order has a share of the best circuit: that takes random orders, 
 
 def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
     """All blocks on circuits; none where none was measured."""
+    blocks: list[Block] = [Paragraph(words) for words in outdated_words(results)]
     if not games(results):
-        return []
+        return blocks
     tops = tops_of(parts)
     numbers, curves, judges = circuit_numbers(results, tops), circuit_curves(results, tops), two_judges(results, parts)
-    blocks: list[Block] = [Paragraph(WHAT)]
+    blocks.append(Paragraph(WHAT))
     for (model, kinds), of_kind in numbers.groupby(["model", "kinds"], sort=False):
         name, main = f"{kind_words(str(kinds))} of {model}", main_way(of_kind)
         shown = of_kind[[way_of(row) == main for row in of_kind.itertuples()]]
@@ -84,6 +85,18 @@ def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
         )
         blocks.append(Fold(f"The numbers: {kind_words(str(kinds))}", details, 4))
     return blocks
+
+
+def outdated_words(results: Results) -> list[str]:
+    """That circuits are of scores that have changed since, if some are."""
+    count = outdated(results)
+    if not count:
+        return []
+    many = f"{counted(count, 'circuit')} {'is' if count == 1 else 'are'}"
+    return [
+        f"{many} left out: the scores have changed since, or an older version didn't store which they were. "
+        "`attribution-bench circuits` measures again."
+    ]
 
 
 def kind_words(kinds: str) -> str:
@@ -302,6 +315,8 @@ def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
 
 def terminal_lines(results: Results, parts: list[Comparisons], width: int) -> Iterator[str]:
     """What a terminal of that width shows: of each kind the share of the best circuit, and the two judges."""
+    for words in outdated_words(results):
+        yield "\n" + fill(words, width)
     if not games(results):
         return
     numbers, judges = circuit_numbers(results, tops_of(parts)), two_judges(results, parts)

@@ -32,7 +32,7 @@ def circuit(folder: Results, label: str, seed: int, replacement: str = "zero", g
         "kept": kept, "nothing": np.zeros(count), "everything": np.full(count, gap) + rng.normal(size=count) / 9,
         "corrupted": np.zeros(count),
     }  # fmt: skip
-    source = Source("scores", label, ("noising", "counterfactual"), (cell.key.digest,))
+    source = Source("scores", label, ("noising", "counterfactual"), (cell.key.digest,), arrays=(cell.scores_sha256,))
     key = CircuitKey(
         cell.key.model, cell.key.task, source, rankings, ("head",), PLAYERS, "noising", replacement, SIZES, 0,
         tuple(pair.id for pair in facts), "discovery",

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from benchmark import BenchmarkError, Results, load_model, load_task, run
-from benchmark.analysis.circuits import BY_CHANCE, circuit_curves, circuit_members, circuit_numbers, games
+from benchmark.analysis.circuits import BY_CHANCE, circuit_curves, circuit_members, circuit_numbers, games, outdated
 from benchmark.analysis.comparisons import compared
 from benchmark.analysis.judges import overall, two_judges
 from benchmark.cli import main
@@ -19,7 +19,7 @@ from benchmark.components import COUNTERFACTUAL, Way
 from benchmark.faithfulness.measuring import circuits
 from benchmark.faithfulness.values import Values
 from benchmark.running.bench import Bench
-from benchmark.store.folder import read_circuit, write_circuit
+from benchmark.store.folder import read_circuit, write_cell, write_circuit
 from reports.circuits.curves import faithfulness_curves
 from reports.circuits.section import (
     FLOOR,
@@ -28,6 +28,7 @@ from reports.circuits.section import (
     judged_words,
     measured_words,
     one_ranking,
+    outdated_words,
     share_table,
     terminal_lines,
 )
@@ -261,6 +262,44 @@ def test_players_are_in_the_key_and_circuits_of_lost_scores_are_not_shown(measur
     left = [{one.key.source.sort for one in game.circuits} for game in games(Results(folder))]
     assert not left  # neither random orders nor a search are a game by themselves
     circuits_blocks(Results(folder), [])
+
+
+def shown(folder: Path) -> dict[str, np.ndarray]:
+    """The order of each method among MLPs, as a report shows it."""
+    [mlps] = [one for one in games(Results(folder)) if one.kinds == "mlp" and one.key.way == COUNTERFACTUAL]
+    return {one.key.source.label: one.order for one in mlps.of("scores")}
+
+
+def test_circuits_of_scores_that_have_changed_since_are_not_shown_until_they_are_measured_again(
+    measured: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(measured, folder)
+    before = shown(folder)
+    [cell] = [one for one in Results(folder).cells if one.key.method.name == "attribution-patching"]
+    turned = {name: -array if name.endswith(".values") else array for name, array in cell.arrays.items()}
+    write_cell(folder, replace(cell, arrays=turned))  # as `run --force` does with a method that has changed
+    assert {*before} - {*shown(folder)} == {"attribution-patching"}
+    count = outdated(Results(folder))
+    assert f"{count} circuits are left out" in " ".join(outdated_words(Results(folder)))
+    found = circuits(folder, **FEW)
+    after = shown(folder)
+    np.testing.assert_array_equal(after.pop("attribution-patching")[0], before.pop("attribution-patching")[0][::-1])
+    assert {*after} == {*before}
+    assert count - outdated(found) == 3  # of heads, MLPs, and all kinds together
+
+
+def test_circuits_of_a_version_that_stored_no_digest_of_the_scores_are_read_and_not_shown(
+    measured: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(measured, folder, ignore=shutil.ignore_patterns("circuits"))
+    for one in Results(measured).circuits:
+        write_circuit(folder, replace(one, key=replace(one.key, source=replace(one.key.source, arrays=()))))
+    found = Results(folder)
+    assert len(found.circuits) == len(Results(measured).circuits)
+    assert not games(found)
+    assert "left out" in " ".join(terminal_lines(found, [], 500))
 
 
 def test_the_section_is_there_with_and_without_judges_and_random_orders(measured: Path, tmp_path: Path) -> None:
