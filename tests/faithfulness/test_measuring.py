@@ -289,6 +289,24 @@ def test_circuits_of_scores_that_have_changed_since_are_not_shown_until_they_are
     assert count - outdated(found) == 3  # of heads, MLPs, and all kinds together
 
 
+def test_two_versions_of_a_method_are_both_shown_under_the_names_that_agreement_has_for_them(
+    measured: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(measured, folder)
+    [cell] = [one for one in Results(folder).cells if one.key.method.name == "attribution-patching"]
+    turned = {name: -array if name.endswith(".values") else array for name, array in cell.arrays.items()}
+    other = replace(cell.key, method=replace(cell.key.method, code="other"))
+    write_cell(folder, replace(cell, key=other, arrays=turned))
+    found = circuits(folder, **FEW | {"components": (("mlp",),)})
+    [mlps] = [one for one in games(found) if one.kinds == "mlp" and one.key.way == COUNTERFACTUAL]
+    part = next(part for part in compared(found, tested=False) if part.kind == "mlp")
+    assert sorted(mlps.labels[one.key.digest] for one in mlps.of("scores")) == sorted(one.label for one in part.methods)
+    of = {mlps.labels[one.key.digest]: one.order[0] for one in mlps.of("scores")}
+    first, second = (f"attribution-patching [seed 0, {key.variant[:4]}]" for key in (cell.key, other))
+    np.testing.assert_array_equal(of[first], of[second][::-1])
+
+
 def test_circuits_of_a_version_that_stored_no_digest_of_the_scores_are_read_and_not_shown(
     measured: Path, tmp_path: Path
 ) -> None:
