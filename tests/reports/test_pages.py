@@ -23,6 +23,7 @@ from reports.agreement.frontier import cost_frontier
 from reports.agreement.overlap_curves import curves_data, curves_figure
 from reports.report import write_report
 from reports.terminal import terminal_summary
+from reports.writing.captions import intervals
 from reports.writing.latex import latex
 from tests.fixtures import undrawn
 from tests.reports.test_renderers import Cells
@@ -217,6 +218,19 @@ def test_no_interval_and_its_reason_where_pairs_are_few(tmp_path: Path) -> None:
     assert f"{found.halves.refusal.capitalize()}." in panel.facts
     assert "[" not in latex(panel).split(r"\midrule")[1]
     assert found.halves.refusal in terminal_summary(Results(tmp_path))
+
+
+def test_why_there_is_no_interval_is_said_once_for_tasks_of_other_numbers_of_clusters(tmp_path: Path) -> None:
+    record_run(tmp_path, {"asked": {}, "resolved": {}})
+    for task, clusters in (("ioi", 8), ("sva", 6)):
+        for name in ("activation-patching", "attribution-patching"):
+            cell = read_cell(add_cell(tmp_path, name, task=task, n_pairs=8))
+            facts = tuple(PairFacts(f"{task}-{i}", "", f"c{i % clusters}") for i in range(8))
+            write_cell(tmp_path, replace(cell, pairs=facts))
+    found = compared(Results(tmp_path), tested=False)
+    assert intervals(found) == "No interval: 8 pairs in 6 to 8 clusters, and it takes 16 in 8."
+    assert "no interval: 8 pairs in 6 to 8 clusters, and it takes 16 in 8." in terminal_summary(Results(tmp_path))
+    assert intervals(found[:1]).lower() == f"{found[0].halves.refusal}."
 
 
 def test_the_terminal_shows_the_primary_statistics_interval(grid: Path, part: Comparisons) -> None:
