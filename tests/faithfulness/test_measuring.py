@@ -22,7 +22,7 @@ from benchmark.running.bench import Bench
 from benchmark.store.folder import read_circuit, write_cell, write_circuit
 from reports.circuits.curves import faithfulness_curves
 from reports.circuits.section import (
-    FLOOR,
+    MARKS,
     NO_SHARE,
     circuits_blocks,
     judged_words,
@@ -376,13 +376,34 @@ def test_what_is_told_of_a_table_is_right_in_number_split_and_name(measured: Pat
     assert "only one order is known" in measured_words(only)
     assert "exact patching has no order" in measured_words(heads[~heads.reference])
     assert "known" not in measured_words(heads)
-    assert FLOOR in share_table(heads, "").caption
-    assert FLOOR not in share_table(heads[heads.source != "random"], "").caption
     curves = circuit_curves(Results(measured))
     figure = faithfulness_curves(one_ranking(curves[curves.kinds == "head"]))
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(legend) == len({*legend}) == len(METHODS) + 3
-    assert {"random", "random orders, 90%", "random orders, layers and signs kept"} < {*legend}
+    assert len(legend) == len({*legend}) == len(METHODS) + 4
+    assert {"random", "random orders, 90%", "random orders, layers and signs kept, 90%"} < {*legend}
+
+
+def test_bands_hold_what_most_random_orders_keep_of_either_sort(measured: Path) -> None:
+    curves = circuit_curves(Results(measured))
+    curves = one_ranking(curves[(curves.kinds == "head") & (curves.replacement == "counterfactual")])
+    axis = faithfulness_curves(curves).axes[0]
+    bands = {str(band.get_label()): band.get_paths()[0].get_extents() for band in axis.collections}
+    assert {*bands} == {f"{name}, 90%" for name in BY_CHANCE.values()}
+    for sort, name in BY_CHANCE.items():
+        rows, box = curves[(curves.sort == sort) & (curves["size"] > 0)], bands[f"{name}, 90%"]
+        assert (box.y0, box.y1) == pytest.approx((rows.low.min(), rows.high.max()))
+        assert rows.low.min() < rows.high.max()
+
+
+def test_a_caption_of_circuits_has_two_lines_at_most_whatever_it_must_say(measured: Path) -> None:
+    numbers = circuit_numbers(Results(measured))
+    heads = numbers[(numbers.kinds == "head") & (numbers.replacement == "counterfactual")].assign(most=2.0)
+    cases = [heads.assign(case=str(told), told=[told] * len(heads)) for told in (None, False, True)]
+    ways = [one.assign(replacement=name) for one in cases for name in ("counterfactual", "mean", "zero")]
+    caption = share_table(pd.concat(ways), "").caption
+    assert all(f"{mark} {words}" in caption for mark, words in MARKS.items())
+    assert "over 3 ways" in caption
+    assert len(caption) <= 200
 
 
 def test_orders_of_two_seeds_are_told_apart(measured: Path, tmp_path: Path) -> None:
