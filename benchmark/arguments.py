@@ -44,15 +44,35 @@ class _AddUp(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse with a did-you-mean for options."""
+    """argparse with a did-you-mean for options; `commands` are the parsers of all commands, by name."""
+
+    commands: Mapping[str, argparse.ArgumentParser] = {}
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What a command doesn't know is an error of that command: the parser above it can't tell whose it is."""
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown and self in self.commands.values():
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
 
     def error(self, message: str) -> Any:
-        commands = [a.choices.values() for a in self._actions if isinstance(a, argparse._SubParsersAction)]
-        parsers = [self, *(parser for choices in commands for parser in choices)]
-        known = [option for parser in parsers for action in parser._actions for option in action.option_strings]
-        unknown = [word for word in message.split() if word.startswith("--")]
-        hint = did_you_mean(unknown[0], known) if message.startswith("unrecognized") and unknown else ""
+        unknown = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+        hint = self._hint(unknown[0]) if message.startswith("unrecognized") and unknown else ""
         self.exit(USER_ERROR, f"{self.prog}: {message}.{hint} See `{self.prog} --help`.\n")
+
+    def _hint(self, word: str) -> str:
+        """The closest options, or which other commands have the closest one."""
+        from difflib import get_close_matches
+
+        own, others = _options(self), {name: _options(command) for name, command in self.commands.items()}
+        close = get_close_matches(word, {*own}.union(*others.values()), n=1, cutoff=0.5)
+        if not close or close[0] in own:
+            return did_you_mean(word, own)
+        return f" {close[0]} is an option of {', '.join(name for name, of in others.items() if close[0] in of)}."
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    return [option for action in parser._actions for option in action.option_strings]
 
 
 def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
@@ -62,9 +82,11 @@ def parser(commands: Mapping[str, Command]) -> argparse.ArgumentParser:
     )
     made.add_argument("--version", action="version", version=f"%(prog)s {version('attribution-bench')}")
     known = made.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+    made.commands = known.choices
 
     def command(name: str, text: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = known.add_parser(name, help=text, description=text)
+        added: _Parser = known.add_parser(name, help=text, description=text)
+        added.commands = known.choices
         added.set_defaults(command=commands[name])
         added.add_argument("--debug", action="store_true", help="show tracebacks")
         added.add_argument("--plugin", action="append", dest="plugins", default=[], metavar="FILE",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from benchmark.analysis.behaviour import incomplete, only_rounding
+from benchmark.analysis.circuits import games
 from benchmark.analysis.comparisons import Comparisons, by_model_and_kind
 from benchmark.analysis.evidence import Evidence, evidence
 from benchmark.analysis.finding import finding_data
@@ -30,7 +31,7 @@ from reports.agreement.inclusion import inclusion_table
 from reports.agreement.overview import overview
 from reports.agreement.verified import verified_section
 from reports.baselines import section as baselines
-from reports.circuits.section import circuits_blocks
+from reports.circuits.section import MADE, circuits_blocks
 from reports.findings import findings
 from reports.headline import headline
 from reports.how import how_it_is_made
@@ -207,7 +208,8 @@ def _missing(study: Study) -> list[Block]:
 
 
 def _methods(study: Study) -> list[Block]:
-    return how_it_is_made(study.parts) if study.found else []
+    made = MADE if games(study.results) else ()
+    return how_it_is_made(study.parts, made) if study.found else []
 
 
 def _provenance(study: Study) -> list[Block]:

@@ -63,8 +63,8 @@ def _means(ranked: pd.DataFrame) -> str:
     for name, value in means[:NAMED].items():
         least = ranked.loc[ranked[ranked.method == name].value.idxmin()]
         interval = with_interval(least.value, least.low, least.high)
-        named.append(f"{_code(name)} {number(value)} (least on {least.task}, {interval})" if len(tasks) > 1 else
-                     f"{_code(name)} {interval}")  # fmt: skip
+        where = f" (least on {least.task}, {interval})" * (interval != number(value))  # else it says nothing more
+        named.append(f"{_code(name)} {number(value)}{where}" if len(tasks) > 1 else f"{_code(name)} {interval}")
     over = f"mean Pearson with {references} over {len(tasks)} tasks" if len(tasks) > 1 else (
         f"Pearson with {references} on {tasks[0]}")  # fmt: skip
     return f"{'highest ' * (len(means) > NAMED)}{over}: {', '.join(named)}."

@@ -32,8 +32,8 @@ _READING = (
 )
 
 
-def how_it_is_made(parts: list[Comparisons]) -> list[Block]:
-    """What the words mean, then pairs, intervals, nulls and corrections of this folder, and of which models."""
+def how_it_is_made(parts: list[Comparisons], circuits: tuple[str, ...] = ()) -> list[Block]:
+    """What the words mean, of circuits too; then pairs, intervals, nulls, corrections and models of this folder."""
     facts = {
         "Pairs": captions.sample(parts),
         "Intervals": captions.intervals(parts, decided=False) if parts else "",
@@ -46,4 +46,4 @@ def how_it_is_made(parts: list[Comparisons]) -> list[Block]:
     last = (
         "All definitions, what each interval is for and how often it covers: `docs/statistics.md` of attribution-bench."
     )
-    return [Bullets((*_READING, *made, last))]
+    return [Bullets((*_READING, *circuits, *made, last))]

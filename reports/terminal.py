@@ -116,8 +116,8 @@ def _value(rows: pd.DataFrame, name: tuple[str, str]) -> str:
 
 
 def _intervals(parts: list[Comparisons]) -> str:
-    refusals = list(dict.fromkeys(part.halves.refusal for part in parts))
-    return "; ".join(["brackets: 95% interval"] * ("" in refusals) + [reason for reason in refusals if reason]) + "."
+    some = any(not part.halves.refusal for part in parts)
+    return "; ".join(filter(None, ["brackets: 95% interval" * some, captions.refusal(parts)])) + "."
 
 
 def _matrix(part: Comparisons) -> str:

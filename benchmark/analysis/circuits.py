@@ -1,7 +1,7 @@
 """Stored circuits as data frames: curves of faithfulness, the numbers that sum them up, and who is in their tops."""
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from benchmark.analysis.sections import told_apart
+from benchmark.analysis.sections import labels, told_apart
 from benchmark.statistics.faithfulness import (
     above_random,
     cmd,
@@ -39,6 +39,7 @@ class Game:
 
     circuits: tuple[Circuit, ...]
     case: str  # the task, with what tells it from other games of that task, kinds and way
+    methods: Mapping[str, str]  # by digest of a cell's key, what tables of agreement call its method
 
     @property
     def key(self) -> CircuitKey:
@@ -89,17 +90,14 @@ class Game:
     @cached_property
     def labels(self) -> dict[str, str]:
         """By digest of the key, what the source is called; with what tells it from others of that name in the game."""
-        sources = [one.key.source for one in self.circuits]
-        ways = {source.way for source in sources if source.sort == "scores"}
-        twins = [(source.sort, source.label, source.way) for source in sources]
-        found = {}
+        sorts, found = [one.key.source.sort for one in self.circuits], {}
         for one in self.circuits:
             source = one.key.source
-            extra = [" with ".join(source.way)] if len(ways) > 1 and source.sort == "scores" else []
-            if twins.count((source.sort, source.label, source.way)) > 1:
-                extra.append(f"seed {source.seed}")
-            name = BY_CHANCE.get(source.sort, source.label)
-            found[one.key.digest] = name + (f" [{', '.join(extra)}]" if extra else "")
+            if source.sort == "scores":
+                found[one.key.digest] = self.methods[source.cells[0]]
+                continue
+            seed = f" [seed {source.seed}]" * (sorts.count(source.sort) > 1)
+            found[one.key.digest] = BY_CHANCE.get(source.sort, source.label) + seed
         return found
 
     def phi(self, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -156,17 +154,41 @@ def games(results: Results, tops: Collection[tuple[str, int]] = ()) -> list[Game
     """
     there = {cell.key.digest: (not cell.key.method.metric_units, not cell.key.method.signed) for cell in results.cells}
     found: dict[str, list[Circuit]] = {}
-    for one in sorted(results.circuits, key=lambda one: _order(one, there)):
-        if set(one.key.source.cells) <= set(there):  # else of scores that are gone
-            found.setdefault(one.key.game, []).append(one)
-    alike = [_measured_alike(of) for of in found.values()]
+    for one in sorted(current(results), key=lambda one: _order(one, there)):
+        found.setdefault(one.key.game, []).append(one)
+    variants = {cell.key.digest: cell.variant for cell in results.cells}
+    alike = [_measured_alike(of, variants) for of in found.values()]
     chosen = [max(some, key=lambda of: _preferred(of, tops)) for some in alike if some]
     cases = _cases([of[0].key for of in chosen])
-    return [Game(of, case) for of, case in zip(chosen, cases, strict=True)]
+    names = labels(results.cells)
+    methods = {digest: names[variant] for digest, variant in variants.items()}
+    return [Game(of, case, methods) for of, case in zip(chosen, cases, strict=True)]
 
 
-def _measured_alike(circuits: list[Circuit]) -> list[tuple[Circuit, ...]]:
-    """For each top of some scores, the circuits at the same sizes; of one source of orders the first."""
+def current(results: Results) -> list[Circuit]:
+    """The circuits whose orders are those of the scores that the folder holds now."""
+    stored = {cell.key.digest: cell.scores_sha256 for cell in results.cells}
+    sources = ((one, one.key.source) for one in results.circuits)
+    return [one for one, of in sources if tuple(map(stored.get, of.cells)) == of.arrays]
+
+
+def outdated(results: Results) -> int:
+    """How many circuits are of scores that have changed since, and weren't measured again."""
+    cells = {cell.key.digest for cell in results.cells}
+    known = {_whose(one) for one in current(results)}
+    return len({_whose(one) for one in results.circuits if cells.issuperset(one.key.source.cells)} - known)
+
+
+def _whose(one: Circuit) -> str:
+    """A digest of the key but for what the scores were."""
+    return replace(one.key, source=replace(one.key.source, arrays=())).digest
+
+
+def _measured_alike(circuits: list[Circuit], variants: Mapping[str, str]) -> list[tuple[Circuit, ...]]:
+    """For each top of some scores, the circuits at the same sizes; of one source of orders the first.
+
+    Methods are told apart by the `variants` of their cells: two versions of one are two sources.
+    """
     found = []
     for sizes, top in dict.fromkeys(
         (one.key.sizes, one.key.top) for one in circuits if one.key.source.sort == "scores"
@@ -175,7 +197,8 @@ def _measured_alike(circuits: list[Circuit]) -> list[tuple[Circuit, ...]]:
         for one in circuits:
             if one.key.sizes == sizes and one.key.top in (top, 0):  # orders by chance have no top
                 source = one.key.source
-                of.setdefault((source.sort, source.label, source.way, source.seed), one)
+                version = variants[source.cells[0]] if source.sort == "scores" else source.label
+                of.setdefault((source.sort, version, source.way, source.seed), one)
         found.append(tuple(of.values()))
     return found
 

@@ -187,7 +187,7 @@ def sections(results: Results) -> list[Section]:
     groups = [one for _, group in ordered for one in _by_dictionaries(list(group))]
     names = _model_names(results.cells)
     several_models = len({*names.values()}) > 1
-    labels = _labels(results.cells)
+    named = labels(results.cells)
     found = []
     for cells, read_by, others in groups:
         model = names[cells[0].key.model]
@@ -201,7 +201,7 @@ def sections(results: Results) -> list[Section]:
                 short=", ".join([cells[0].task, *suffix]),
                 slug=slug(place, *suffix),
                 cells=tuple(cells),
-                labels=labels,
+                labels=named,
                 model=model,
                 read_by=read_by,
             )
@@ -248,18 +248,18 @@ def _order(cell: Cell) -> tuple[Any, ...]:
     return cell.model, cell.task, len(cell.key.pair_ids), cell.setting, cell.folder.name
 
 
-def _labels(cells: list[Cell]) -> dict[str, str]:
-    """Method labels, with only those of direction, replacement and seed that the folder mixes."""
+def labels(cells: list[Cell]) -> dict[str, str]:
+    """Method labels by the cells' `variant`, with only those of direction, replacement and seed that are mixed."""
     mixed = [len({cell.identity[place] for cell in cells}) > 1 for place in (1, 2)]
     one_each = {cell.variant: cell for cell in cells}
     twins = Counter((cell.setting, cell.identity) for cell in one_each.values())
-    labels = {}
+    found = {}
     for digest, cell in one_each.items():
         extra = [word for word, shown in zip(cell.identity[1:], mixed, strict=True) if shown]
         if twins[cell.setting, cell.identity] > 1:
             extra += [f"seed {cell.key.method.seed}", digest[:4]]
-        labels[digest] = cell.identity[0] + (f" [{', '.join(extra)}]" if extra else "")
-    return labels
+        found[digest] = cell.identity[0] + (f" [{', '.join(extra)}]" if extra else "")
+    return found
 
 
 def _suffix(cell: Cell, rivals: Iterable[Cell]) -> list[str]:

@@ -94,8 +94,11 @@ def _shared(game: Game, ground: Ground, wanted: Wanted) -> CircuitKey:
 
 def _source(method: Method) -> Source:
     key = next(iter(method.values())).cell.key.method
-    cells = tuple(dict.fromkeys(of.cell.key.digest for of in method.values()))
-    return Source("scores", key.label, (key.direction, key.replacement), cells, key.reference, key.elsewhere, key.seed)
+    stored = {of.cell.key.digest: of.cell.scores_sha256 for of in method.values()}
+    return Source(
+        "scores", key.label, (key.direction, key.replacement), tuple(stored), key.reference, key.elsewhere, key.seed,
+        arrays=tuple(stored.values()),
+    )  # fmt: skip
 
 
 def sets_of(key: CircuitKey, order: Order) -> Sets:

@@ -257,7 +257,8 @@ ARRAYS = {
 
 @dataclass(frozen=True)
 class Cell:
-    """One finished or failed cell; `arrays` is empty where it failed. `folder` is where it was read from.
+    """One finished or failed cell; `arrays` is empty where it failed. `folder` is where it was read from,
+    `scores_sha256` the digest of the arrays there.
 
     `caveats` are what a reader should know of the pairs on this model; `pairs_file` is the user's file they are from.
     """
@@ -278,6 +279,7 @@ class Cell:
     arrays: Annotated[Any, Field(exclude=True)] = field(default_factory=dict, compare=False)
     folder: Annotated[Any, Field(exclude=True)] = field(default=None, compare=False)
     schema: Annotated[int, Field(exclude=True)] = 0
+    scores_sha256: Annotated[str, Field(exclude=True)] = field(default="", compare=False)
 
     @property
     def model(self) -> str:
@@ -354,7 +356,8 @@ class Cell:
         """A cell from its JSON, of whatever schema so far. Raises BenchmarkError that says what is wrong where."""
         schema = info.get("schema", 0)
         read: Cell = validated(_CELL, _upgraded(info) if schema == 1 else info, "a cell")
-        return replace(read, arrays=dict(arrays or {}), folder=folder, schema=schema)
+        digest = info.get("scores_sha256", "")
+        return replace(read, arrays=dict(arrays or {}), folder=folder, schema=schema, scores_sha256=digest)
 
 
 _KEY = TypeAdapter(CellKey)

@@ -47,8 +47,9 @@ OF_A_TOP = ("rest", "without")  # absent where the key says that the top is 0
 class Source:
     """Where orders come from.
 
-    `scores` of a method, with the digests of their cells and the way that they were made; a `greedy` search on `pairs`
-    (ids); `random` draws by `seed`, or draws `matched` to kind, layer and sign of a method's order at each place.
+    `scores` of a method, with the digests of their `cells`, those of the `arrays` stored there (which another run of
+    the same key may change) and the way that they were made; a `greedy` search on `pairs` (ids); `random` draws by
+    `seed`, or draws `matched` to kind, layer and sign of a method's order at each place.
     """
 
     sort: Sort
@@ -59,6 +60,7 @@ class Source:
     elsewhere: Annotated[bool, unless_empty] = False
     seed: int = 0
     pairs: Annotated[tuple[str, ...], unless_empty] = ()
+    arrays: Annotated[tuple[str, ...], unless_empty] = ()
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How faithful circuits are, size by size: a panel a task, a line a method, the band of random circuits in grey."""
+"""How faithful circuits are, size by size: a panel a task, a line a method, bands of random orders behind them."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from benchmark.analysis.circuits import BY_CHANCE
 from reports.writing.curves import curves_by_task
 
+MATCHED = (0.85, 0.72, 0.4, 0.35)  # the band of random orders with layers and signs kept, over the grey one
 _HIGHEST = 2.0  # phi beyond which a curve would flatten the others
 
 
@@ -35,6 +36,7 @@ def _by_chance(axis: Axes, group: pd.DataFrame) -> None:
     axis.fill_between(random.x, random.low, random.high, color="0.88", lw=0, label=f"{name}, 90%")
     axis.plot(random.x, random.y, color="0.6", lw=0.8, ls=(0, (4, 2)), label=f"{name}, mean")
     if len(matched):
-        axis.plot(matched.x, matched.y, color="0.4", lw=0.8, ls=(0, (1, 1)), label=kept)
+        axis.fill_between(matched.x, matched.low, matched.high, color=MATCHED, lw=0, label=f"{kept}, 90%")
+        axis.plot(matched.x, matched.y, color="0.4", lw=0.8, ls=(0, (1, 1)), label=f"{kept}, mean")
     for height in (0, 1):
         axis.axhline(height, color="0.8", lw=0.6, zorder=0)

@@ -8,7 +8,7 @@ from textwrap import fill
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.circuits import BY_CHANCE, REDUNDANT, circuit_curves, circuit_numbers, games
+from benchmark.analysis.circuits import BY_CHANCE, REDUNDANT, circuit_curves, circuit_numbers, games, outdated
 from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.judges import Judges, overall, tops_of, two_judges
 from benchmark.analysis.sections import slug
@@ -19,40 +19,44 @@ from benchmark.words import counted
 from reports.circuits.curves import faithfulness_curves
 from reports.writing.blocks import Block, Fold, Heading, Paragraph, Picture, Table, number, with_interval
 
+EXCEEDS = 1.1  # faithfulness from which a circuit is marked
+LEAD = "A **circuit** is the first k components of an order, with all others of its kinds replaced."
 WHAT = (
-    "A **circuit** is the first k components of an order; all others of its kinds are replaced, and other kinds stay "
-    "live. **Faithfulness** is the share of the behaviour that it keeps: 0 with all replaced, 1 with none. Orders are "
-    "of scores on one split of the pairs, circuits are measured on the other."
+    "**Circuit**: the first k components of an order; all others of its kinds are replaced, and other kinds stay live. "
+    "**Faithfulness**: the share of the behaviour that it keeps, 0 with all replaced, 1 with none. Orders are of "
+    "scores on one split of the pairs, circuits are measured on the other."
 )
 HOW = (
-    "Share of best: the area under faithfulness over log size, from that of random orders (0) to that of the best "
-    "order known (1). What exceeds the model counts as 1: to push beyond it isn't to keep more. CPR and CMD: areas of "
-    "the Mechanistic Interpretability Benchmark at its ten sizes; CPR rewards circuits that exceed the model (it is "
-    "above .999 only there), CMD is 0 for one that is neither less nor more than the model."
+    "**Share of best**: the area under faithfulness over log size, from that of random orders (0) to that of the best "
+    "order known (1). What exceeds the model counts as 1: to push beyond it isn't to keep more. `+`: at some size it "
+    f"exceeds it by more than {EXCEEDS - 1:.0%}; `≠`, `§`: the metrics of all and of nothing aren't told apart, or "
+    "there are too few pairs to say. **CPR, CMD**: areas of the Mechanistic Interpretability Benchmark at its ten "
+    "sizes; CPR rewards circuits that exceed the model (it is above .999 only there), CMD is 0 for one that is neither "
+    "less nor more than the model."
 )
 DETAILS = (
-    "Most kept: the largest faithfulness at any size; top keeps: that of the top; rest keeps: that of all but the top "
-    "(0: the top is complete); above random: share of random orders whose circuit of that size keeps less; redundant: "
-    f"members of the top whose leaving changes faithfulness by less than {REDUNDANT}."
+    "**Most kept**: the largest faithfulness at any size; **top keeps**: that of the top; **rest keeps**: that of all "
+    "but the top (0: the top is complete); **above random**: share of random orders whose circuit of that size keeps "
+    f"less; **redundant**: members of the top whose leaving changes faithfulness by less than {REDUNDANT}."
 )
-EXCEEDS = 1.1  # faithfulness from which a circuit is marked
-MARKS = {
-    "+": f"at some size it exceeds the model, by more than {EXCEEDS - 1:.0%}: read CMD",
-    "§": "too few pairs to say whether there is anything to keep",
-    "≠": "all and nothing kept aren't told apart: ratios of noise",
-}
-FLOOR = "`random` is a method, which scores by chance and so has one order; random orders are drawn for circuits."
+CHANCE = (
+    "**Random orders** are drawn for circuits, by chance alone, or with kind, layer and sign of exact patching's score "
+    "kept at each place. `random` is a method, which scores by chance and so has one order."
+)
+MADE = (WHAT, HOW, DETAILS, CHANCE)  # said in Methods
+MARKS = {"+": "exceeds the model: read CMD", "§": "too few pairs to tell", "≠": "a ratio of noise"}
 FEWEST_METHODS = 3  # that have a rank correlation
 NO_SHARE = "No order has a share of the best circuit: that takes random orders, and one order that is better."
 
 
 def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
     """All blocks on circuits; none where none was measured."""
+    blocks: list[Block] = [Paragraph(words) for words in outdated_words(results)]
     if not games(results):
-        return []
+        return blocks
     tops = tops_of(parts)
     numbers, curves, judges = circuit_numbers(results, tops), circuit_curves(results, tops), two_judges(results, parts)
-    blocks: list[Block] = [Paragraph(WHAT)]
+    blocks.append(Paragraph(LEAD))
     for (model, kinds), of_kind in numbers.groupby(["model", "kinds"], sort=False):
         name, main = f"{kind_words(str(kinds))} of {model}", main_way(of_kind)
         shown = of_kind[[way_of(row) == main for row in of_kind.itertuples()]]
@@ -69,8 +73,8 @@ def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
             blocks.append(
                 Picture(
                     f"{stem}-curves",
-                    f"Faithfulness of circuits by size, {way_words(main)}; grey: 90% of random orders.",
-                    f"{WHAT} Signed rankings where a method has them.",
+                    f"Faithfulness of circuits by size, {way_words(main)}. Bands: 90% of random orders.",
+                    f"{WHAT} {CHANCE} Signed rankings where a method has them.",
                     partial(faithfulness_curves, drawn),
                     drawn,
                 )
@@ -78,12 +82,23 @@ def circuits_blocks(results: Results, parts: list[Comparisons]) -> list[Block]:
         several = [one for one in judged if len(_both(one)) >= FEWEST_METHODS]
         folded = [judges_table(several, f"{stem}-judges")] if several else []
         details: tuple[Block, ...] = (
-            Paragraph(f"{HOW} {DETAILS}"),
             detail_table(shown, of_kind, f"{stem}-numbers"),
             *folded,
         )
         blocks.append(Fold(f"The numbers: {kind_words(str(kinds))}", details, 4))
     return blocks
+
+
+def outdated_words(results: Results) -> list[str]:
+    """That circuits are of scores that have changed since, if some are."""
+    count = outdated(results)
+    if not count:
+        return []
+    many = f"{counted(count, 'circuit')} {'is' if count == 1 else 'are'}"
+    return [
+        f"{many} left out: the scores have changed since, or an older version didn't store which they were. "
+        "`attribution-bench circuits` measures again."
+    ]
 
 
 def kind_words(kinds: str) -> str:
@@ -263,13 +278,12 @@ def share_table(numbers: pd.DataFrame, stem: str) -> Table:
             rows[row.source][f"{case} {of_task}".strip()] = f"{text} {exceeds}".strip()
             used += exceeds + of_task
     several = numbers[["direction", "replacement"]].drop_duplicates()
-    ways_words = f" Behind the semicolon the range over {len(several)} ways of replacing." if len(several) > 1 else ""
+    ways_words = f"; behind the semicolon its range over {len(several)} ways" if len(several) > 1 else ""
     legend = "; ".join(f"{mark} {words}" for mark, words in MARKS.items() if mark in used)
-    floor = f" {FLOOR}" * any(source.split(":")[0].split(" [")[0] == "random" for source in main.source)
     return Table(
         stem,
-        f"Share of the best circuit that each order finds.{ways_words}{floor} {legend}{'.' if legend else ''}".strip(),
-        HOW,
+        f"Share of the best circuit that each order finds{ways_words}. {legend}{'.' if legend else ''}".strip(),
+        f"{HOW} {CHANCE}",
         pd.DataFrame(list(rows.values())).fillna("-"),
         main,
     )
@@ -302,6 +316,8 @@ def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
 
 def terminal_lines(results: Results, parts: list[Comparisons], width: int) -> Iterator[str]:
     """What a terminal of that width shows: of each kind the share of the best circuit, and the two judges."""
+    for words in outdated_words(results):
+        yield "\n" + fill(words, width)
     if not games(results):
         return
     numbers, judges = circuit_numbers(results, tops_of(parts)), two_judges(results, parts)

@@ -7,6 +7,7 @@ from benchmark.analysis.comparisons import Comparisons
 from benchmark.analysis.sections import Section
 from benchmark.components import plural
 from benchmark.statistics.agreement import STATISTICS
+from benchmark.statistics.halves import FEWEST_CLUSTERS, FEWEST_PAIRS
 from benchmark.store.cell import ModelKey
 from benchmark.words import counted
 
@@ -63,17 +64,31 @@ def _range(counts: Iterable[int], what: str) -> str:
 def intervals(parts: Iterable[Comparisons], decided: bool = True) -> str:
     """How the intervals were made, or why there are none; `decided`: and which pairs decide."""
     parts = list(parts)
-    refusals = distinct((part.halves.refusal for part in parts), "; ")
+    refused = refusal(parts)
     if all(part.halves.refusal for part in parts):
-        return f"{refusals.capitalize()}."
+        return f"{refused.capitalize()}."
     splits = distinct(len(part.halves.first) for part in parts if not part.halves.refusal)
     words = (
         f"Brackets: 95% intervals over pairs by half-sampling ({splits} splits of the pairs, the same for all methods, "
         "whole clusters together, templates as strata), for the agreement that a study with this many pairs would find."
     )
     return " ".join(
-        [words, *[f"Where there is none, {refusals}."] * bool(refusals), *one_pair_decides(parts if decided else [])]
+        [words, *[f"Where there is none, {refused}."] * bool(refused), *one_pair_decides(parts if decided else [])]
     )
+
+
+def refusal(parts: Iterable[Comparisons]) -> str:
+    """Why there is no interval, once for all that have none; empty where all have one."""
+    none = [part for part in parts if part.halves.refusal]
+    if not none:
+        return ""
+    there = " in ".join(
+        _range(counts, what)
+        for counts, what in (
+            ((part.section.n_pairs for part in none), "pair"), ((part.halves.n_clusters for part in none), "cluster"),
+        )
+    )  # fmt: skip
+    return f"no interval: {there}, and it takes {FEWEST_PAIRS} in {FEWEST_CLUSTERS}"
 
 
 def one_pair_decides(parts: Iterable[Comparisons]) -> list[str]:

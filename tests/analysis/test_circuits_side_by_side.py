@@ -21,8 +21,9 @@ SIZES = tuple(sorted({*log_sizes(PLAYERS), *mib_sizes(PLAYERS)}))
 
 def circuit(folder: Results, label: str, seed: int, replacement: str = "zero", gap: float = 4.0,
             pairs: slice = slice(None)) -> dict[str, np.ndarray]:  # fmt: skip
-    """A circuit by the first cell's scores, on twenty pairs in ten clusters, of curves that rise by chance."""
-    cell, rng = folder.cells[0], np.random.default_rng(seed)
+    """A circuit by that method's scores, on twenty pairs in ten clusters, of curves that rise by chance."""
+    [cell] = [cell for cell in folder.cells if cell.key.method.label == label]
+    rng = np.random.default_rng(seed)
     facts = tuple(PairFacts(f"q{i}", "", f"c{i // 2}") for i in range(PAIRS))[pairs]
     rankings, count = ("signed", "absolute"), len(facts)
     kept = np.sort(rng.uniform(0, gap, (2, len(SIZES), count)), axis=1)
@@ -32,7 +33,7 @@ def circuit(folder: Results, label: str, seed: int, replacement: str = "zero", g
         "kept": kept, "nothing": np.zeros(count), "everything": np.full(count, gap) + rng.normal(size=count) / 9,
         "corrupted": np.zeros(count),
     }  # fmt: skip
-    source = Source("scores", label, ("noising", "counterfactual"), (cell.key.digest,))
+    source = Source("scores", label, ("noising", "counterfactual"), (cell.key.digest,), arrays=(cell.scores_sha256,))
     key = CircuitKey(
         cell.key.model, cell.key.task, source, rankings, ("head",), PLAYERS, "noising", replacement, SIZES, 0,
         tuple(pair.id for pair in facts), "discovery",
@@ -54,7 +55,7 @@ def areas(arrays: dict[str, np.ndarray], weights: np.ndarray) -> list[float]:
 
 
 def test_numbers_and_the_interval_of_their_difference_are_those_of_an_obvious_version(tmp_path: Path) -> None:
-    folders = [written(tmp_path / name, names=("attribution-patching",)) for name in "ab"]
+    folders = [written(tmp_path / name, names=("m",)) for name in "ab"]
     arrays = [circuit(folder, "m", seed) for seed, folder in enumerate(folders)]
     found = circuits_side_by_side(*(Results(one.folder) for one in folders))
     assert not found.alone
@@ -71,7 +72,7 @@ def test_numbers_and_the_interval_of_their_difference_are_those_of_an_obvious_ve
 
 
 def test_what_is_not_of_both_is_named_and_other_pairs_give_no_difference(tmp_path: Path) -> None:
-    a, b = (written(tmp_path / name, names=("attribution-patching",)) for name in "ab")
+    a, b = (written(tmp_path / name, names=names) for name, names in (("a", ("m", "only-a")), ("b", ("m",))))
     circuit(a, "m", 0)
     circuit(a, "only-a", 0)
     circuit(a, "m", 0, replacement="mean")
@@ -89,7 +90,7 @@ def test_what_is_not_of_both_is_named_and_other_pairs_give_no_difference(tmp_pat
 
 
 def test_compare_prints_and_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    a, b = (written(tmp_path / name, names=("attribution-patching",)) for name in "ab")
+    a, b = (written(tmp_path / name, names=("m",)) for name in "ab")
     circuit(a, "m", 0)
     circuit(b, "m", 1, gap=0.0)
     out = tmp_path / "out"

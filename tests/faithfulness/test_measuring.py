@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from benchmark import BenchmarkError, Results, load_model, load_task, run
-from benchmark.analysis.circuits import BY_CHANCE, circuit_curves, circuit_members, circuit_numbers, games
+from benchmark.analysis.circuits import BY_CHANCE, circuit_curves, circuit_members, circuit_numbers, games, outdated
 from benchmark.analysis.comparisons import compared
 from benchmark.analysis.judges import overall, two_judges
 from benchmark.cli import main
@@ -19,15 +19,16 @@ from benchmark.components import COUNTERFACTUAL, Way
 from benchmark.faithfulness.measuring import circuits
 from benchmark.faithfulness.values import Values
 from benchmark.running.bench import Bench
-from benchmark.store.folder import read_circuit, write_circuit
+from benchmark.store.folder import read_circuit, write_cell, write_circuit
 from reports.circuits.curves import faithfulness_curves
 from reports.circuits.section import (
-    FLOOR,
+    MARKS,
     NO_SHARE,
     circuits_blocks,
     judged_words,
     measured_words,
     one_ranking,
+    outdated_words,
     share_table,
     terminal_lines,
 )
@@ -263,6 +264,62 @@ def test_players_are_in_the_key_and_circuits_of_lost_scores_are_not_shown(measur
     circuits_blocks(Results(folder), [])
 
 
+def shown(folder: Path) -> dict[str, np.ndarray]:
+    """The order of each method among MLPs, as a report shows it."""
+    [mlps] = [one for one in games(Results(folder)) if one.kinds == "mlp" and one.key.way == COUNTERFACTUAL]
+    return {one.key.source.label: one.order for one in mlps.of("scores")}
+
+
+def test_circuits_of_scores_that_have_changed_since_are_not_shown_until_they_are_measured_again(
+    measured: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(measured, folder)
+    before = shown(folder)
+    [cell] = [one for one in Results(folder).cells if one.key.method.name == "attribution-patching"]
+    turned = {name: -array if name.endswith(".values") else array for name, array in cell.arrays.items()}
+    write_cell(folder, replace(cell, arrays=turned))  # as `run --force` does with a method that has changed
+    assert {*before} - {*shown(folder)} == {"attribution-patching"}
+    count = outdated(Results(folder))
+    assert f"{count} circuits are left out" in " ".join(outdated_words(Results(folder)))
+    found = circuits(folder, **FEW)
+    after = shown(folder)
+    np.testing.assert_array_equal(after.pop("attribution-patching")[0], before.pop("attribution-patching")[0][::-1])
+    assert {*after} == {*before}
+    assert count - outdated(found) == 3  # of heads, MLPs, and all kinds together
+
+
+def test_two_versions_of_a_method_are_both_shown_under_the_names_that_agreement_has_for_them(
+    measured: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(measured, folder)
+    [cell] = [one for one in Results(folder).cells if one.key.method.name == "attribution-patching"]
+    turned = {name: -array if name.endswith(".values") else array for name, array in cell.arrays.items()}
+    other = replace(cell.key, method=replace(cell.key.method, code="other"))
+    write_cell(folder, replace(cell, key=other, arrays=turned))
+    found = circuits(folder, **FEW | {"components": (("mlp",),)})
+    [mlps] = [one for one in games(found) if one.kinds == "mlp" and one.key.way == COUNTERFACTUAL]
+    part = next(part for part in compared(found, tested=False) if part.kind == "mlp")
+    assert sorted(mlps.labels[one.key.digest] for one in mlps.of("scores")) == sorted(one.label for one in part.methods)
+    of = {mlps.labels[one.key.digest]: one.order[0] for one in mlps.of("scores")}
+    first, second = (f"attribution-patching [seed 0, {key.variant[:4]}]" for key in (cell.key, other))
+    np.testing.assert_array_equal(of[first], of[second][::-1])
+
+
+def test_circuits_of_a_version_that_stored_no_digest_of_the_scores_are_read_and_not_shown(
+    measured: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(measured, folder, ignore=shutil.ignore_patterns("circuits"))
+    for one in Results(measured).circuits:
+        write_circuit(folder, replace(one, key=replace(one.key, source=replace(one.key.source, arrays=()))))
+    found = Results(folder)
+    assert len(found.circuits) == len(Results(measured).circuits)
+    assert not games(found)
+    assert "left out" in " ".join(terminal_lines(found, [], 500))
+
+
 def test_the_section_is_there_with_and_without_judges_and_random_orders(measured: Path, tmp_path: Path) -> None:
     results = Results(measured)
     parts = compared(results, tested=False)
@@ -319,13 +376,34 @@ def test_what_is_told_of_a_table_is_right_in_number_split_and_name(measured: Pat
     assert "only one order is known" in measured_words(only)
     assert "exact patching has no order" in measured_words(heads[~heads.reference])
     assert "known" not in measured_words(heads)
-    assert FLOOR in share_table(heads, "").caption
-    assert FLOOR not in share_table(heads[heads.source != "random"], "").caption
     curves = circuit_curves(Results(measured))
     figure = faithfulness_curves(one_ranking(curves[curves.kinds == "head"]))
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert len(legend) == len({*legend}) == len(METHODS) + 3
-    assert {"random", "random orders, 90%", "random orders, layers and signs kept"} < {*legend}
+    assert len(legend) == len({*legend}) == len(METHODS) + 4
+    assert {"random", "random orders, 90%", "random orders, layers and signs kept, 90%"} < {*legend}
+
+
+def test_bands_hold_what_most_random_orders_keep_of_either_sort(measured: Path) -> None:
+    curves = circuit_curves(Results(measured))
+    curves = one_ranking(curves[(curves.kinds == "head") & (curves.replacement == "counterfactual")])
+    axis = faithfulness_curves(curves).axes[0]
+    bands = {str(band.get_label()): band.get_paths()[0].get_extents() for band in axis.collections}
+    assert {*bands} == {f"{name}, 90%" for name in BY_CHANCE.values()}
+    for sort, name in BY_CHANCE.items():
+        rows, box = curves[(curves.sort == sort) & (curves["size"] > 0)], bands[f"{name}, 90%"]
+        assert (box.y0, box.y1) == pytest.approx((rows.low.min(), rows.high.max()))
+        assert rows.low.min() < rows.high.max()
+
+
+def test_a_caption_of_circuits_has_two_lines_at_most_whatever_it_must_say(measured: Path) -> None:
+    numbers = circuit_numbers(Results(measured))
+    heads = numbers[(numbers.kinds == "head") & (numbers.replacement == "counterfactual")].assign(most=2.0)
+    cases = [heads.assign(case=str(told), told=[told] * len(heads)) for told in (None, False, True)]
+    ways = [one.assign(replacement=name) for one in cases for name in ("counterfactual", "mean", "zero")]
+    caption = share_table(pd.concat(ways), "").caption
+    assert all(f"{mark} {words}" in caption for mark, words in MARKS.items())
+    assert "over 3 ways" in caption
+    assert len(caption) <= 200
 
 
 def test_orders_of_two_seeds_are_told_apart(measured: Path, tmp_path: Path) -> None:

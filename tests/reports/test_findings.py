@@ -96,6 +96,13 @@ def test_without_intervals_nobody_is_called_best_and_one_method_is_no_ranking() 
     )
 
 
+def test_where_the_least_prints_like_the_mean_and_has_no_interval_it_is_not_said() -> None:
+    rows = [agreement(task, "a", value) for task, value in (("ioi", 0.998), ("sva", 0.999))]
+    assert "tasks: `a` 1.00. It" in said(agrees_best, frames(agreement=rows))
+    rows[0] |= {"low": 0.99, "high": 1.0}
+    assert "`a` 1.00 (least on ioi, 1.00 [0.99, 1.00])." in said(agrees_best, frames(agreement=rows))
+
+
 def test_what_may_not_be_called_best_is_not_ranked() -> None:
     rows = [agreement("ioi", "a", 0.8, 0.1, **BEST), agreement("ioi", "random", 0.99, 0.01, ranked=False, floor=True)]
     assert "random" not in said(agrees_best, frames(agreement=rows))

@@ -16,13 +16,16 @@ import pytest
 
 from benchmark.analysis.comparisons import Comparisons, compared, primary, value_of
 from benchmark.analysis.frontier import frontier_data
+from benchmark.statistics.faithfulness import log_sizes, mib_sizes
 from benchmark.store.cell import PairFacts, Rows
-from benchmark.store.folder import Results, read_cell, record_run, write_cell
+from benchmark.store.circuit import Circuit, CircuitKey, Source
+from benchmark.store.folder import Results, read_cell, record_run, write_cell, write_circuit
 from reports.agreement.forest import forest, forest_data
 from reports.agreement.frontier import cost_frontier
 from reports.agreement.overlap_curves import curves_data, curves_figure
 from reports.report import write_report
 from reports.terminal import terminal_summary
+from reports.writing.captions import intervals
 from reports.writing.latex import latex
 from tests.fixtures import undrawn
 from tests.reports.test_renderers import Cells
@@ -53,9 +56,39 @@ def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for task in ("ioi", "sva"):
         for name in METHODS:
             add_full_cell(folder, name, task)
+    add_circuits(folder, "ioi")
     add_full_cell(folder, "activation-patching", "ioi", ("neuron",))
     add_full_cell(folder, "attribution-patching", "ioi", ("neuron",))
     return folder
+
+
+def add_circuits(folder: Path, task: str) -> None:
+    """Circuits of heads by each method's scores and by chance, with two replacements: curves that rise by chance."""
+    rng, count, top = np.random.default_rng(0), LAYERS * HEADS, 2
+    cells = [one for one in Results(folder).cells if one.task == task and one.kinds == ("head",)]
+    by_scores = [
+        Source("scores", one.key.method.label, one.identity[1:], (one.key.digest,), one.key.method.reference,
+               arrays=(one.scores_sha256,))
+        for one in cells
+    ]  # fmt: skip
+    by_chance = [Source("random", "random"), replace(by_scores[0], sort="matched", label="matched")]
+    sizes = tuple(sorted({*log_sizes(count), *mib_sizes(count), top}))
+    facts = tuple(PairFacts(f"q{i}", f"t{i // 12}", f"c{i // 2}") for i in range(PAIRS))
+    key = CircuitKey(
+        cells[0].key.model, cells[0].key.task, by_scores[0], ("signed",), ("head",), count, "noising", "", sizes, top,
+        tuple(pair.id for pair in facts), "discovery",
+    )  # fmt: skip
+    for replacement in ("counterfactual", "zero"):
+        for source in (*by_scores, *by_chance):
+            values = np.sort(rng.uniform(0, 4, (3, 1, len(sizes), PAIRS)), axis=2)
+            arrays = {
+                "players": np.array([(0, *divmod(i, HEADS)) for i in range(count)], dtype=np.int32),
+                "order": rng.permutation(count)[None].astype(np.int32),
+                "kept": values[0], "rest": values[1], "without": values[2][:, :top],
+                "nothing": np.zeros(PAIRS), "everything": np.full(PAIRS, 3.0), "corrupted": np.zeros(PAIRS),
+            }  # fmt: skip
+            own = replace(key, source=source, replacement=replacement, top=top * (source in by_scores))
+            write_circuit(folder, Circuit(own, pairs=facts, arrays=arrays))
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +156,8 @@ def test_the_first_screen_says_what_was_compared_what_was_found_and_where_it_agr
     assert {"agrees best", "one pair", "at chance", "missing"} <= {one["name"] for one in found}
     lines = (report / "report.md").read_text().splitlines()
     assert lines.index(f"- {found[0]['text']}") < 6
-    assert all(re.sub(r"\*\*|`", "", one["text"])[:60] in terminal_summary(Results(grid)) for one in found)
+    printed = terminal_summary(Results(grid))
+    assert all(re.sub(r"\*\*|`", "", one["text"])[:60] in printed for one in found)
 
 
 def test_a_cell_of_the_matrix_shows_its_number_and_tells_its_interval(report: Path, part: Comparisons) -> None:
@@ -139,10 +173,12 @@ def test_a_cell_of_the_matrix_shows_its_number_and_tells_its_interval(report: Pa
 
 def test_captions_are_short_and_how_numbers_are_made_is_said_once(report: Path) -> None:
     told = blocks(report, "table") + blocks(report, "picture")
+    assert {"circuits-head-shares", "circuits-head-numbers", "circuits-head-curves"} < {one["stem"] for one in told}
     assert max(len(re.sub(r"`", "", block["caption"])) for block in told) <= 200
     for page in ("report.md", "report.html"):
         text = (report / page).read_text()
         assert text.count("by half-sampling") == text.count("adjusted by Holm") == 1
+        assert text.count("the share of the behaviour that it keeps") == text.count("Benchmark at its ten sizes") == 1
     page = (report / "report.html").read_text()
     assert page.count('href="#methods"') > 10
     assert page.count('id="methods"') == 1
@@ -217,6 +253,19 @@ def test_no_interval_and_its_reason_where_pairs_are_few(tmp_path: Path) -> None:
     assert f"{found.halves.refusal.capitalize()}." in panel.facts
     assert "[" not in latex(panel).split(r"\midrule")[1]
     assert found.halves.refusal in terminal_summary(Results(tmp_path))
+
+
+def test_why_there_is_no_interval_is_said_once_for_tasks_of_other_numbers_of_clusters(tmp_path: Path) -> None:
+    record_run(tmp_path, {"asked": {}, "resolved": {}})
+    for task, clusters in (("ioi", 8), ("sva", 6)):
+        for name in ("activation-patching", "attribution-patching"):
+            cell = read_cell(add_cell(tmp_path, name, task=task, n_pairs=8))
+            facts = tuple(PairFacts(f"{task}-{i}", "", f"c{i % clusters}") for i in range(8))
+            write_cell(tmp_path, replace(cell, pairs=facts))
+    found = compared(Results(tmp_path), tested=False)
+    assert intervals(found) == "No interval: 8 pairs in 6 to 8 clusters, and it takes 16 in 8."
+    assert "no interval: 8 pairs in 6 to 8 clusters, and it takes 16 in 8." in terminal_summary(Results(tmp_path))
+    assert intervals(found[:1]).lower() == f"{found[0].halves.refusal}."
 
 
 def test_the_terminal_shows_the_primary_statistics_interval(grid: Path, part: Comparisons) -> None:

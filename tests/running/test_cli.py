@@ -359,3 +359,22 @@ def test_garbage_is_collected_again_after_the_imports(monkeypatch: pytest.Monkey
     with _imports():
         meanwhile = gc.isenabled()
     assert (meanwhile, gc.isenabled()) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (
+            "circuits X --dry-run",
+            "circuits: unrecognized arguments: --dry-run. --dry-run is an option of run, baselines, litmus.",
+        ),
+        ("circuits X --ranodm 3", "Did you mean '--random'"),
+        ("report X --dry-rum", "--dry-run is an option of run"),
+    ],
+)
+def test_an_option_of_another_command_is_said_to_be_that_commands_once(
+    given: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(given.split())
+    assert said in capsys.readouterr().err
