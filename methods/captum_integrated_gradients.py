@@ -16,12 +16,12 @@ from benchmark.prompts.pairs import PairBatch
 
 @dataclass(frozen=True)
 class CaptumIntegratedGradients(Method):
-    """captum's LayerIntegratedGradients at `hook_z` and `mlp.hook_post`: our site path, counterfactual only."""
+    """captum's LayerIntegratedGradients at `hook_z` and `mlp.hook_post`: our site path; no zero, no mean."""
 
     name: ClassVar[str] = "captum-integrated-gradients"
     summary: ClassVar[str] = "captum's LayerIntegratedGradients, to check integrated-gradients:path=site"
     citation: ClassVar[str] = "sundararajan2017; kokhlikyan2020"
-    replacements: ClassVar[tuple[str, ...]] = ("counterfactual",)
+    replacements: ClassVar[tuple[str, ...]] = ("counterfactual", "resample")
     kinds: ClassVar[tuple[str, ...]] = tuple(kind for kind in KINDS if kind not in FEATURE_KINDS)
     on_request: ClassVar[bool] = True
     variants: ClassVar[tuple[str, ...]] = ("steps=6",)  # each step is a forward and a backward of the whole model

@@ -28,7 +28,7 @@ class Conductance(Method):
     name: ClassVar[str] = "conductance"
     summary: ClassVar[str] = "gradient along each activation's own way while the inputs move from corrupted to clean"
     citation: ClassVar[str] = "dhamdhere2019"
-    replacements: ClassVar[tuple[str, ...]] = ("counterfactual",)
+    replacements: ClassVar[tuple[str, ...]] = ("counterfactual", "resample")
     kinds: ClassVar[tuple[str, ...]] = tuple(kind for kind in KINDS if kind not in FEATURE_KINDS)
     quadrature: ClassVar[str] = "trapezoid"
     by_position: ClassVar[bool] = True

@@ -27,8 +27,8 @@ class IntegratedGradients(Method):
 
     What moves is the `path`: the `component` alone (equals activation patching), its whole `site` (sums to the patch of
     the whole site), all heads and neurons `joint`ly, or all features of a kind (sums to F(1) - F(0)), or the `input`
-    embeddings from corrupted to clean (EAP-IG's "inputs": counterfactual only, the same in both directions; scores sum
-    to nothing that is known).
+    embeddings from corrupted to clean (EAP-IG's "inputs": counterfactual or resample only, the same in both directions;
+    scores sum to nothing that is known).
 
     Each path's integral is refined where it is steep, with 15 nodes an interval, until its error is at most `tolerance`
     times the largest of the pair's |gap|, the mean |gap| of all pairs and the path's own |F(1) - F(0)|; at most `nodes`
@@ -83,10 +83,10 @@ class IntegratedGradients(Method):
                 f"Method {self.label!r} moves heads and neurons together, or features, so it can't do component kind "
                 f"{others[0]!r} here. Choose another path, or run features by themselves."
             )
-        if self.path == "input" and replacement != "counterfactual":
+        if self.path == "input" and replacement not in ("counterfactual", "resample"):
             raise BenchmarkError(
-                f"Method {self.label!r} moves the inputs from the corrupted to the clean prompt, so its replacement is "
-                f"'counterfactual', not {replacement!r}. Choose another path, or leave the replacement as it is."
+                f"Method {self.label!r} moves the inputs from another prompt to the clean one, so its replacement is "
+                f"'counterfactual' or 'resample', not {replacement!r}. Choose one of them, or another path."
             )
 
     def design(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Design]:

@@ -26,7 +26,7 @@ class TwoSided(Method):
     name: ClassVar[str] = "two-sided"
     summary: ClassVar[str] = "mean of attribution patching from the clean and from the corrupted prompt"
     citation: ClassVar[str] = "hanna2024"
-    replacements: ClassVar[tuple[str, ...]] = ("counterfactual",)
+    replacements: ClassVar[tuple[str, ...]] = ("counterfactual", "resample")
     by_default: ClassVar[bool] = False
 
     def attribute(self, model: Model, batch: PairBatch, request: Request) -> dict[str, Tensor]:

@@ -120,7 +120,7 @@ def test_integrated_gradients_sum_to_the_mean_patch_of_the_site(llama: Model) ->
 def specs() -> list[str]:
     registry = discover()
     able = [spec for spec in registry.variants() if "resample" in registry.method(spec).replacements]
-    return [spec for spec in able if "path=input" not in spec] + ["activation-patching:neurons=verified:budget=20"]
+    return [*able, "activation-patching:neurons=verified:budget=20"]
 
 
 @pytest.mark.parametrize("spec", specs())
