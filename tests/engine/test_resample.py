@@ -259,10 +259,6 @@ def test_what_cannot_be_drawn_is_refused(llama: Model) -> None:
         "draws=0: at least 1": lambda: resample(method, llama, pairs, draws=0),
         "'counterfactual' draws nothing: leave out draws=3": lambda: method.scores(llama, pairs, HEADS, draws=3),
         "Denoising restores": lambda: resample(method, llama, pairs, direction="denoising"),
-        "captum-integrated-gradients' can't do replacement 'resample'": lambda: resample(
-            "captum-integrated-gradients", llama, pairs
-        ),
-        "moves the inputs": lambda: resample("integrated-gradients:path=input", llama, pairs),
     }
     for words, call in refused.items():
         with pytest.raises(BenchmarkError, match=words):
