@@ -86,7 +86,7 @@ class IntegratedGradients(Method):
         if self.path == "input" and replacement not in ("counterfactual", "resample"):
             raise BenchmarkError(
                 f"Method {self.label!r} moves the inputs from another prompt to the clean one, so its replacement is "
-                f"'counterfactual' or 'resample', not {replacement!r}. Choose one of them, or another path."
+                f"'counterfactual' or 'resample', not {replacement!r}. Choose another path, or one of these."
             )
 
     def design(self, model: Model, pairs: Pairs, request: Request) -> dict[str, Design]:

@@ -136,11 +136,11 @@ class Together:
         fine = torch.tensor(rule.weights, device=device)
         weights = [fine, fine - torch.tensor(rule.coarse, device=device)] if rule.coarse else [fine]
         sums: list[dict[Site, Tensor]] = [{} for _ in spans]
-        middles = [torch.full_like(low, torch.nan) for _, low, _ in spans]
+        nowhere = 0.0 if 0.5 in rule.nodes else torch.nan
+        middles = [torch.full_like(low, nowhere) for _, low, _ in spans]
         for group, move, metric, found in self._rows(points, True):
             span, node = move.column // steps, move.column % steps
-            halfway = nodes[node] == 0.5
-            middles[group][span[halfway]] = metric[halfway].to(middles[group])
+            middles[group].index_add_(0, span, torch.where(nodes[node] == 0.5, metric, 0.0).to(middles[group]))
             for site, (live, gradient) in found.items():
                 value = self._summed(site, group, move, live, gradient)
                 if site not in sums[group]:
