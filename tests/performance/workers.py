@@ -1,6 +1,6 @@
 """Several workers, on this machine: `python -m tests.performance.workers [--model smollm2-135m] [--pairs 8]`, by hand.
 
-1. The same run by 1 and by 2 workers of one thread: the same bits; seconds from the first part begun to the last one
+1. The same plan by 1 and by 2 workers of one thread: the same bits; seconds from the first part begun to the last one
    stored; and what list scheduling says for both, from the parts' own seconds as one worker took them, and from what
    Ray takes beside them a part, as pieces of work that run nothing took.
 2. A cluster of two nodes, one of which is killed in the middle.
@@ -51,8 +51,16 @@ class Timed:
                 self.then()  # type: ignore[operator]
 
 
-def by_workers(asked: Asked, out: Path, count: int, part_seconds: float) -> tuple[float, list[float]]:
-    """Wall seconds from the first part begun to the last one stored, and the seconds of each part."""
+def by_workers(
+    asked: Asked, out: Path, count: int, part_seconds: float, like: Path | None = None
+) -> tuple[float, list[float]]:
+    """Wall seconds from the first part begun to the last one stored, and the seconds of each part.
+
+    With the chunk and the parts of the run `like` it, where there is one: they decide the last bits, and are measured.
+    """
+    if like:
+        out.mkdir()
+        shutil.copy(like / "run.json", out)
     with cluster.workers(count, device="cpu") as crew:
         timed = Timed(crew)
         plan = prepare(asked, out, part_seconds=part_seconds, threads=1, workplace=crew)
@@ -105,7 +113,7 @@ def main() -> None:
     place = Path(tempfile.mkdtemp())
     try:
         one, parts = by_workers(asked, place / "one", 1, given.part_seconds)
-        two, _ = by_workers(asked, place / "two", 2, given.part_seconds)
+        two, _ = by_workers(asked, place / "two", 2, given.part_seconds, like=place / "one")
         assert bits(place / "one") == bits(place / "two"), "the bits differ"
         overhead = beside(asked, place / "nothing")
         print(f"{len(parts)} parts of {min(parts):.2f} to {max(parts):.2f} s; {overhead * 1000:.0f} ms a part beside")
@@ -115,6 +123,8 @@ def main() -> None:
         print(f"two take {two / one:.2f} of the time of one; the bits are the same")
         if given.only_times:
             return
+        (place / "node").mkdir()
+        shutil.copy(place / "one" / "run.json", place / "node")
         node_killed(asked, place / "node", given.part_seconds)
         assert bits(place / "one") == bits(place / "node"), "the bits differ"
         deaths = [cell.provenance.seconds for cell in Results(place / "node").cells]
