@@ -120,7 +120,7 @@ def test_every_character_of_a_name_compiles(tmp_path: Path) -> None:
     shown = pd.DataFrame({"[*]": [f"{sign}{sign}x" for sign in signs]})
     log = document(tmp_path, latex(Table("signs", "Signs.", "", shown, shown)))
     assert "Missing character" not in log
-    assert escaped("ő Ł 目 a--b") == r"\H{o} \L{} [U+76EE] a-{}-b"
+    assert escaped("ő Ł 目 a--b § ≠") == r"\H{o} \L{} [U+76EE] a-{}-b \S{} \ensuremath{\neq}"
 
 
 @needs_latex
