@@ -81,6 +81,11 @@ def _frame(rows: Iterable[dict[str, object]], columns: tuple[str, ...]) -> pd.Da
     return pd.DataFrame(list(rows), columns=list(columns))
 
 
+def _whose(part: Comparisons, method: Scored) -> dict[str, Any]:
+    """What tells the row of a method from others."""
+    return {"model": part.section.model, "kind": part.kind, "task": part.section.short, "method": method.label}
+
+
 def _agreement(part: Comparisons) -> list[dict[str, Any]]:
     """Who may be called best: whoever scores with signs and an interval, sees the metric and isn't the reference."""
     rows: list[dict[str, Any]] = []
@@ -90,7 +95,7 @@ def _agreement(part: Comparisons) -> list[dict[str, Any]]:
         floor = method.cell.key.method.name in FLOORS
         ranked = main["version"] == "signed" and not floor and not _exact(method)
         row = (
-            {"model": part.section.model, "kind": part.kind, "task": part.section.short, "method": method.label}
+            _whose(part, method)
             | {"reference": reference.label} | {name: main[name] for name in ("version", "value", "low", "high")}
             | {"decided": is_decided(main), "floor": floor, "ranked": ranked, "leads": False}
             | {"n_pairs": part.section.n_pairs, "n_components": main["n_components"], "refusal": part.halves.refusal}
@@ -117,10 +122,7 @@ def _size(part: Comparisons) -> list[dict[str, object]]:
         if method.metric_units and reference.metric_units and method.cell.key.method.name not in FLOORS:
             halves = None if is_decided(primary(found)) else part.halves
             size, low, high = relative_size(method.scores, reference.scores, halves)
-            rows.append(
-                {"model": part.section.model, "kind": part.kind, "task": part.section.short, "method": method.label}
-                | {"reference": reference.label, "size": size, "low": low, "high": high}
-            )
+            rows.append(_whose(part, method) | {"reference": reference.label, "size": size, "low": low, "high": high})
     return rows
 
 
@@ -131,7 +133,7 @@ def _most_of_it(part: Comparisons) -> list[dict[str, object]]:
         if squares.any():
             largest = int(squares.argmax())
             rows.append(
-                {"model": part.section.model, "kind": part.kind, "task": part.section.short, "method": one.label}
+                _whose(part, one)
                 | {"component": one.component(largest), "share": float(squares[largest] / squares.sum())}
             )
     return rows
@@ -175,7 +177,7 @@ def _deciding(part: Comparisons) -> list[dict[str, object]]:
         kept = ~np.isnan(others.get(method.label, method).vector)
         found.append((method, influence(method.scores[:, kept], part.halves.cluster)))
     return [
-        {"model": part.section.model, "kind": part.kind, "task": part.section.short, "method": method.label}
+        _whose(part, method)
         | {"share": one.share, "pairs": " ".join(ids[place] for place in one.pairs), "refusal": part.halves.refusal}
         | {"n_pairs": part.section.n_pairs, "alone": part.section.n_pairs == 1}
         for method, one in found
@@ -204,7 +206,7 @@ def _unconverged(parts: list[Comparisons]) -> list[dict[str, object]]:
 
 def _below(part: Comparisons) -> list[dict[str, object]]:
     return [
-        {"model": part.section.model, "kind": part.kind, "task": part.section.short, "method": method.label}
+        _whose(part, method)
         | {"reference": method.reference, "rests": one.rests} | asdict(one)
         for method in part.methods
         if (one := below(method, part.k)) is not None
