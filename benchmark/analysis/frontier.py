@@ -19,15 +19,13 @@ def frontier_data(parts: list[Comparisons]) -> pd.DataFrame:
     """
     rows = []
     for part in parts:
-        agreement = {method.label: primary(found) for method, _, found in part.against_whole}
-        own = {"value": 1.0, "low": np.nan, "high": np.nan}
+        agreement = {method.label: primary(found)["value"] for method, _, found in part.against_whole}
         for method in part.methods:
-            main: dict[str, Any] = agreement.get(method.label, own if method.reference else {})
-            if main and not method.sampled:
+            if (method.label in agreement or method.reference) and not method.sampled:
                 rows.append(
                     {"task": part.section.short, "method": method.label, "reference": method.reference}
                     | _cost(method, part.section.n_pairs)
-                    | {name: main[name] for name in own}
+                    | {"value": agreement.get(method.label, 1.0)}
                 )
     data = pd.DataFrame(rows)
     whole = not data.whole_forwards[data.forward_rows.notna()].isna().any()

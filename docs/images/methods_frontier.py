@@ -30,7 +30,7 @@ def main() -> None:
     found = found[~found.method.str.endswith("by size")]  # another statistic
     data = found.melt(["method", "mean", "passes", "seconds"], var_name="task")
     data["method"] = data.method.str.strip("`")
-    data = data.astype({"passes": float, "value": float}).assign(low=np.nan, high=np.nan, unit="whole forwards")
+    data = data.astype({"passes": float, "value": float}).assign(unit="whole forwards")
     best = [on_frontier(rows.passes.tolist(), rows.value.tolist()) for _, rows in data.groupby("task", sort=False)]
     data["on_frontier_by_passes"] = np.concatenate(best)
     with style():

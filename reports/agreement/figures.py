@@ -83,7 +83,7 @@ def frontier_picture(data: pd.DataFrame, parts: list[Comparisons], stem: str) ->
     """Every task's agreement with the reference against its cost."""
     caption = f"{titled(parts[0].kind)}: agreement against {data.unit.iloc[0]} and backward rows; line: the frontier."
     draw = partial(cost_frontier, data[data.passes.notna()])
-    facts = captions.about(parts, frontier_words(data), captions.intervals(parts))
+    facts = captions.about(parts, frontier_words(data))
     return Picture(stem, caption, facts, draw, data)
 
 

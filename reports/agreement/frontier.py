@@ -33,7 +33,7 @@ def frontier_table(data: pd.DataFrame, parts: list[Comparisons], stem: str) -> T
     return Table(
         stem,
         f"{titled(parts[0].kind)}: cost, and who is on the frontier: no method is cheaper and agrees at least as well.",
-        captions.about(parts, frontier_words(data), captions.intervals(parts)),
+        captions.about(parts, frontier_words(data)),
         shown,
         data,
         note=f"The cost of {unknown} is unknown." if unknown else "",
@@ -66,13 +66,12 @@ def cost_frontier(data: pd.DataFrame) -> Figure:
     figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.3)
     free = bool((data.passes < 1).any())  # floors that need no run of the model: they stand at the left edge
     costs = (-0.15 if free else data.passes.min() / 1.6, data.passes.max() * 1.6)
-    lowest = min(0.0, float(np.nanmin(data[["value", "low"]].to_numpy())))
+    lowest = min(0.0, float(np.nanmin(data.value)))
     for position, (axis, (_, group)) in enumerate(zip(axes, tasks, strict=True)):
         best = group[group.on_frontier_by_passes].sort_values("passes")
         axis.plot(best.passes, best.value, color="0.6", lw=0.8, drawstyle="steps-post", zorder=1)
         for row in group.itertuples():
             place = methods.index(row.method)
-            axis.plot([row.passes] * 2, [row.low, row.high], color=colour(place), lw=0.8)
             axis.plot(row.passes, row.value, marker(place), color=colour(place), ms=3.6)
         axis.axhline(0, color="0.85", lw=0.6, zorder=0)
         axis.set(
