@@ -39,7 +39,9 @@ def read_pairs(
         chosen, notes = _corrupted_column(path, columns, corrupted)
         own = "correct" in columns or "incorrect" in columns
         rows = read_csv(path, chosen) if own else read_public(path, sets, tokens, chosen)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise BenchmarkError(f"The dataset '{path}' can't be opened: {error.strerror}.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
         raise BenchmarkError(f"The dataset '{path}' can't be read: {error}. It must be a CSV file in UTF-8.") from error
     if not rows:
         raise BenchmarkError(f"The dataset '{path}' has no rows.")

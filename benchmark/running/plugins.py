@@ -73,9 +73,11 @@ class Registry:
     def _named(self, known: dict[str, Any], what: str, name: str) -> Any:
         if name not in known:
             those = f", with those of {', '.join(self.files)}" if self.files else ""
+            shown = [one for one in sorted(known) if not one.startswith("litmus/")]
+            planted = f", and {len(known) - len(shown)} of litmus/" if len(shown) < len(known) else ""
             raise BenchmarkError(
                 f"There is no {what} {name!r}.{did_you_mean(name, list(known))} "
-                f"Known: {', '.join(sorted(known))}{those}."
+                f"Known: {', '.join(shown)}{planted}{those}."
             )
         return known[name]
 
