@@ -271,33 +271,43 @@ def share_table(numbers: pd.DataFrame, stem: str) -> Table:
         of_task = mark_of(of_case.told.iloc[0])
         for row in of_case.itertuples():
             exceeds = "+" * bool(row.most > EXCEEDS and row.sort != "matched")
-            ways = named[(named.source == row.source) & (named.case == case)]
-            ways = ways.share[[told is not False for told in ways.told]].dropna()
-            spread = f"; {number(ways.min())} to {number(ways.max())}" if len(ways) > 1 else ""
+            spread = _range("share", named[(named.source == row.source) & (named.case == case)])
             text = with_interval(row.share, row.share_low, row.share_high) + spread
             rows[row.source][f"{case} {of_task}".strip()] = f"{text} {exceeds}".strip()
             used += exceeds + of_task
-    several = numbers[["direction", "replacement"]].drop_duplicates()
-    ways_words = f"; behind the semicolon its range over {len(several)} ways" if len(several) > 1 else ""
     legend = "; ".join(f"{mark} {words}" for mark, words in MARKS.items() if mark in used)
     return Table(
         stem,
-        f"Share of the best circuit that each order finds{ways_words}. {legend}{'.' if legend else ''}".strip(),
+        f"Share of the best circuit that each order finds{_over_ways(numbers)}. {f'{legend}.' * bool(legend)}".strip(),
         f"{HOW} {CHANCE}",
         pd.DataFrame(list(rows.values())).fillna("-"),
         main,
     )
 
 
+def _range(column: str, ways: pd.DataFrame) -> str:
+    """`; LEAST to MOST` over several ways, of those in which there is something to keep."""
+    values = ways[column][[told is not False for told in ways.told]].dropna()
+    return f"; {number(values.min())} to {number(values.max())}" if len(values) > 1 else ""
+
+
+def _over_ways(numbers: pd.DataFrame) -> str:
+    """What `_range` is, for a caption."""
+    several = numbers[["direction", "replacement"]].drop_duplicates()
+    return f"; behind the semicolon the range over {len(several)} ways" if len(several) > 1 else ""
+
+
 def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
-    """Every order on every task: areas, and what its top keeps, leaves and doesn't need."""
+    """Every order on every task: areas, and what its top keeps, leaves and doesn't need; CPR and CMD in all ways."""
+    order = ["case", "sort", "source", "ranking"]
+    in_all_ways = dict(iter(data.groupby(order)))
     rows = [
         {
             "task": row.case,
             "order": row.source,
             "ranking": row.ranking or "mean of draws",
-            "CPR": with_interval(row.cpr, row.cpr_low, row.cpr_high),
-            "CMD": with_interval(row.cmd, row.cmd_low, row.cmd_high),
+            "CPR": with_interval(row.cpr, row.cpr_low, row.cpr_high) + _range("cpr", ways),
+            "CMD": with_interval(row.cmd, row.cmd_low, row.cmd_high) + _range("cmd", ways),
             "area": with_interval(row.area, row.area_low, row.area_high),
             "most kept": with_interval(row.most, row.most_low, row.most_high),
             "top": str(row.top) if row.top else "-",
@@ -310,8 +320,15 @@ def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
             "corrupted": number(row.corrupted),
         }
         for row in shown.itertuples()
+        for ways in [in_all_ways[tuple(getattr(row, name) for name in order)]]
     ]
-    return Table(stem, "Circuits in numbers.", f"{HOW} {DETAILS}", pd.DataFrame(rows), data)
+    return Table(
+        stem,
+        f"Circuits in numbers{_over_ways(data).replace('its', 'the')}.",
+        f"{HOW} {DETAILS}",
+        pd.DataFrame(rows),
+        data,
+    )
 
 
 def terminal_lines(results: Results, parts: list[Comparisons], width: int) -> Iterator[str]:

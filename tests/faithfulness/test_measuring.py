@@ -25,6 +25,7 @@ from reports.circuits.section import (
     MARKS,
     NO_SHARE,
     circuits_blocks,
+    detail_table,
     judged_words,
     measured_words,
     one_ranking,
@@ -404,6 +405,18 @@ def test_a_caption_of_circuits_has_two_lines_at_most_whatever_it_must_say(measur
     assert all(f"{mark} {words}" in caption for mark, words in MARKS.items())
     assert "over 3 ways" in caption
     assert len(caption) <= 200
+
+
+def test_numbers_stand_with_their_range_over_the_ways_in_which_there_is_something_to_keep(measured: Path) -> None:
+    numbers = circuit_numbers(Results(measured))
+    heads = numbers[(numbers.kinds == "head") & (numbers.replacement == "counterfactual")].assign(told=True)
+    others = [
+        heads.assign(replacement=name, cpr=cpr, told=told)
+        for name, cpr, told in (("mean", 9, True), ("zero", 99, False))
+    ]
+    shown = detail_table(heads, pd.concat([heads, *others]), "").shown
+    assert [text.rpartition("; ")[2] for text in shown.CPR] == [f"{cpr:.2f} to 9.00" for cpr in heads.cpr]
+    assert ";" not in "".join(detail_table(heads, heads, "").shown.CPR)
 
 
 def test_orders_of_two_seeds_are_told_apart(measured: Path, tmp_path: Path) -> None:
