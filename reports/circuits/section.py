@@ -324,7 +324,7 @@ def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
     ]
     return Table(
         stem,
-        f"Circuits in numbers{_over_ways(data).replace('its', 'the')}.",
+        f"Circuits in numbers{_over_ways(data)}.",
         f"{HOW} {DETAILS}",
         pd.DataFrame(rows),
         data,
