@@ -15,6 +15,7 @@ from benchmark.analysis.evidence import Evidence
 from benchmark.components import SHORT_DTYPES, plural, titled
 from benchmark.statistics.halves import FEWEST_CLUSTERS, FEWEST_PAIRS
 from benchmark.statistics.influence import DECIDES
+from benchmark.statistics.over_tasks import mean_interval
 from benchmark.statistics.proportion import CHANCE
 from benchmark.words import counted
 from reports.writing.blocks import number, with_interval
@@ -56,15 +57,17 @@ def agrees_best(found: Evidence) -> list[Finding]:
 
 
 def _means(ranked: pd.DataFrame) -> str:
-    """The highest mean values over the tasks, and where each is lowest."""
+    """The highest mean values over the tasks with their intervals, and where each is lowest."""
     means = ranked.groupby("method").value.mean().sort_values(ascending=False)
     tasks, references = list(dict.fromkeys(ranked.task)), listed(dict.fromkeys(ranked.reference))
     named = []
     for name, value in means[:NAMED].items():
-        least = ranked.loc[ranked[ranked.method == name].value.idxmin()]
-        interval = with_interval(least.value, least.low, least.high)
-        where = f" (least on {least.task}, {interval})" * (interval != number(value))  # else it says nothing more
-        named.append(f"{_code(name)} {number(value)}{where}" if len(tasks) > 1 else f"{_code(name)} {interval}")
+        rows = ranked[ranked.method == name]
+        mean = with_interval(value, *mean_interval(rows.value, rows.low, rows.high))
+        least = rows.loc[rows.value.idxmin()]
+        lowest = with_interval(least.value, least.low, least.high)
+        where = f" (least on {least.task}, {lowest})" * (len(tasks) > 1 and lowest != number(value))  # else nothing new
+        named.append(f"{_code(name)} {mean}{where}")
     over = f"mean Pearson with {references} over {len(tasks)} tasks" if len(tasks) > 1 else (
         f"Pearson with {references} on {tasks[0]}")  # fmt: skip
     return f"{'highest ' * (len(means) > NAMED)}{over}: {', '.join(named)}."

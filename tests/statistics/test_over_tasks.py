@@ -1,0 +1,31 @@
+"""Claims about the mean over tasks: its interval is the published one, and covers what it should."""
+
+import numpy as np
+import pytest
+
+from benchmark.statistics.over_tasks import mean_interval
+from benchmark.statistics.proportion import wilson
+
+
+def test_of_two_shares_it_is_newcombes_interval_of_their_difference() -> None:
+    """56 of 70 less 48 of 80, Wilson's intervals: 0.0524 to 0.3339 (Newcombe 1998, doi:10.1002/sim.2780170815)."""
+    (low, high), (other_low, other_high) = wilson(56, 70), wilson(48, 80)
+    found = mean_interval([0.8, -0.6], [low, -other_high], [high, -other_low])
+    assert [2 * limit for limit in found] == pytest.approx([0.0524, 0.3339], abs=5e-5)
+
+
+def test_one_task_keeps_its_interval_and_a_task_without_leaves_the_mean_without() -> None:
+    assert mean_interval([0.9], [0.7], [0.95]) == pytest.approx((0.7, 0.95))
+    assert np.isnan(mean_interval([0.9, 0.8], [0.7, np.nan], [0.95, np.nan])).all()
+
+
+def test_it_holds_the_true_mean_about_as_often_as_it_says() -> None:
+    rng, tasks = np.random.default_rng(0), np.array([5, 8, 20, 40])
+    right = rng.binomial(tasks, 0.9, (400, 4))
+    limits = {(int(r), int(n)): wilson(int(r), int(n)) for n in tasks for r in range(n + 1)}
+    held = 0
+    for row in right:
+        lows, highs = np.transpose([limits[int(r), int(n)] for r, n in zip(row, tasks, strict=True)])
+        low, high = mean_interval(row / tasks, lows, highs)
+        held += low <= 0.9 <= high
+    assert 0.92 <= held / 400 <= 0.99
