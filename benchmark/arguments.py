@@ -65,7 +65,7 @@ class _Parser(argparse.ArgumentParser):
         from difflib import get_close_matches
 
         own, others = _options(self), {name: _options(command) for name, command in self.commands.items()}
-        close = get_close_matches(word, {*own}.union(*others.values()), n=1, cutoff=0.8)
+        close = get_close_matches(word, {*own}.union(*others.values()), n=1, cutoff=0.7)
         if not close or close[0] in own:
             return did_you_mean(word, own)
         return f" {close[0]} is an option of {', '.join(name for name, of in others.items() if close[0] in of)}."

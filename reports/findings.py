@@ -63,11 +63,12 @@ def _means(ranked: pd.DataFrame) -> str:
     named = []
     for name, value in means[:NAMED].items():
         rows = ranked[ranked.method == name]
-        mean = with_interval(value, *mean_interval(rows.value, rows.low, rows.high))
+        mean = with_interval(value, *mean_interval(rows.value, rows.low, rows.high, rows["sample"]))
         least = rows.loc[rows.value.idxmin()]
         lowest = with_interval(least.value, least.low, least.high)
-        where = f" (least on {least.task}, {lowest})" * (len(tasks) > 1 and lowest != number(value))  # else nothing new
-        named.append(f"{_code(name)} {mean}{where}")
+        words = [f"of {len(rows)} tasks" if len(rows) > 1 else f"on {least.task} alone"] * (len(rows) < len(tasks))
+        words += [f"least on {least.task}, {lowest}"] * (len(rows) > 1 and lowest not in (number(value), mean))
+        named.append(f"{_code(name)} {mean}" + f" ({'; '.join(words)})" * bool(words))
     over = f"mean Pearson with {references} over {len(tasks)} tasks" if len(tasks) > 1 else (
         f"Pearson with {references} on {tasks[0]}")  # fmt: skip
     return f"{'highest ' * (len(means) > NAMED)}{over}: {', '.join(named)}."

@@ -20,7 +20,8 @@ _READING = (
     "**Best**: the highest signed Pearson among methods that see the metric, have an interval and aren't exact "
     "patching by construction (`integrated-gradients:path=component`). Not told apart from it: whose difference has an "
     "interval that holds 0, from the same half-samples, Bonferroni over the methods of the task. **Mean over tasks**: "
-    "its interval is made of theirs, as of independent estimates; where one task has none, neither has the mean.",
+    "its interval adds theirs up as of independent estimates, in full where tasks share clusters of pairs; where one "
+    "task has none, neither has the mean.",
     "**Reliability**: a method's agreement with itself on different pairs; **ceiling**: root of two reliabilities, "
     "what noise lets methods reach on different pairs. **Disattenuated**: agreement on different pairs over the "
     "ceiling, an estimate for all prompts of the kind, without an interval.",

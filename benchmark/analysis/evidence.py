@@ -26,7 +26,7 @@ FLOORS = ("random", "activation-difference", "write-norm")  # they see no metric
 
 AGREEMENT = (
     "model", "kind", "task", "method", "reference", "version", "value", "low", "high", "decided", "floor", "ranked",
-    "behind", "behind_low", "behind_high", "leads", "n_pairs", "n_components", "refusal",
+    "behind", "behind_low", "behind_high", "leads", "n_pairs", "n_components", "refusal", "sample",
 )  # fmt: skip
 SIZE = ("model", "kind", "task", "method", "reference", "size", "low", "high")
 LARGEST = ("model", "kind", "task", "method", "component", "share")
@@ -43,7 +43,7 @@ class Evidence:
 
     `agreement`: a row a method and task, its primary statistic with the reference; `ranked` says whether it may be
     called best, `behind` how far it is from the best one (a floor by size), where there are others; `leads` whether it
-    is not told apart from that.
+    is not told apart from that; tasks that share clusters of pairs have the same `sample`.
     `size`: a row a method whose scores are amounts of the metric, how large they are beside the reference's. `largest`:
     a row a reference, the component that holds most of its sum of squares.
     `deciding`: a row a method, the largest share of its mean scores that one pair or cluster holds.
@@ -65,8 +65,9 @@ class Evidence:
 
 def evidence(results: Results, parts: list[Comparisons]) -> Evidence:
     """All that findings need of a folder and its comparisons (of models of which nothing is known)."""
+    samples = _samples(parts)
     return Evidence(
-        _frame((row for part in parts for row in _agreement(part)), AGREEMENT),
+        _frame((row | {"sample": samples[part.section.slug]} for part in parts for row in _agreement(part)), AGREEMENT),
         _frame((row for part in parts for row in _size(part)), SIZE),
         _frame((row for part in parts for row in _most_of_it(part)), LARGEST),
         _frame((row for part in parts for row in _deciding(part)), DECIDING),
@@ -75,6 +76,16 @@ def evidence(results: Results, parts: list[Comparisons]) -> Evidence:
         _frame([*_not_there(results), *_unmeasured(parts)], ABSENT),
         _frame((row for part in parts for row in _below(part)), FORMAT),
     )
+
+
+def _samples(parts: list[Comparisons]) -> dict[str, int]:
+    """A number a section, the same for those that share a cluster of pairs, as two metrics of one task do."""
+    clusters = {part.section.slug: {*(part.section.clusters or part.section.key.pair_ids)} for part in parts}
+    found: list[set[str]] = []
+    for labels in clusters.values():
+        others = [one for one in found if one & labels]
+        found = [*(one for one in found if one not in others), labels.union(*others)]
+    return {name: next(n for n, one in enumerate(found) if one & labels) for name, labels in clusters.items()}
 
 
 def _frame(rows: Iterable[dict[str, object]], columns: tuple[str, ...]) -> pd.DataFrame:

@@ -73,11 +73,13 @@ class Registry:
     def _named(self, known: dict[str, Any], what: str, name: str) -> Any:
         if name not in known:
             those = f", with those of {', '.join(self.files)}" if self.files else ""
-            shown = [one for one in sorted(known) if not one.startswith("litmus/")]
-            planted = f", and {len(known) - len(shown)} of litmus/" if len(shown) < len(known) else ""
+            planted = name.startswith("litmus/")
+            shown = [one for one in sorted(known) if one.startswith("litmus/") == planted]
+            hidden = len(known) - len(shown)
+            others = f"; {hidden} more by `attribution-bench list {what}s`" * bool(hidden)
             raise BenchmarkError(
                 f"There is no {what} {name!r}.{did_you_mean(name, list(known))} "
-                f"Known: {', '.join(shown)}{planted}{those}."
+                f"Known: {', '.join(shown)}{others}{those}."
             )
         return known[name]
 

@@ -294,7 +294,7 @@ def _range(column: str, ways: pd.DataFrame) -> str:
 def _over_ways(numbers: pd.DataFrame) -> str:
     """What `_range` is, for a caption."""
     several = numbers[["direction", "replacement"]].drop_duplicates()
-    return f"; behind the semicolon the range over {len(several)} ways" if len(several) > 1 else ""
+    return f"; behind the semicolon the range over {len(several)} ways, less those marked ≠" if len(several) > 1 else ""
 
 
 def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:

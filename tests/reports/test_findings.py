@@ -58,7 +58,7 @@ def agreement(task: str, method: str, value: float, reach: float = NO, **more: o
     row = {"model": "m", "kind": "head", "task": task, "method": method, "reference": "exact", "version": "signed"}
     row |= {"value": value, "low": value - reach, "high": value + reach, "decided": False, "floor": False}
     row |= {"ranked": True, "behind": NO, "behind_low": NO, "behind_high": NO, "leads": False, "n_pairs": 32}
-    return row | {"n_components": 32, "refusal": ""} | more
+    return row | {"n_components": 32, "refusal": "", "sample": task} | more
 
 
 BEST = {"behind": 0.0, "behind_low": 0.0, "leads": True}
@@ -101,6 +101,18 @@ def test_where_the_least_prints_like_the_mean_and_has_no_interval_it_is_not_said
     assert "tasks: `a` 1.00. It" in said(agrees_best, frames(agreement=rows))
     rows[0] |= {"low": 0.99, "high": 1.0}
     assert "`a` 1.00 (least on ioi, 1.00 [0.99, 1.00])." in said(agrees_best, frames(agreement=rows))
+
+
+def test_a_method_that_wasn_t_scored_on_all_tasks_has_the_mean_of_those_that_are_named() -> None:
+    rows = [agreement(task, "a", 0.9, 0.1) for task in ("ioi", "sva", "capitals")]
+    rows += [agreement(task, "b", value, 0.1) for task, value in (("ioi", 0.5), ("sva", 0.7))]
+    rows += [agreement("sva", "c", 0.4, 0.1)]
+    words = said(agrees_best, frames(agreement=rows))
+    assert "over 3 tasks: `a` 0.90 [0.84, 0.96] (least on ioi, 0.90 [0.80, 1.00]), " in words
+    assert (
+        "`b` 0.60 [0.53, 0.67] (of 2 tasks; least on ioi, 0.50 [0.40, 0.60]), `c` 0.40 [0.30, 0.50] (on sva alone)."
+        in words
+    )
 
 
 def test_what_may_not_be_called_best_is_not_ranked() -> None:
@@ -313,6 +325,16 @@ def test_the_difference_and_its_interval_are_those_of_the_same_halves(folder: Pa
     assert row.behind_low > 0
     assert list(rows.leads) == [True, False, False]
     assert bool(rows.floor["random"])
+
+
+def test_tasks_that_share_pairs_are_one_sample(folder: Path) -> None:
+    for task, metric in (("ioi", "prob_diff"), ("sva", "logit_diff")):
+        for name in ("activation-patching", "attribution-patching"):
+            add_cell(folder, name, task=task, metric=metric, n_pairs=PAIRS)
+    samples = found_in(folder).agreement.groupby("task")["sample"].unique()
+    twice = [one for task, one in samples.items() if "ioi" in task]
+    assert [len(one) for one in samples] == [1, 1, 1]
+    assert twice[0] == twice[1] != samples["sva"]
 
 
 def test_equal_methods_share_the_lead_and_a_method_that_is_exact_by_construction_is_not_ranked(folder: Path) -> None:

@@ -203,7 +203,7 @@ BAD = {
     "a device that isn't there": ({"device": "gpu"}, "Device 'gpu' can't be used"),
     "an empty split": ({"split": "discovery"}, "No discovery pair of task 'tiny' ("),
     "an output folder that can't be written": ({"out": "/dev/null/r"}, "Give another: --out FOLDER"),
-    "a dataset that isn't there": ({"dataset": "nowhere.csv"}, "The dataset 'nowhere.csv' can't be opened: No such"),
+    "a dataset that isn't there": ({"dataset": "nowhere.csv"}, "The dataset 'nowhere.csv' can't be read: No such"),
 }  # fmt: skip
 
 
@@ -370,6 +370,7 @@ def test_garbage_is_collected_again_after_the_imports(monkeypatch: pytest.Monkey
         ),
         ("circuits X --ranodm 3", "Did you mean '--random'"),
         ("report X --dry-rum", "--dry-run is an option of run"),
+        ("report X --model-nam", "--model is an option of run"),
         ("trace a --clean", "unrecognized arguments: --clean. Did you mean"),
     ],
 )

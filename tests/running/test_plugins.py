@@ -211,6 +211,15 @@ def test_the_digest_of_a_plugin_without_siblings_is_that_of_its_bytes(tmp_path: 
 def test_unknown_names_get_suggestions() -> None:
     with pytest.raises(BenchmarkError, match=r"There is no task 'greaterthan'. Did you mean 'greater-than'\?"):
         load_task("greaterthan")
+    with pytest.raises(
+        BenchmarkError, match=r"sva, tag-questions; 14 more by `attribution-bench list tasks`\.$"
+    ) as raised:
+        load_task("greaterthan")
+    assert "litmus/" not in str(raised.value)
+    with pytest.raises(
+        BenchmarkError, match=r"Known: litmus/and-gate, .*; 9 more by `attribution-bench list tasks`\.$"
+    ):
+        load_task("litmus/nor-gates")
     with pytest.raises(BenchmarkError, match=r"no method 'integrated-gradient'. Did you mean 'integrated-gradients'"):
         load_method("integrated-gradient")
 
