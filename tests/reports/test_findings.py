@@ -1,6 +1,7 @@
 """Claims about findings: each is there when its rows say so, not otherwise, and claims no more than they do."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from benchmark.analysis.evidence import (
     SIZE,
     UNCONVERGED,
     Evidence,
+    _samples,
     evidence,
 )
 from benchmark.statistics.agreement import pearson
@@ -335,6 +337,13 @@ def test_tasks_that_share_pairs_are_one_sample(folder: Path) -> None:
     twice = [one for task, one in samples.items() if "ioi" in task]
     assert [len(one) for one in samples] == [1, 1, 1]
     assert twice[0] == twice[1] != samples["sva"]
+
+
+def test_two_samples_that_a_third_shares_clusters_with_are_one() -> None:
+    clusters = {"a": ["x"], "b": ["y"], "c": ["z"], "d": ["x", "y"]}
+    parts = [SimpleNamespace(section=SimpleNamespace(slug=name, clusters=held)) for name, held in clusters.items()]
+    found = _samples(parts)
+    assert found["a"] == found["b"] == found["d"] != found["c"]
 
 
 def test_equal_methods_share_the_lead_and_a_method_that_is_exact_by_construction_is_not_ranked(folder: Path) -> None:
