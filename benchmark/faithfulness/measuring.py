@@ -140,8 +140,10 @@ def _measure_game(job: _Job, ground: Ground, game: Game) -> bool:
     if not todo:
         return True
     count = len(game.players)
-    rows = sum(one.sets + (one.orders is None) * count * (count + 1) // 2 for one in todo) * len(ground.pairs)
-    with bar(rows * mean_share(model, next(ground.pairs.batches()), request), f"{game.name}, {way}", "pass") as shown:
+    sets = sum(one.sets + (one.orders is None) * count * (count + 1) // 2 for one in todo)
+    batches = ground.pairs.batches(request.pairs_per_batch)
+    whole = sum(len(batch) * mean_share(model, batch, request, [0]) for batch in batches)  # what is out begins early
+    with bar(sets * whole, f"{game.name}, {way}", "pass") as shown:
         values = Values(model, ground.pairs, replace(request, progress=shown.advance), game.players)
         with _remembered(job, values, cells[0].key.game) as values:
             for one in todo:

@@ -2,8 +2,11 @@
 
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -57,8 +60,22 @@ def scored(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def measured(scored: Path) -> Path:
-    circuits(scored, **FEW)
+def shares() -> dict[str, float]:
+    """Of each bar, what share of its length was done."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def measured(scored: Path, shares: dict[str, float]) -> Path:
+    @contextmanager
+    def bar(length: float, what: str, unit: str) -> Iterator[SimpleNamespace]:
+        done: list[float] = []
+        yield SimpleNamespace(advance=done.append)
+        shares[what] = sum(done) / length
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("benchmark.faithfulness.measuring.bar", bar)
+        circuits(scored, **FEW)
     return scored
 
 
@@ -81,6 +98,13 @@ def test_orders_are_from_one_split_and_circuits_from_the_other(measured: Path) -
     np.testing.assert_array_equal(exact.order[0], np.argsort(-scores))
     np.testing.assert_array_equal(exact.order[1], np.argsort(-np.abs(scores)))
     assert exact.names()[int(exact.order[0, 0])] == "L0H3"
+
+
+def test_a_bar_is_as_long_as_what_is_done_or_somewhat_longer(measured: Path, shares: dict[str, float]) -> None:
+    """Sets that were measured before, in another order, aren't again."""
+    assert {name.partition(",")[0] for name in shares} == {"ioi x head", "ioi x mlp", "ioi x head+mlp+embedding"}
+    for share in shares.values():
+        assert 0.5 < share <= 1
 
 
 def test_numbers_of_the_best_and_of_chance_are_the_ends_of_the_scale(measured: Path) -> None:
