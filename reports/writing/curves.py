@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from reports.writing.drawing import TEXT_WIDTH, across, colour, legend_at_foot, panels
 
 MOST_ACROSS = 3
+GAP = 0.38  # inches between panels: room for the numbers of an axis
 
 
 def curves_by_task(
@@ -21,8 +22,8 @@ def curves_by_task(
     """
     tasks, methods = list(dict.fromkeys(curves.task)), list(dict.fromkeys(curves.method))
     columns = across(len(tasks), MOST_ACROSS)
-    size = (min(1.9, (TEXT_WIDTH - 0.62) / columns - 0.3), 1.4)
-    figure, axes = panels(tasks, columns, size, 0.3)
+    size = (min(1.9, (TEXT_WIDTH - 0.62) / columns - GAP), 1.4)
+    figure, axes = panels(tasks, columns, size, GAP)
     for position, (axis, task) in enumerate(zip(axes, tasks, strict=True)):
         around(axis, task)
         for method, marker, shade in method_lines(methods, first):
