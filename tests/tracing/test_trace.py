@@ -31,6 +31,7 @@ from benchmark.models.tiny import ARCHITECTURES, hf_model
 from benchmark.prompts.align import partners
 from benchmark.tracing.subject import labels
 from tests.engine import plain
+from tests.fixtures import undrawn
 from tests.tiny import tiny_model, tokenizer
 
 SHORT, LONG = "the cat near a dog", "the bird and a fish near a dog"
@@ -403,7 +404,8 @@ def test_the_command_prints_tokens_and_places_and_writes_the_page(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert main(["trace", "ioi:ioi-0007", "--what", "mlp,head", "--direction", "noising"]) == 0
+    with undrawn():
+        assert main(["trace", "ioi:ioi-0007", "--what", "mlp,head", "--direction", "noising"]) == 0
     out = capsys.readouterr().out
     assert re.search(r"clean +<\|endoftext\|> \| .*\ncorrupted +<\|endoftext\|> \| .*\n +\^+\n", out)
     assert re.search(r"logit_diff: \d+\.\d{4} clean, -\d+\.\d{4} corrupted", out)
