@@ -63,7 +63,8 @@ def _means(ranked: pd.DataFrame) -> str:
     named = []
     for name, value in means[:NAMED].items():
         rows = ranked[ranked.method == name]
-        mean = with_interval(value, *mean_interval(rows.value, rows.low, rows.high, rows["sample"]))
+        values, lows, highs = (rows[name].to_numpy(float) for name in ("value", "low", "high"))
+        mean = with_interval(value, *mean_interval(values, lows, highs, rows["sample"].tolist()))
         least = rows.loc[rows.value.idxmin()]
         lowest = with_interval(least.value, least.low, least.high)
         words = [f"of {len(rows)} tasks" if len(rows) > 1 else f"on {least.task} alone"] * (len(rows) < len(tasks))
