@@ -79,8 +79,15 @@ def evidence(results: Results, parts: list[Comparisons]) -> Evidence:
 
 
 def _samples(parts: list[Comparisons]) -> dict[str, int]:
-    """A number a section, the same for those that share a cluster of pairs, as two metrics of one task do."""
-    clusters = {part.section.slug: {*(part.section.clusters or part.section.key.pair_ids)} for part in parts}
+    """A number a section, the same for those that share a cluster of pairs, as two metrics of one task do.
+
+    Pairs without a cluster are each their own, as for intervals.
+    """
+    clusters: dict[str, set[str]] = {}
+    for section in (part.section for part in parts):
+        names = section.clusters or [""] * section.n_pairs
+        own = [f"{section.key.task.name} {name}" for name in section.key.pair_ids]
+        clusters[section.slug] = {name or alone for name, alone in zip(names, own, strict=True)}
     found: list[set[str]] = []
     for labels in clusters.values():
         others = [one for one in found if one & labels]

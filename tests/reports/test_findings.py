@@ -340,10 +340,13 @@ def test_tasks_that_share_pairs_are_one_sample(folder: Path) -> None:
 
 
 def test_two_samples_that_a_third_shares_clusters_with_are_one() -> None:
-    clusters = {"a": ["x"], "b": ["y"], "c": ["z"], "d": ["x", "y"]}
-    parts = [SimpleNamespace(section=SimpleNamespace(slug=name, clusters=held)) for name, held in clusters.items()]
+    clusters = {"a": ["x", ""], "b": ["y", ""], "c": ["z", ""], "d": ["x", "y"]}
+    parts = []
+    for name, held in clusters.items():
+        key = SimpleNamespace(task=SimpleNamespace(name=name), pair_ids=["1", "2"])
+        parts.append(SimpleNamespace(section=SimpleNamespace(slug=name, clusters=held, n_pairs=2, key=key)))
     found = _samples(parts)
-    assert found["a"] == found["b"] == found["d"] != found["c"]
+    assert found["a"] == found["b"] == found["d"] != found["c"]  # no cluster is none in common
 
 
 def test_equal_methods_share_the_lead_and_a_method_that_is_exact_by_construction_is_not_ranked(folder: Path) -> None:
