@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from math import comb
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -271,8 +272,7 @@ def share_table(numbers: pd.DataFrame, stem: str) -> Table:
         of_task = mark_of(of_case.told.iloc[0])
         for row in of_case.itertuples():
             exceeds = "+" * bool(row.most > EXCEEDS and row.sort != "matched")
-            spread = _range("share", named[(named.source == row.source) & (named.case == case)])
-            text = with_interval(row.share, row.share_low, row.share_high) + spread
+            text = with_interval(row.share, row.share_low, row.share_high) + _range("share", row, named)
             rows[row.source][f"{case} {of_task}".strip()] = f"{text} {exceeds}".strip()
             used += exceeds + of_task
     legend = "; ".join(f"{mark} {words}" for mark, words in MARKS.items() if mark in used)
@@ -285,8 +285,10 @@ def share_table(numbers: pd.DataFrame, stem: str) -> Table:
     )
 
 
-def _range(column: str, ways: pd.DataFrame) -> str:
-    """`; LEAST to MOST` over several ways, of those in which there is something to keep."""
+def _range(column: str, row: Any, numbers: pd.DataFrame) -> str:
+    """`; LEAST to MOST` of this order over several ways, of those in which there is something to keep."""
+    same = [numbers[name] == getattr(row, name) for name in ("case", "sort", "source", "ranking")]
+    ways = numbers[np.logical_and.reduce(same)]
     values = ways[column][[told is not False for told in ways.told]].dropna()
     return f"; {number(values.min())} to {number(values.max())}" if len(values) > 1 else ""
 
@@ -294,20 +296,19 @@ def _range(column: str, ways: pd.DataFrame) -> str:
 def _over_ways(numbers: pd.DataFrame) -> str:
     """What `_range` is, for a caption."""
     several = numbers[["direction", "replacement"]].drop_duplicates()
-    return f"; behind the semicolon the range over {len(several)} ways, less those marked ≠" if len(several) > 1 else ""
+    words = f"; behind the semicolon the range over those of {len(several)} ways with something to keep"
+    return words if len(several) > 1 else ""
 
 
 def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
     """Every order on every task: areas, and what its top keeps, leaves and doesn't need; CPR and CMD in all ways."""
-    order = ["case", "sort", "source", "ranking"]
-    in_all_ways = dict(iter(data.groupby(order)))
     rows = [
         {
             "task": row.case,
             "order": row.source,
             "ranking": row.ranking or "mean of draws",
-            "CPR": with_interval(row.cpr, row.cpr_low, row.cpr_high) + _range("cpr", ways),
-            "CMD": with_interval(row.cmd, row.cmd_low, row.cmd_high) + _range("cmd", ways),
+            "CPR": with_interval(row.cpr, row.cpr_low, row.cpr_high) + _range("cpr", row, data),
+            "CMD": with_interval(row.cmd, row.cmd_low, row.cmd_high) + _range("cmd", row, data),
             "area": with_interval(row.area, row.area_low, row.area_high),
             "most kept": with_interval(row.most, row.most_low, row.most_high),
             "top": str(row.top) if row.top else "-",
@@ -320,15 +321,8 @@ def detail_table(shown: pd.DataFrame, data: pd.DataFrame, stem: str) -> Table:
             "corrupted": number(row.corrupted),
         }
         for row in shown.itertuples()
-        for ways in [in_all_ways[tuple(getattr(row, name) for name in order)]]
     ]
-    return Table(
-        stem,
-        f"Circuits in numbers{_over_ways(data)}.",
-        f"{HOW} {DETAILS}",
-        pd.DataFrame(rows),
-        data,
-    )
+    return Table(stem, f"Circuits in numbers{_over_ways(data)}.", f"{HOW} {DETAILS}", pd.DataFrame(rows), data)
 
 
 def terminal_lines(results: Results, parts: list[Comparisons], width: int) -> Iterator[str]:

@@ -442,7 +442,7 @@ def test_a_caption_of_circuits_has_two_lines_at_most_whatever_it_must_say(measur
     ways = [one.assign(replacement=name) for one in cases for name in ("counterfactual", "mean", "zero")]
     caption = share_table(pd.concat(ways), "").caption
     assert all(f"{mark} {words}" in caption for mark, words in MARKS.items())
-    assert "over 3 ways" in caption
+    assert "of 3 ways" in caption
     assert len(caption) <= 200
 
 
