@@ -63,7 +63,7 @@ def _means(ranked: pd.DataFrame) -> str:
     named = []
     for name, value in means[:NAMED].items():
         rows = ranked[ranked.method == name]
-        values, lows, highs = (rows[name].to_numpy(float) for name in ("value", "low", "high"))
+        values, lows, highs = (rows[column].to_numpy(float) for column in ("value", "low", "high"))
         mean = with_interval(value, *mean_interval(values, lows, highs, rows["sample"].tolist()))
         least = rows.loc[rows.value.idxmin()]
         lowest = with_interval(least.value, least.low, least.high)

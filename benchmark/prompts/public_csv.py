@@ -40,9 +40,8 @@ def read_pairs(
         own = "correct" in columns or "incorrect" in columns
         rows = read_csv(path, chosen) if own else read_public(path, sets, tokens, chosen)
     except OSError as error:
-        raise BenchmarkError(
-            f"The dataset '{path}' can't be read: {error.strerror}. Give the path of a CSV file."
-        ) from error
+        reason = error.strerror or error
+        raise BenchmarkError(f"The dataset '{path}' can't be read: {reason}. Give the path of a CSV file.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise BenchmarkError(f"The dataset '{path}' can't be read: {error}. It must be a CSV file in UTF-8.") from error
     if not rows:

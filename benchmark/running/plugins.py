@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmark.engine.method import Method
 from benchmark.errors import BenchmarkError, did_you_mean
-from benchmark.models.litmus import LITMUS
+from benchmark.models.litmus import LITMUS, PREFIX
 from benchmark.packaged import ROOT
 from benchmark.prompts.task import Task
 from benchmark.running.siblings import siblings_of
@@ -73,8 +73,8 @@ class Registry:
     def _named(self, known: dict[str, Any], what: str, name: str) -> Any:
         if name not in known:
             those = f", with those of {', '.join(self.files)}" if self.files else ""
-            planted = name.startswith("litmus/")
-            shown = [one for one in sorted(known) if one.startswith("litmus/") == planted]
+            planted = name.startswith(PREFIX)
+            shown = [one for one in sorted(known) if one.startswith(PREFIX) == planted]
             hidden = len(known) - len(shown)
             others = f"; {hidden} more by `attribution-bench list {what}s`" * bool(hidden)
             raise BenchmarkError(

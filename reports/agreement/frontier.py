@@ -66,7 +66,7 @@ def cost_frontier(data: pd.DataFrame) -> Figure:
     figure, axes = panels([str(name) for name, _ in tasks], columns, size, 0.3)
     free = bool((data.passes < 1).any())  # floors that need no run of the model: they stand at the left edge
     costs = (-0.15 if free else data.passes.min() / 1.6, data.passes.max() * 1.6)
-    lowest = min(0.0, float(np.nanmin(data.value)))
+    lowest = min(0.0, data.value.min())
     for position, (axis, (_, group)) in enumerate(zip(axes, tasks, strict=True)):
         best = group[group.on_frontier_by_passes].sort_values("passes")
         axis.plot(best.passes, best.value, color="0.6", lw=0.8, drawstyle="steps-post", zorder=1)
