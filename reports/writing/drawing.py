@@ -3,12 +3,9 @@
 Panels are placed in inches. An automatic layout would move them with the length of a label, and take seconds.
 """
 
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from io import StringIO
 from math import ceil
 from pathlib import Path
@@ -16,14 +13,12 @@ from typing import Any
 
 import matplotlib as mpl
 import seaborn as sns
-from fontTools.subset import Options, Subsetter, load_font
-from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
 
-SMALL = "DejaVuSansSmall"  # a font's name
+from reports.writing.fonts import fonts
+
 TEXT_WIDTH = 7.0  # inches: a page's text, two columns of a paper
 UNMEASURED = "#c8c8c8"
 DIVERGING = "RdBu_r"  # told apart by the colour-blind; red is positive
@@ -36,47 +31,13 @@ LINE = 0.125  # inches that a line of a title takes
 def style() -> Iterator[None]:
     """Fonts and lines for print; the caller's matplotlib settings come back afterwards."""
     wanted: dict[str, Any] = {
-        "font.family": _fonts(), "font.size": 7, "axes.titlesize": 6.5, "axes.labelsize": 7,
+        "font.family": fonts(), "font.size": 7, "axes.titlesize": 6.5, "axes.labelsize": 7,
         "axes.linewidth": 0.6, "axes.labelpad": 2, "axes.titlepad": 4, "xtick.labelsize": 6, "ytick.labelsize": 6,
         "xtick.major.width": 0.6, "ytick.major.width": 0.6, "xtick.major.size": 2, "ytick.major.size": 2,
         "xtick.major.pad": 2, "ytick.major.pad": 2, "pdf.fonttype": 42, "savefig.dpi": 200, "svg.hashsalt": "report",
     }  # fmt: skip
     with mpl.rc_context(rc=sns.axes_style("ticks") | wanted):
         yield
-
-
-@cache
-def _fonts() -> list[str]:
-    """DejaVu Sans, and before it a small one with Latin, Greek and Cyrillic letters and signs only.
-
-    Each PDF subsets its fonts anew, which takes two to three times as long with the whole of DejaVu Sans. What the
-    small one lacks is drawn from the whole. It lies in matplotlib's cache; where nothing can be written it isn't there.
-    """
-    try:
-        for weight in ("normal", "bold"):
-            path = Path(mpl.get_cachedir(), f"{SMALL}-{weight}-{mpl.__version__}.ttf")
-            if not path.is_file():
-                _write_small(Path(font_manager.findfont(FontProperties(family="DejaVu Sans", weight=weight))), path)
-            font_manager.fontManager.addfont(path)
-    except (OSError, RuntimeError):  # RuntimeError: of a damaged file
-        return ["DejaVu Sans"]
-    return [SMALL, "DejaVu Sans"]
-
-
-def _write_small(whole: Path, path: Path) -> None:
-    """A part of a font, with its kerning and ligatures, under a name of its own."""
-    options = Options(layout_features=["kern", "liga"], legacy_kern=True, notdef_outline=True)
-    options.drop_tables += ["FFTM"]
-    with load_font(whole, options) as font:
-        subsetter = Subsetter(options)
-        subsetter.populate(unicodes=[*range(0x20, 0x530), *range(0x1E00, 0x1F00), *range(0x2000, 0x2300)])
-        subsetter.subset(font)
-        for record in font["name"].names:
-            if record.nameID in (1, 4, 6):  # family, full name, PostScript name
-                record.string = SMALL
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as written:
-            font.save(written)
-    os.replace(written.name, path)
 
 
 def colour(number: int) -> tuple[float, float, float]:

@@ -1,4 +1,4 @@
-"""Claims about how a picture is drawn and saved."""
+"""Claims about the fonts of pictures: the small one draws what the whole one draws, and is never needed."""
 
 import warnings
 from collections.abc import Iterator
@@ -7,8 +7,8 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 
-from reports.writing import drawing
-from reports.writing.drawing import SMALL, canvas, style
+from reports.writing.drawing import canvas, style
+from reports.writing.fonts import SMALL, fonts
 
 WORDS = "first AV Pearson −0.5 ≤ é ẁ ≠ § … → Жβ"
 
@@ -17,9 +17,9 @@ WORDS = "first AV Pearson −0.5 ≤ é ẁ ≠ § … → Жβ"
 def made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The small font is made here, whatever an earlier run has left."""
     monkeypatch.setattr("matplotlib.get_cachedir", lambda: str(tmp_path))
-    drawing._fonts.cache_clear()
+    fonts.cache_clear()
     yield
-    drawing._fonts.cache_clear()
+    fonts.cache_clear()
 
 
 def drawn(text: str, weight: str, folder: Path) -> tuple[bytes, int]:
