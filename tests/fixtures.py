@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ def lent_smollm2(smollm2: Model, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session", params=list(ARCHITECTURES))
 def model(request: pytest.FixtureRequest) -> Model:
-    """A tiny random model of each supported architecture, float64, no BOS."""
+    """A tiny random model of each supported architecture, of two layers, float64, no BOS."""
     return _built(request.param)
 
 
@@ -142,7 +142,19 @@ def llama() -> Model:
     return _built("llama")
 
 
-_built = cache(tiny_model)  # pytest asks for a fixture with parameters again each time that the parameter changes
+@pytest.fixture(scope="session", params=list(ARCHITECTURES))
+def deep_model(request: pytest.FixtureRequest) -> Model:
+    """The same with a layer between the first and the last."""
+    return _built(request.param, layers=3)
+
+
+@pytest.fixture(scope="session")
+def deep_llama() -> Model:
+    return _built("llama", layers=3)
+
+
+# pytest asks for a fixture with parameters again each time that the parameter changes
+_built = cache(partial(tiny_model, layers=2))
 
 
 @pytest.fixture(scope="session")

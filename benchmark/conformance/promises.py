@@ -12,7 +12,7 @@ from torch import Tensor
 
 from benchmark.components import PLACES_ONLY, plural
 from benchmark.conformance.findings import NotApplicable, Violation, expect
-from benchmark.conformance.trial import PROMISE, Trial, allowed, as_built, difference, largest, tiny
+from benchmark.conformance.trial import FEW, PROMISE, Trial, allowed, as_built, difference, largest, tiny
 from benchmark.engine.memory import Chunk
 from benchmark.engine.method import Method
 from benchmark.engine.model import Model
@@ -136,11 +136,13 @@ class _Materials:
 
     @cached_property
     def model(self) -> Model:
-        return as_built(("material", self.name), lambda: self._named(tiny_model()), like=tiny()[0])
+        return as_built(("material", self.name), lambda: self._named(tiny_model(layers=FEW)), like=tiny()[0])
 
     @cached_property
     def other_model(self) -> Model:
-        return as_built(("other material", self.name), lambda: self._named(tiny_model(seed=1)), like=tiny()[0])
+        return as_built(
+            ("other material", self.name), lambda: self._named(tiny_model(seed=1, layers=FEW)), like=tiny()[0]
+        )
 
     @cached_property
     def pairs(self) -> Pairs:

@@ -8,6 +8,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -211,30 +212,41 @@ def _working(model: Model, kind: str) -> tuple[str, ...]:
     tokens = torch.randint(model.d_vocab, (2, 5), generator=generator).to(model.device)
     with model.uncounted():
         recorded = record(model, tokens, model.sites([kind]))
+        exact = partial(_exact, model, recorded, kind, vocabulary, {})
         working = [*SHORTCUTS]
-        if not _exact(model, recorded, kind, vocabulary, working):  # each on top of those that were found to work
+        if not exact(working):  # each on top of those that were found to work
             working = []
             for shortcut in SHORTCUTS:
-                if _exact(model, recorded, kind, vocabulary, [*working, shortcut]):
+                if exact([*working, shortcut]):
                     working.append(shortcut)
     return tuple(working)
 
 
-def _exact(model: Model, recorded: Recording, kind: str, vocabulary: Tensor, taking: Collection[str]) -> bool:
+def _exact(
+    model: Model,
+    recorded: Recording,
+    kind: str,
+    vocabulary: Tensor,
+    wanted: dict[Site, Tensor],
+    taking: Collection[str],
+) -> bool:
+    """Whether these shortcuts give what whole runs do, whose logits are kept in `wanted`."""
     rows, prefix = torch.tensor([1, 0], device=model.device), 2
-    layers = {min(1, model.layers(kind) - 1), model.n_layers // 2, *range(model.n_layers - 1, model.layers(kind))}
+    lower = min(1, max(0, model.n_layers - 2), model.layers(kind) - 1)  # below the last one, where there are two
+    layers = {lower, model.n_layers // 2, *range(model.n_layers - 1, model.layers(kind))}
     for site in (Site(kind, layer) for layer in sorted(layers) if layer < model.layers(kind)):
 
         def turn(live: Tensor) -> Tensor:
             first = max(0, prefix - (recorded.tokens.shape[1] - live.shape[1]))
             return torch.cat([live[:, :first], -3 * live[:, first:]], dim=1)
 
-        want = model.run(recorded.tokens[rows], {site: turn})[:, vocabulary]
-        effect = want - recorded.logits[rows][:, vocabulary]
+        if site not in wanted:
+            wanted[site] = model.run(recorded.tokens[rows], {site: turn})[:, vocabulary]
+        effect = wanted[site] - recorded.logits[rows][:, vocabulary]
         try:
             start = model.start(site)
             got = resume(model, recorded, rows, [start] * 2, prefix, {site: turn}, None, vocabulary, taking)
-            if not close(got, want, effect, model.dtype):
+            if not close(got, wanted[site], effect, model.dtype):
                 return False
         except torch.OutOfMemoryError:
             raise

@@ -46,27 +46,35 @@ PAIRS = (
 )
 _SMALL = {"vocab_size": len(WORDS) + 2, "initializer_range": 0.25}
 _GROUPED = {
-    **_SMALL, "hidden_size": 24, "intermediate_size": 20, "num_hidden_layers": 3, "num_attention_heads": 4,
+    **_SMALL, "hidden_size": 24, "intermediate_size": 20, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 6, "max_position_embeddings": 32,
     "rms_norm_eps": 1.0,  # smooth around zero, so that few quadrature steps are enough in tests
 }  # fmt: skip
-ARCHITECTURES: dict[str, Callable[[], Any]] = {
-    "gpt2": lambda: GPT2LMHeadModel(
-        GPT2Config(**_SMALL, n_embd=24, n_inner=20, n_head=4, n_layer=3, n_positions=32, bos_token_id=1, eos_token_id=1)
+ARCHITECTURES: dict[str, Callable[[int], Any]] = {  # given the number of layers
+    "gpt2": lambda layers: GPT2LMHeadModel(
+        GPT2Config(
+            **_SMALL, n_embd=24, n_inner=20, n_head=4, n_layer=layers, n_positions=32, bos_token_id=1, eos_token_id=1
+        )
     ),
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**_GROUPED)),
-    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**{k: v for k, v in _GROUPED.items() if k != "head_dim"})),
-    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_GROUPED)),
-    "neox": lambda: GPTNeoXForCausalLM(
+    "llama": lambda layers: LlamaForCausalLM(LlamaConfig(**_GROUPED, num_hidden_layers=layers)),
+    "qwen2": lambda layers: Qwen2ForCausalLM(
+        Qwen2Config(**{k: v for k, v in _GROUPED.items() if k != "head_dim"}, num_hidden_layers=layers)
+    ),
+    "qwen3": lambda layers: Qwen3ForCausalLM(Qwen3Config(**_GROUPED, num_hidden_layers=layers)),
+    "neox": lambda layers: GPTNeoXForCausalLM(
         GPTNeoXConfig(
-            **_SMALL, hidden_size=24, intermediate_size=20, num_hidden_layers=3, num_attention_heads=4,
+            **_SMALL, hidden_size=24, intermediate_size=20, num_hidden_layers=layers, num_attention_heads=4,
             max_position_embeddings=32, use_parallel_residual=True,
         )
     ),
-    "gemma2": lambda: Gemma2ForCausalLM(
-        Gemma2Config(**_GROUPED, query_pre_attn_scalar=6, final_logit_softcapping=5.0, attn_logit_softcapping=5.0)
+    "gemma2": lambda layers: Gemma2ForCausalLM(
+        Gemma2Config(
+            **_GROUPED, num_hidden_layers=layers, query_pre_attn_scalar=6, final_logit_softcapping=5.0,
+            attn_logit_softcapping=5.0,
+        )
     ),
 }  # fmt: skip
+LAYERS = 3  # a first, a last, and one between
 
 
 def tokenizer() -> Any:
@@ -77,21 +85,25 @@ def tokenizer() -> Any:
     return PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", bos_token="<bos>", eos_token="<bos>")
 
 
-def hf_model(architecture: str, seed: int = 0) -> Any:
+def hf_model(architecture: str, seed: int = 0, layers: int = LAYERS) -> Any:
     """A random Hugging Face model in float64, with biases and norms moved off their trivial start values."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(seed)
-        model = ARCHITECTURES[architecture]().double().eval()
+        model = ARCHITECTURES[architecture](layers).double().eval()
         for weight in model.parameters():
             weight += 0.1 * torch.randn_like(weight)
     return model
 
 
 def tiny_model(
-    architecture: str = "llama", prepend_bos: bool | None = False, dtype: torch.dtype = torch.float64, seed: int = 0
+    architecture: str = "llama",
+    prepend_bos: bool | None = False,
+    dtype: torch.dtype = torch.float64,
+    seed: int = 0,
+    layers: int = LAYERS,
 ) -> Model:
     """A random model named after its architecture."""
-    return Model.from_hf(hf_model(architecture, seed).to(dtype), tokenizer(), architecture, prepend_bos)
+    return Model.from_hf(hf_model(architecture, seed, layers).to(dtype), tokenizer(), architecture, prepend_bos)
 
 
 def tiny_pairs(model: Model, pairs: tuple[PromptPair, ...] = PAIRS, metric: Any = logit_diff) -> Pairs:

@@ -3,7 +3,7 @@
 import pytest
 
 from benchmark.engine.memory import needs
-from benchmark.models.tiny import ARCHITECTURES, tiny_model, tiny_pairs
+from benchmark.models.tiny import hf_model, tiny_model, tiny_pairs
 from tests.performance.budget import Sizes, patch_flops
 from tests.performance.patching import necessary_flops
 from tests.performance.schedule import list_schedule, part_seconds
@@ -12,7 +12,7 @@ from tests.performance.schedule import list_schedule, part_seconds
 @pytest.mark.parametrize("architecture", ["gpt2", "llama"])
 def test_a_config_says_what_its_model_costs(architecture: str) -> None:
     model = tiny_model(architecture)
-    hf = ARCHITECTURES[architecture]()
+    hf = hf_model(architecture)
     sizes, matrices = Sizes.of(hf.config), [weight for weight in hf.parameters() if weight.ndim == 2]
     assert sizes.weights == sum(weight.numel() for weight in matrices)
     [batch, *_] = tiny_pairs(model).batches()
@@ -27,7 +27,7 @@ def test_a_config_says_what_its_model_costs(architecture: str) -> None:
 
 def test_a_feature_costs_its_block_more_than_a_neuron_of_the_block_below() -> None:
     """What a feature at the entrance of a block runs besides its own vectors is what runs above the block below."""
-    sizes = Sizes.of(ARCHITECTURES["llama"]().config)
+    sizes = Sizes.of(hf_model("llama").config)
     for layer in range(1, sizes.n_layers):
         feature = patch_flops(sizes, "feature", layer, 7, 2, 2)
         assert feature - patch_flops(sizes, "neuron", layer - 1, 7, 2, 2) == 2 * sizes.d_model * (7 - 2)

@@ -37,13 +37,13 @@ def identity(width: int) -> Dictionary:
     return Dictionary(both.T.contiguous(), torch.zeros(2 * width).double(), both, zeros, zeros)
 
 
-_tiny = cache(partial(tiny_model, prepend_bos=True))  # which keeps its activation
+_tiny = cache(partial(tiny_model, prepend_bos=True, layers=2))  # which keeps its activation
 
 
 @cache
 def _reference(architecture: str) -> Any:
     """The tiny model as Hugging Face has it."""
-    found = hf_model(architecture)
+    found = hf_model(architecture, layers=2)
     found.set_attn_implementation("eager")
     return found
 

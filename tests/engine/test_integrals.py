@@ -154,13 +154,13 @@ def test_what_the_number_format_rounds_away_is_not_refined(dtype: torch.dtype, f
     assert found.unfinished[0].item() != few
 
 
-def test_a_tolerance_is_a_share_of_the_mean_gap_where_the_pair_s_own_is_small(llama: Model) -> None:
-    pairs, method = tiny_pairs(llama, PAIRS[:2]), load_method("integrated-gradients", tolerance=1e-4)
+def test_a_tolerance_is_a_share_of_the_mean_gap_where_the_pair_s_own_is_small(deep_llama: Model) -> None:
+    pairs, method = tiny_pairs(deep_llama, PAIRS[:2]), load_method("integrated-gradients", tolerance=1e-4)
     nodes = []
     for gaps in ([0.0, 0.0], [0.0, 1000.0]):
         known = {"clean": torch.tensor(gaps), "corrupted": torch.zeros(2)}
-        nodes.append(method.scores(llama, pairs, ("head",), known=known)["head"].extras["integral_nodes"][0])
-    assert nodes[0] > nodes[1] == 15 * llama.n_layers
+        nodes.append(method.scores(deep_llama, pairs, ("head",), known=known)["head"].extras["integral_nodes"][0])
+    assert nodes[0] > nodes[1] == 15 * deep_llama.n_layers
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ def test_the_config_is_not_believed() -> None:
     """Its sizes are changed after the weights were made: what is found stays what the weights are."""
     reference = hf_model(ZOO["an MLP of 8 widths"])
     model = taken_over(reference, ffn_dim=99)
-    assert (model.n_layers, model.n_heads, model.d_head, model.d_mlp, model.d_model) == (3, 4, 8, 256, 32)
+    assert (model.n_layers, model.n_heads, model.d_head, model.d_mlp, model.d_model) == (2, 4, 8, 256, 32)
 
 
 def test_heads_whose_channels_are_shuffled_before_the_projection_are_refused() -> None:
@@ -96,7 +96,7 @@ def test_neurons_that_are_changed_on_their_way_to_the_projection_are_refused() -
 
 def test_layers_of_different_widths_are_refused() -> None:
     reference = hf_model(ZOO["one key for all heads"])
-    mlp = reference.model.layers[2].mlp
+    mlp = reference.model.layers[1].mlp
     for name in ("gate_proj", "up_proj", "down_proj"):
         part = getattr(mlp, name)
         weight = part.weight[:40] if name != "down_proj" else part.weight[:, :40]

@@ -49,16 +49,16 @@ def test_other_words_are_errors(text: str) -> None:
         parse_bytes(text)
 
 
-def test_a_larger_budget_never_gives_a_smaller_chunk(llama: Model) -> None:
+def test_a_larger_budget_never_gives_a_smaller_chunk(deep_llama: Model) -> None:
     budgets = [2**power for power in range(21, 40)]
     for gradients in (False, True):
-        chunks = [choose_chunk(llama, 8, budget, gradients) for budget in budgets]
+        chunks = [choose_chunk(deep_llama, 8, budget, gradients) for budget in budgets]
         assert chunks == sorted(chunks)
         assert chunks[0] < chunks[-1]
         assert chunks[-1].pairs == Chunk().pairs
-    assert choose_chunk(llama, 8, 2**21, True).tokens < choose_chunk(llama, 8, 2**21, False).tokens
+    assert choose_chunk(deep_llama, 8, 2**21, True).tokens < choose_chunk(deep_llama, 8, 2**21, False).tokens
     with pytest.raises(BenchmarkError, match="too small for one prompt of 8 tokens"):
-        choose_chunk(llama, 8, 1000, False)
+        choose_chunk(deep_llama, 8, 1000, False)
 
 
 def of_a_long_prompt() -> tuple[int, int, str]:

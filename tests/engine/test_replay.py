@@ -68,11 +68,13 @@ def test_resuming_equals_running_from_the_start(model: Model, ways: tuple[str, .
             assert moved > 1e-4 or (prefix == 0 and sites[0].kind in ("query", "key"))
 
 
-def test_rows_of_higher_layers_join_in_there(model: Model) -> None:
-    batch = next(tiny_pairs(model).batches())
-    traced = record(model, batch.clean, model.sites(DEFAULT_KINDS))
+def test_rows_of_higher_layers_join_in_there(deep_model: Model) -> None:
+    batch = next(tiny_pairs(deep_model).batches())
+    traced = record(deep_model, batch.clean, deep_model.sites(DEFAULT_KINDS))
     rows, starts = torch.tensor([1, 0, 1, 0]), [0, 1, 1, 2]
-    noise = {layer: torch.randn_like(traced.activations[Site("neuron", layer)][:1]) for layer in range(model.n_layers)}
+    noise = {
+        layer: torch.randn_like(traced.activations[Site("neuron", layer)][:1]) for layer in range(deep_model.n_layers)
+    }
     for prefix in (0, 2):
         seen = {}
 
@@ -81,15 +83,15 @@ def test_rows_of_higher_layers_join_in_there(model: Model) -> None:
             own = torch.tensor([start == layer for start in starts[: len(live)]])
             return live + own[:, None, None, None] * noise[layer][:, prefix:][:, -live.shape[1] :]
 
-        edits = {Site("neuron", layer): partial(edit, layer=layer) for layer in range(model.n_layers)}
-        together = resume(model, traced, rows, starts, prefix, edits)
+        edits = {Site("neuron", layer): partial(edit, layer=layer) for layer in range(deep_model.n_layers)}
+        together = resume(deep_model, traced, rows, starts, prefix, edits)
         assert seen == {0: 1, 1: 3, 2: 4}
         for number, (row, start) in enumerate(zip(rows, starts, strict=True)):
 
             def alone(live: torch.Tensor, start: int = start, prefix: int = prefix) -> torch.Tensor:
                 return live + torch.cat([0 * noise[start][:, :prefix], noise[start][:, prefix:]], dim=1)
 
-            want = model.run(batch.clean[row][None], {Site("neuron", start): alone})[0]
+            want = deep_model.run(batch.clean[row][None], {Site("neuron", start): alone})[0]
             torch.testing.assert_close(together[number], want, atol=1e-6, rtol=1e-6)
 
 
@@ -151,15 +153,15 @@ def test_nothing_is_left_on_the_model(model: Model) -> None:
     assert not [module for module in model.bridge.modules() if "forward" in vars(module)]
 
 
-def test_passes_say_which_shortcuts_rows_took(llama: Model) -> None:
-    batch = next(tiny_pairs(llama).batches())
+def test_passes_say_which_shortcuts_rows_took(deep_llama: Model) -> None:
+    batch = next(tiny_pairs(deep_llama).batches())
     length = batch.clean.shape[1]
-    traced = record(llama, batch.clean, llama.sites(DEFAULT_KINDS))
-    llama.passes.shortcuts.clear()
-    before = llama.passes.whole_forward
-    resume(llama, traced, torch.tensor([0, 1]), [1, 1], 2, {Site("head", 1): lambda live: live / 2})
-    assert llama.passes.shortcuts == {"layers": 2, "site": 2, "prefix": 2, "last position": 2}
-    assert llama.passes.whole_forward - before == pytest.approx(2 * (2 / 3) * (length - 2) / length)
+    traced = record(deep_llama, batch.clean, deep_llama.sites(DEFAULT_KINDS))
+    deep_llama.passes.shortcuts.clear()
+    before = deep_llama.passes.whole_forward
+    resume(deep_llama, traced, torch.tensor([0, 1]), [1, 1], 2, {Site("head", 1): lambda live: live / 2})
+    assert deep_llama.passes.shortcuts == {"layers": 2, "site": 2, "prefix": 2, "last position": 2}
+    assert deep_llama.passes.whole_forward - before == pytest.approx(2 * (2 / 3) * (length - 2) / length)
 
 
 SETTINGS = [

@@ -98,8 +98,8 @@ def inputs(one: Intervention) -> None:
 
 
 @pytest.mark.parametrize("work", [patch, integrate, alone, inputs, value, slopes], ids=lambda work: work.__name__)
-def test_waits_do_not_grow_with_the_forwards(llama: Model, work: Callable[[Intervention], None]) -> None:
-    model = llama
+def test_waits_do_not_grow_with_the_forwards(deep_llama: Model, work: Callable[[Intervention], None]) -> None:
+    model = deep_llama
     shortcuts(model)
     batch = next(tiny_pairs(model).batches())
     found = []
@@ -111,14 +111,14 @@ def test_waits_do_not_grow_with_the_forwards(llama: Model, work: Callable[[Inter
     assert few == many
 
 
-def test_a_batch_of_more_sites_waits_no_more(llama: Model) -> None:
+def test_a_batch_of_more_sites_waits_no_more(deep_llama: Model) -> None:
     """What changes is found out for all sites together."""
-    batch = next(tiny_pairs(llama).batches())
+    batch = next(tiny_pairs(deep_llama).batches())
     found = []
     for sites in (1, 3):
-        one = Intervention(llama, batch, Request(("head",)))
+        one = Intervention(deep_llama, batch, Request(("head",)))
         one.sites = one.sites[:sites]
-        found.append(counted(llama, lambda one=one: patch(one))[0])
+        found.append(counted(deep_llama, lambda one=one: patch(one))[0])
     assert found[0]["cpu"] == found[1]["cpu"]
 
 

@@ -21,9 +21,9 @@ from tests.tiny import WORDS, tokenizer
 
 VOCABULARY = len(WORDS) + 2
 PAIR = PromptPair("Mary and John gave milk to the", "Ann and John gave fish to the", " cat", " dog")
-HEADS, WIDTH = 4, 32
+HEADS, WIDTH, DEPTH = 4, 32, 2
 COMMON = {
-    "vocab_size": VOCABULARY, "hidden_size": WIDTH, "intermediate_size": 48, "num_hidden_layers": 3,
+    "vocab_size": VOCABULARY, "hidden_size": WIDTH, "intermediate_size": 48, "num_hidden_layers": DEPTH,
     "num_attention_heads": HEADS, "max_position_embeddings": 64, "bos_token_id": 1, "eos_token_id": 1,
     "pad_token_id": 0,
 }  # fmt: skip
@@ -47,9 +47,11 @@ class Kept(NamedTuple):
 
 LLAMA = ("model.layers.{}.self_attn.o_proj", "model.layers.{}.mlp.down_proj")
 ZOO = {
-    "latent attention": Kept("DeepseekV3", {**LATENT, "first_k_dense_replace": 3}, *LLAMA),
+    "latent attention": Kept("DeepseekV3", {**LATENT, "first_k_dense_replace": DEPTH}, *LLAMA),
     "latent attention, experts": Kept("DeepseekV3", {**LATENT, "first_k_dense_replace": 1}, LLAMA[0], ""),
-    "latent attention, v2": Kept("DeepseekV2", {**LATENT, "first_k_dense_replace": 3, "topk_method": "greedy"}, *LLAMA),
+    "latent attention, v2": Kept(
+        "DeepseekV2", {**LATENT, "first_k_dense_replace": DEPTH, "topk_method": "greedy"}, *LLAMA
+    ),
     "experts narrower than the stream": Kept(
         "Olmoe", {**GROUPED, "intermediate_size": 16, "num_experts": 4, "num_experts_per_tok": 2}, LLAMA[0], ""
     ),
@@ -64,20 +66,20 @@ ZOO = {
     ),
     "experts and sinks": Kept(
         "GptOss", {**GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8, "sliding_window": 4,
-                   "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}, LLAMA[0], "",
+                   "layer_types": ["sliding_attention", "full_attention"]}, LLAMA[0], "",
     ),
     "an MLP of 1.5 widths": Kept(
-        "OPT", {**NAMED, "hidden_size": WIDTH, "word_embed_proj_dim": WIDTH, "ffn_dim": 48, "num_hidden_layers": 3,
+        "OPT", {**NAMED, "hidden_size": WIDTH, "word_embed_proj_dim": WIDTH, "ffn_dim": 48, "num_hidden_layers": DEPTH,
                 "num_attention_heads": HEADS, "max_position_embeddings": 64},
         "model.decoder.layers.{}.self_attn.out_proj", "model.decoder.layers.{}.fc2",
     ),
     "an MLP of 8 widths": Kept(
-        "OPT", {**NAMED, "hidden_size": WIDTH, "word_embed_proj_dim": WIDTH, "ffn_dim": 256, "num_hidden_layers": 3,
+        "OPT", {**NAMED, "hidden_size": WIDTH, "word_embed_proj_dim": WIDTH, "ffn_dim": 256, "num_hidden_layers": DEPTH,
                 "num_attention_heads": HEADS, "max_position_embeddings": 64},
         "model.decoder.layers.{}.self_attn.out_proj", "model.decoder.layers.{}.fc2",
     ),
     "an MLP of an odd width": Kept(
-        "GPT2", {**NAMED, "n_embd": WIDTH, "n_inner": 37, "n_head": HEADS, "n_layer": 3, "n_positions": 64},
+        "GPT2", {**NAMED, "n_embd": WIDTH, "n_inner": 37, "n_head": HEADS, "n_layer": DEPTH, "n_positions": 64},
         "transformer.h.{}.attn.c_proj", "transformer.h.{}.mlp.c_proj",
     ),
     "heads wider than the stream": Kept("Qwen3", {**GROUPED, "head_dim": 24}, *LLAMA),
@@ -88,7 +90,7 @@ ZOO = {
     ),
     "norms after the parts": Kept("Olmo2", GROUPED, *LLAMA),
     "parallel parts": Kept(
-        "GPTJ", {**NAMED, "n_embd": WIDTH, "n_head": HEADS, "n_layer": 3, "n_positions": 64, "rotary_dim": 4},
+        "GPTJ", {**NAMED, "n_embd": WIDTH, "n_head": HEADS, "n_layer": DEPTH, "n_positions": 64, "rotary_dim": 4},
         "transformer.h.{}.attn.out_proj", "transformer.h.{}.mlp.fc_out",
     ),
     "parallel parts, neox": Kept(
@@ -99,34 +101,36 @@ ZOO = {
     "parallel parts, cohere": Kept("Cohere", GROUPED, *LLAMA),
     "gate and up in one": Kept("Phi3", {**GROUPED, "original_max_position_embeddings": 64}, *LLAMA),
     "distances in the attention": Kept(
-        "Bloom", {**NAMED, "hidden_size": WIDTH, "n_layer": 3, "n_head": HEADS},
+        "Bloom", {**NAMED, "hidden_size": WIDTH, "n_layer": DEPTH, "n_head": HEADS},
         "transformer.h.{}.self_attention.dense", "transformer.h.{}.mlp.dense_4h_to_h",
     ),
     "distances in the attention, mpt": Kept(
-        "Mpt", {**NAMED, "d_model": WIDTH, "n_heads": HEADS, "n_layers": 3, "max_seq_len": 64, "expansion_ratio": 2},
+        "Mpt", {**NAMED, "d_model": WIDTH, "n_heads": HEADS, "n_layers": DEPTH, "max_seq_len": 64,
+                "expansion_ratio": 2},
         "transformer.blocks.{}.attn.out_proj", "transformer.blocks.{}.ffn.down_proj",
     ),
     "falcon": Kept(
-        "Falcon", {**NAMED, "hidden_size": WIDTH, "num_hidden_layers": 3, "num_attention_heads": HEADS, "alibi": False},
+        "Falcon", {**NAMED, "hidden_size": WIDTH, "num_hidden_layers": DEPTH, "num_attention_heads": HEADS,
+                   "alibi": False},
         "transformer.h.{}.self_attention.dense", "transformer.h.{}.mlp.dense_4h_to_h",
     ),
     "falcon, new": Kept(
-        "Falcon", {**NAMED, "hidden_size": WIDTH, "num_hidden_layers": 3, "num_attention_heads": HEADS, "alibi": False,
-                   "num_kv_heads": 2, "new_decoder_architecture": True},
+        "Falcon", {**NAMED, "hidden_size": WIDTH, "num_hidden_layers": DEPTH, "num_attention_heads": HEADS,
+                   "alibi": False, "num_kv_heads": 2, "new_decoder_architecture": True},
         "transformer.h.{}.self_attention.dense", "transformer.h.{}.mlp.dense_4h_to_h",
     ),
     "one key for all heads, bigcode": Kept(
-        "GPTBigCode", {**NAMED, "n_embd": WIDTH, "n_inner": 40, "n_head": HEADS, "n_layer": 3, "n_positions": 64},
+        "GPTBigCode", {**NAMED, "n_embd": WIDTH, "n_inner": 40, "n_head": HEADS, "n_layer": DEPTH, "n_positions": 64},
         "transformer.h.{}.attn.c_proj", "transformer.h.{}.mlp.c_proj",
     ),
     "local attention": Kept(
-        "GPTNeo", {**NAMED, "hidden_size": WIDTH, "num_layers": 3, "num_heads": HEADS, "intermediate_size": 44,
-                   "attention_types": [[["global", "local"], 1], [["global"], 1]], "window_size": 3,
+        "GPTNeo", {**NAMED, "hidden_size": WIDTH, "num_layers": DEPTH, "num_heads": HEADS, "intermediate_size": 44,
+                   "attention_types": [[["global", "local"], 1]], "window_size": 3,
                    "max_position_embeddings": 64},
         "transformer.h.{}.attn.attention.out_proj", "transformer.h.{}.mlp.c_proj",
     ),
     "a norm before the projection": Kept("BitNet", GROUPED, *LLAMA),
-    "no positions in some layers": Kept("SmolLM3", {**GROUPED, "no_rope_layers": [1, 1, 0]}, *LLAMA),
+    "no positions in some layers": Kept("SmolLM3", {**GROUPED, "no_rope_layers": [1, 0]}, *LLAMA),
     "partly rotated": Kept("StableLm", {**GROUPED, "partial_rotary_factor": 0.5}, *LLAMA),
     "biases everywhere": Kept("Starcoder2", GROUPED, LLAMA[0], "model.layers.{}.mlp.c_proj"),
     "squared ReLU": Kept("Nemotron", GROUPED, *LLAMA),
@@ -142,7 +146,7 @@ ZOO = {
                   "use_mamba_kernels": False}, "", "",
     ),
     "a short convolution in some layers": Kept(
-        "Lfm2", {**GROUPED, "layer_types": ["full_attention", "conv", "full_attention"]}, "",
+        "Lfm2", {**GROUPED, "layer_types": ["full_attention", "conv"]}, "",
         "model.layers.{}.feed_forward.w2",
     ),
     "attention and a state space side by side": Kept(
@@ -150,14 +154,14 @@ ZOO = {
         LLAMA[0], "model.layers.{}.feed_forward.down_proj",
     ),
     "room for an encoder": Kept(
-        "GPT2", {**NAMED, "n_embd": WIDTH, "n_head": HEADS, "n_layer": 3, "n_positions": 64,
+        "GPT2", {**NAMED, "n_embd": WIDTH, "n_head": HEADS, "n_layer": DEPTH, "n_positions": 64,
                  "add_cross_attention": True}, "transformer.h.{}.attn.c_proj", "transformer.h.{}.mlp.c_proj",
     ),
     "latent attention of an odd width": Kept(
-        "DeepseekV3", {**LATENT, "first_k_dense_replace": 3, "v_head_dim": 12, "q_lora_rank": None}, *LLAMA
+        "DeepseekV3", {**LATENT, "first_k_dense_replace": DEPTH, "v_head_dim": 12, "q_lora_rank": None}, *LLAMA
     ),
     "a gate behind attention": Kept(
-        "Afmoe", {**GROUPED, "head_dim": 8, "num_experts": 4, "num_dense_layers": 3, "moe_intermediate_size": 16,
+        "Afmoe", {**GROUPED, "head_dim": 8, "num_experts": 4, "num_dense_layers": DEPTH, "moe_intermediate_size": 16,
                   "sliding_window": 4}, *LLAMA,
     ),
     "differential attention": Kept("DiffLlama", GROUPED, *LLAMA),

@@ -208,12 +208,12 @@ def test_conductance_is_the_trapezoid_sum_over_plain_runs() -> None:
         assert_scores(load_method("conductance", steps=3).scores(model, pairs, DEFAULT_KINDS, chunk=chunk), wanted)
 
 
-def test_conductances_of_a_residual_stream_sum_to_the_gap_at_every_layer(llama: Model) -> None:
-    pairs = tiny_pairs(llama)
+def test_conductances_of_a_residual_stream_sum_to_the_gap_at_every_layer(deep_llama: Model) -> None:
+    pairs = tiny_pairs(deep_llama)
     errors = []
     for steps in (4, 16):
         method = load_method("conductance", steps=steps)
-        found = method.scores(llama, pairs, ("residual",), by_position=True)["residual"]
+        found = method.scores(deep_llama, pairs, ("residual",), by_position=True)["residual"]
         summed = found.values.nansum((2, 3))
         assert summed.shape[1] == LAYERS + 1
         gap = (found.clean_metric - found.corrupted_metric).float()
@@ -223,7 +223,7 @@ def test_conductances_of_a_residual_stream_sum_to_the_gap_at_every_layer(llama: 
         torch.testing.assert_close(found.completeness_error.float(), off, atol=1e-5, rtol=0)
     assert errors[0] > 1e-3
     assert errors[1] < errors[0] / 8  # by 16, as the trapezoid rule errs
-    assert scored("conductance", llama, pairs)["head"].completeness_error is None  # no cut, no claim
+    assert scored("conductance", deep_llama, pairs)["head"].completeness_error is None  # no cut, no claim
 
 
 def test_where_all_passes_one_site_its_conductances_sum_to_the_gap() -> None:
@@ -424,14 +424,15 @@ def test_write_norm_is_the_length_of_the_change_in_what_is_written(architecture:
     assert_scores(scored("write-norm", model, pairs), wanted)
 
 
-def test_write_norm_doesnt_depend_on_how_a_neuron_is_scaled_against_its_output(llama: Model) -> None:
+def test_write_norm_doesnt_depend_on_how_a_neuron_is_scaled_against_its_output(deep_llama: Model) -> None:
     scaled = tiny_model("llama")
     with torch.no_grad():
         scaled.bridge.blocks[1].mlp.original_component.up_proj.weight[3] *= 4
         scaled.bridge.blocks[1].mlp.original_component.down_proj.weight[:, 3] /= 4
     for name, factor in (("write-norm", 1), ("activation-difference", 4)):
         before, after = (
-            scored(name, model, tiny_pairs(model, PAIRS[:1]))["neuron"].values[0, 1, 3] for model in (llama, scaled)
+            scored(name, model, tiny_pairs(model, PAIRS[:1]))["neuron"].values[0, 1, 3]
+            for model in (deep_llama, scaled)
         )
         torch.testing.assert_close(after, factor * before, atol=0, rtol=1e-4)
 

@@ -88,11 +88,11 @@ def test_declared_costs_are_nearly_reached_and_counted(llama: Model, method: Met
         assert counted["backward"] == declared.backward * len(pairs)
 
 
-def test_progress_comes_to_about_the_planned_work(llama: Model, method: Method) -> None:
-    pairs, passes = tiny_pairs(llama, FEW), []
+def test_progress_comes_to_about_the_planned_work(deep_llama: Model, method: Method) -> None:
+    pairs, passes = tiny_pairs(deep_llama, FEW), []
     request = Request(("head",))
-    planned = sum(method.work(llama, batch, request) for batch in pairs.batches())
-    method.scores(llama, pairs, ("head",), progress=passes.append)
+    planned = sum(method.work(deep_llama, batch, request) for batch in pairs.batches())
+    method.scores(deep_llama, pairs, ("head",), progress=passes.append)
     assert sum(passes) <= 1.1 * planned
     if planned > 10 * len(pairs):  # else the bookkeeping is all there is
         assert sum(passes) >= 0.6 * planned

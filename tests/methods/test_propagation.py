@@ -307,12 +307,14 @@ def _rewritten(preset: str) -> dict[str, Callable[..., Any]]:
 @pytest.mark.parametrize("metric", [logit_diff, prob_diff], ids=lambda metric: metric.name)
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_equal_a_llama_that_is_written_anew(
-    llama: Model, monkeypatch: pytest.MonkeyPatch, preset: str, metric: Any
+    deep_llama: Model, monkeypatch: pytest.MonkeyPatch, preset: str, metric: Any
 ) -> None:
-    found = scores(llama, metric=metric, rules=preset)  # before the classes are rewritten, which are this model's too
+    found = scores(
+        deep_llama, metric=metric, rules=preset
+    )  # before the classes are rewritten, which are this model's too
     reference = hf_model("llama")
     reference.set_attn_implementation("eager")
-    batch = next(tiny_pairs(llama, PAIRS[:1], metric).batches())
+    batch = next(tiny_pairs(deep_llama, PAIRS[:1], metric).batches())
     places = {"head": "self_attn.o_proj", "neuron": "mlp.down_proj"}
     sites = {
         (kind, i): reference.model.layers[i].get_submodule(path) for kind, path in places.items() for i in range(3)
@@ -342,7 +344,7 @@ def test_presets_equal_a_llama_that_is_written_anew(
     batch.metric(logits, torch.arange(1)).sum().backward()
     for (kind, layer), activation in clean.items():
         moved = (activation - corrupted[kind, layer]) * activation.grad
-        wanted = moved.reshape(1, len(batch.clean[0]), llama.size(kind), -1).sum((1, 3))
+        wanted = moved.reshape(1, len(batch.clean[0]), deep_llama.size(kind), -1).sum((1, 3))
         torch.testing.assert_close(found[kind][:, layer], wanted.detach().float(), atol=1e-5, rtol=1e-4)
 
 

@@ -57,7 +57,7 @@ def test_where_f_is_multilinear_joint_integrated_gradients_are_shapley_values() 
 
 
 @pytest.fixture
-def play(monkeypatch: pytest.MonkeyPatch, llama: Model) -> Callable[..., Any]:
+def play(monkeypatch: pytest.MonkeyPatch, deep_llama: Model) -> Callable[..., Any]:
     """Scores of a game v(kept [row, head]) in the place of a model's heads, all of which are said to change."""
 
     def scores(v: Callable[[Tensor], Tensor], **options: Any) -> Any:
@@ -76,7 +76,9 @@ def play(monkeypatch: pytest.MonkeyPatch, llama: Model) -> Callable[..., Any]:
             return torch.zeros_like(full(run, *given)) + v(torch.ones(1, 12).double())
 
         monkeypatch.setattr(Intervention, "_read", read)
-        return load_method("shapley", **options).scores(llama, tiny_pairs(llama, PAIRS[:1]), ("head",))["head"]
+        return load_method("shapley", **options).scores(deep_llama, tiny_pairs(deep_llama, PAIRS[:1]), ("head",))[
+            "head"
+        ]
 
     return scores
 
@@ -180,13 +182,13 @@ def test_orders_that_captum_draws_agree_with_ours_within_both_standard_errors() 
     assert (both < 0.1 * scores.abs().max()).all()
 
 
-def test_captum_ablating_a_mask_is_activation_patching(llama: Model) -> None:
-    pairs = tiny_pairs(llama, PAIRS[:1])
+def test_captum_ablating_a_mask_is_activation_patching(deep_llama: Model) -> None:
+    pairs = tiny_pairs(deep_llama, PAIRS[:1])
     [batch] = pairs.batches()
-    run = Intervention(llama, batch, Request(("head",)))
+    run = Intervention(deep_llama, batch, Request(("head",)))
     ablation = FeatureAblation(lambda mask: run.value({"head": mask.reshape(-1, *HEADS)})[0])
     theirs = ablation.attribute(torch.ones(1, 12), perturbations_per_eval=1)
-    ours = load_method("activation-patching").scores(llama, pairs, ("head",))["head"].values
+    ours = load_method("activation-patching").scores(deep_llama, pairs, ("head",))["head"].values
     torch.testing.assert_close(theirs.reshape(1, *HEADS).float(), ours, atol=1e-5, rtol=0)
 
 

@@ -51,12 +51,12 @@ def test_the_probabilities_are_those_of_the_draw(llama: Model) -> None:
     design = discover().method(VERIFIED).scores(llama, tiny_pairs(llama), ("neuron",))["neuron"].design
     assert torch.equal(design.probability, torch.from_numpy(draw(design.stratum.numpy(), 0)))
     counted = 1 / design.probability[design.measured]
-    assert counted.sum().item() == pytest.approx(60)  # those measured stand for all
+    assert counted.sum().item() == pytest.approx(llama.n_layers * llama.d_mlp)  # those measured stand for all
 
 
-def test_chosen_layers_are_the_population(llama: Model) -> None:
+def test_chosen_layers_are_the_population(deep_llama: Model) -> None:
     method = load_method("activation-patching", neurons="verified", budget=16, layers="0+2")
-    design = method.scores(llama, tiny_pairs(llama), ("neuron",))["neuron"].design
+    design = method.scores(deep_llama, tiny_pairs(deep_llama), ("neuron",))["neuron"].design
     assert (design.stratum[1] == OUTSIDE).all()
     assert not design.measured[1].any()
     assert int(design.measured.sum()) == 16
