@@ -40,9 +40,8 @@ def test_activation_patching_of_heads_equals_transformer_lens(model: Model, metr
 def test_attribution_patching_of_heads_equals_transformer_lens(model: Model) -> None:
     pairs = tiny_pairs(model, PAIRS[:3])
     ours = load_method("attribution-patching").scores(model, pairs, ("head",), direction="denoising")["head"].values
-    trainable = tiny_model(
-        model.name, layers=model.n_layers
-    ).bridge  # theirs needs gradients to flow from the parameters on
+    # theirs needs gradients to flow from the parameters on
+    trainable = tiny_model(model.name, layers=model.n_layers).bridge
     trainable.requires_grad_(True)
     for scores, batch in zip(ours, batches_of_one(model), strict=True):
         theirs = attribution_patch(

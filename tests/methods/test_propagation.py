@@ -309,9 +309,8 @@ def _rewritten(preset: str) -> dict[str, Callable[..., Any]]:
 def test_presets_equal_a_llama_that_is_written_anew(
     deep_llama: Model, monkeypatch: pytest.MonkeyPatch, preset: str, metric: Any
 ) -> None:
-    found = scores(
-        deep_llama, metric=metric, rules=preset
-    )  # before the classes are rewritten, which are this model's too
+    # before the classes are rewritten, which are this model's too
+    found = scores(deep_llama, metric=metric, rules=preset)
     reference = hf_model("llama")
     reference.set_attn_implementation("eager")
     batch = next(tiny_pairs(deep_llama, PAIRS[:1], metric).batches())
