@@ -191,7 +191,7 @@ class Method:
         method works out from all pairs, and `known`, are still those of all.
         """
         self._refuse_wrong_types(model, pairs, components)
-        model.refuse_train_mode()
+        model.refuse_train_mode(anew=True)
         pairs.refuse_other_tokens(model.tokens)
         if components is None:
             components = tuple(kind for kind in DEFAULT_KINDS if kind in model.kinds and kind in self.kinds)

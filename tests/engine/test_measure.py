@@ -142,6 +142,15 @@ def test_the_dropout_behind_the_embeddings_counts_too() -> None:
         load_method("activation-patching").scores(model, pairs, ("head",))
 
 
+def test_a_part_that_came_in_since_the_model_was_loaded_counts_too(llama: Model) -> None:
+    pairs, attention = make_pairs(llama, PAIRS[:1], logit_diff), llama.blocks[0].attention
+    attention.add_module("dropout", nn.Dropout())
+    with pytest.raises(BenchmarkError, match=r"a part of it is .Dropout"):
+        load_method("activation-patching").scores(llama, pairs, ("head",))
+    del attention.dropout
+    load_method("activation-patching").scores(llama, pairs, ("head",))
+
+
 def test_damaged_weights_are_called_so_at_load() -> None:
     reference = hf_model(ZOO["one key for all heads"])
     with torch.no_grad():

@@ -18,34 +18,39 @@ from reports.paths import DRAWN, drawn, lines
 from tests.tiny import PAIRS, tiny_pairs
 
 
-def test_ends_are_named_as_the_model_has_them_or_as_what_a_head_reads(llama: Model) -> None:
-    assert llama.size("key") == 2  # four query heads share them
-    assert [receiver(f"L1H{head}:key", llama).name for head in range(4)] == ["L1K0", "L1K0", "L1K1", "L1K1"]
-    assert receiver("L1H3:query", llama) == receiver("L1Q3", llama) == Node("query", 1, 3)
-    assert receiver("logits", llama) == Node("residual", llama.n_layers)
-    assert [sender(name, llama).name for name in ("L0H2", "L1M", "L0A", "L2N19")] == ["L0H2", "L1M", "L0A", "L2N19"]
+def test_ends_are_named_as_the_model_has_them_or_as_what_a_head_reads(deep_llama: Model) -> None:
+    assert deep_llama.size("key") == 2  # four query heads share them
+    assert [receiver(f"L1H{head}:key", deep_llama).name for head in range(4)] == ["L1K0", "L1K0", "L1K1", "L1K1"]
+    assert receiver("L1H3:query", deep_llama) == receiver("L1Q3", deep_llama) == Node("query", 1, 3)
+    assert receiver("logits", deep_llama) == Node("residual", deep_llama.n_layers)
+    assert [sender(name, deep_llama).name for name in ("L0H2", "L1M", "L0A", "L2N19")] == [
+        "L0H2",
+        "L1M",
+        "L0A",
+        "L2N19",
+    ]
     wrong = {"L1K2": "2 keys each", "L1H4:key": "4 heads each", "L3Q0": "layers 0-2", "H1": "is no receiver"}
     for name, said in wrong.items():
         with pytest.raises(BenchmarkError, match=said):
-            receiver(name, llama)
+            receiver(name, deep_llama)
     for name in ("L0Q1", "L0X1", "head"):
         with pytest.raises(BenchmarkError, match="is no sender"):
-            sender(name, llama)
+            sender(name, deep_llama)
 
 
-def test_rows_are_pair_by_pair_whatever_the_lengths_and_all_senders_are_the_heads_below(llama: Model) -> None:
-    pairs = tiny_pairs(llama)
-    found = path_effects(llama, pairs, "all", ["L2H1:query", "L1V0", "L2Q1"], direction="denoising")
+def test_rows_are_pair_by_pair_whatever_the_lengths_and_all_senders_are_the_heads_below(deep_llama: Model) -> None:
+    pairs = tiny_pairs(deep_llama)
+    found = path_effects(deep_llama, pairs, "all", ["L2H1:query", "L1V0", "L2Q1"], direction="denoising")
     assert list(found) == ["pair", "sender", "receiver", "effect"]
     assert len(found) == len(pairs) * 8 * 2
     assert list(found.pair.unique()) == list(pairs.ids)
     ends = [Node("head", 0, 3)], [Node("query", 2, 1)]
     rows = found[(found.sender == "L0H3") & (found.receiver == "L2Q1")].effect.to_numpy()
     for batch in pairs.batches():
-        want = Paths(llama, batch, Request(("head",), direction="denoising")).effects(*ends)[:, 0, 0]
+        want = Paths(deep_llama, batch, Request(("head",), direction="denoising")).effects(*ends)[:, 0, 0]
         np.testing.assert_allclose(rows[list(batch.index)], want, atol=1e-9)
     assert (found[(found.sender.str.startswith("L1")) & (found.receiver == "L1V0")].effect == 0).all()
-    estimated = path_effects(llama, pairs, "L0H3", "L2Q1", gradient=True, direction="denoising").effect.to_numpy()
+    estimated = path_effects(deep_llama, pairs, "L0H3", "L2Q1", gradient=True, direction="denoising").effect.to_numpy()
     assert 0.5 < np.corrcoef(estimated, rows)[0, 1] < 1 - 1e-9
 
 
