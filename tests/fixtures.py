@@ -5,11 +5,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import cache, partial, wraps
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import hypothesis
 import pytest
@@ -24,8 +25,10 @@ from transformers import PreTrainedTokenizerFast
 
 from benchmark.engine.model import Model
 from benchmark.models.loading import load_model, load_tokens
+from benchmark.prompts.pairs import Pairs
 from benchmark.prompts.tokens import Tokens
-from benchmark.running import work
+from benchmark.running import caveats, plan, work
+from reports.writing import drawing
 from tests.tiny import ARCHITECTURES, save, tiny_model
 
 # examples are timed nowhere: a busy machine would fail them
@@ -62,7 +65,7 @@ def without_pictures() -> Iterator[None]:
 
 @contextmanager
 def undrawn(but: Collection[str] = (), svg: bool = False) -> Iterator[None]:
-    """Pictures are made and laid out, in empty files: drawing them takes three times as long again.
+    """Pictures are made, in empty files: to lay them out and to draw them takes five times as long again.
 
     `but`: names of .pdf and .png files that are drawn all the same; `svg`: all .svg files are.
     """
@@ -82,6 +85,9 @@ def undrawn(but: Collection[str] = (), svg: bool = False) -> Iterator[None]:
         patch.setattr(FigureCanvasAgg, "print_png", unless_named(FigureCanvasAgg.print_png))
         if not svg:
             patch.setattr(FigureCanvasSVG, "print_svg", lambda *_, **__: None)
+        if not (but or svg):
+            patch.setattr(drawing, "contain", lambda figure: None)
+            patch.setattr("seaborn.matrix._draw_figure", lambda figure: None)  # to see whether labels overlap
         yield
 
 
@@ -164,11 +170,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 _LOADED: dict[tuple[object, ...], Model] = {}
+_FOUND: MutableMapping[Model, dict[tuple[object, ...], Any]] = WeakKeyDictionary()
 
 
 @pytest.fixture
 def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run gets the model that an earlier one loaded from the same place: it left it as it was."""
+    """A run gets the model that an earlier one loaded from the same place, and what that one found of the same pairs.
+
+    Each left the model as it was.
+    """
     load = work.load_model  # or who lends SmolLM2 in its place
 
     def lent(*source: object, **options: object) -> Model:
@@ -177,4 +187,17 @@ def loaded_once(monkeypatch: pytest.MonkeyPatch) -> None:
             _LOADED[key] = load(*source, **options)  # type: ignore[arg-type]
         return _LOADED[key]
 
+    def once(find: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(find)
+        def found(model: Model, pairs: Pairs, *how: Any, **options: Any) -> Any:
+            known = _FOUND.setdefault(model, {})
+            key = (find, pairs.ids, pairs.digest(), pairs.metric, how)
+            if key not in known:
+                known[key] = find(model, pairs, *how, **options)
+            return known[key]
+
+        return found
+
     monkeypatch.setattr(work, "load_model", lent)
+    monkeypatch.setattr(plan, "resolution", once(plan.resolution))
+    monkeypatch.setattr(caveats, "spellings", once(caveats.spellings))

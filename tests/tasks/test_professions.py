@@ -195,7 +195,8 @@ def test_swapped_answers_alone_turn_every_sign(name: str, pocket: Model, drawn: 
 @pytest.mark.smollm2
 def test_how_often_a_real_model_goes_by_the_stereotype_is_what_the_card_says(smollm2: Model) -> None:
     pairs = professions.pairs(smollm2, limit=None)
-    clean = metrics(smollm2, pairs)["clean"]
+    alone = tuple(replace(pair, corrupted=None) for pair in pairs.pairs)
+    clean = metrics(smollm2, replace(pairs, pairs=alone))["clean"]
     she = torch.tensor([pair.prompt.correct == " she" for pair in pairs.pairs])
     shares = [round(float((values > 0).float().mean()), 2) for values in (clean, clean[she], clean[~she])]
     card = professions.dataset_path().with_suffix(".md").read_text()
