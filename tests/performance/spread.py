@@ -50,7 +50,7 @@ def divided(hf: Any, first: torch.device, second: torch.device) -> Any:
 
 def on(architecture: str, first: torch.device, second: torch.device, dtype: torch.dtype) -> Model:
     """A random model on these devices, which may be one."""
-    hf = hf_model(architecture).to(dtype)
+    hf = hf_model(architecture, layers=2).to(dtype)
     hf = hf.to(first) if first == second else divided(hf, first, second)
     Elsewhere.indices_allowed = first.type == "elsewhere"  # as one GPU allows them, and two don't
     model = Model.from_hf(hf, tokenizer(), architecture, prepend_bos=False)
@@ -74,7 +74,7 @@ def tried(methods: list[Method], model: Model) -> Iterator[tuple[str, torch.Tens
             except BenchmarkError as refused:
                 yield f"{what}: {refused}", torch.zeros(0)
     for gradient in (False, True):
-        paths = path_effects(model, pairs, ["L0H1", "L1M"], ["L2H3:key", "logits"], gradient=gradient)
+        paths = path_effects(model, pairs, ["L0H1", "L0M"], ["L1H3:key", "logits"], gradient=gradient)
         yield f"paths, gradient: {gradient}", torch.tensor(paths.effect)
     circuit = ov_circuit(model, model.n_layers - 1, 1)
     scaled = (circuit.reads * circuit.singular_values[:, None]).cpu()
