@@ -67,7 +67,7 @@ def completeness(trial: Trial) -> None:
     """Where `totals` claims a sum of scores, it is the patch of all of them at once, and they sum to it."""
     trial.needs_a_replacement()
     for architecture in ("gpt2", "llama"):
-        model, pairs = tiny(architecture, 1)
+        model, pairs = tiny(architecture, 1, layers=3)
         for way in trial.ways:
             means = mean_activations(model, pairs, DEFAULT_KINDS) if way == MEAN else {}
             request = Request(trial.kinds, way.replacement, way.direction, means=means)

@@ -376,6 +376,7 @@ def metrics(model: Model, pairs: Pairs, at_once: int | None = None) -> dict[str,
 
     As many share a forward as free memory allows, if it isn't said.
     """
+    model.refuse_train_mode(anew=True)
     at_once = at_once or whole_prompts(model, pairs.longest)
     found = {name: torch.full((len(pairs),), torch.nan, dtype=torch.float64) for name in ("clean", "corrupted")}
     for batch in pairs.batches(at_once):

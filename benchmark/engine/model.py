@@ -284,7 +284,7 @@ class Model:
 
         `anew`: parts that came in since it was loaded are looked for too: a tenth of the time of a tiny forward.
         """
-        if anew:
+        if anew or any(part.training for part in self._parts):  # which may be gone
             self._parts = _parts(self.bridge, self._original)
         for part in self._parts:
             if part.training:
@@ -412,7 +412,8 @@ class Model:
         """Logits at the last position, or at all. Each edit sees its site's live activation and returns a new one, or
         None.
 
-        Raises BenchmarkError where a logit is not finite, or where the model was put into train mode.
+        Raises BenchmarkError where a logit is not finite, or where the model was put into train mode. Parts that came
+        in since it was loaded are looked at where scores, metrics or an `Intervention` are made.
         """
         self.refuse_train_mode()
         return self.logits(tokens, self.hooks(edits or {}, embedding), reads=reads)

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark import load_method, logit_diff, make_pairs
+from benchmark import Intervention, Request, load_method, logit_diff, make_pairs
 from benchmark.components import DEFAULT_KINDS
+from benchmark.engine.method import metrics
 from benchmark.engine.model import Model
 from benchmark.errors import BenchmarkError
 from tests.engine.zoo import ZOO, hf_model, outcome
-from tests.tiny import PAIRS, tokenizer
+from tests.tiny import PAIRS, tiny_model, tokenizer
 
 NO_NEURONS = {"neuron": "layer [01] has no single output projection"}
 LATENT = {kind: f"layer 0 has no attn.{kind[0]}" for kind in ("query", "key", "value")}
@@ -142,13 +143,20 @@ def test_the_dropout_behind_the_embeddings_counts_too() -> None:
         load_method("activation-patching").scores(model, pairs, ("head",))
 
 
-def test_a_part_that_came_in_since_the_model_was_loaded_counts_too(llama: Model) -> None:
-    pairs, attention = make_pairs(llama, PAIRS[:1], logit_diff), llama.blocks[0].attention
+def test_a_part_that_came_in_since_the_model_was_loaded_counts_too() -> None:
+    model = tiny_model(layers=2)
+    pairs, attention = make_pairs(model, PAIRS[:1], logit_diff), model.blocks[0].attention
+    [batch] = pairs.batches()
     attention.add_module("dropout", nn.Dropout())
-    with pytest.raises(BenchmarkError, match=r"a part of it is .Dropout"):
-        load_method("activation-patching").scores(llama, pairs, ("head",))
+    for look in (
+        lambda: load_method("activation-patching").scores(model, pairs, ("head",)),
+        lambda: metrics(model, pairs),
+        lambda: Intervention(model, batch, Request(("head",))),
+    ):
+        with pytest.raises(BenchmarkError, match=r"a part of it is .Dropout"):
+            look()
     del attention.dropout
-    load_method("activation-patching").scores(llama, pairs, ("head",))
+    model.run(batch.clean)
 
 
 def test_damaged_weights_are_called_so_at_load() -> None:

@@ -15,11 +15,12 @@ from benchmark.engine.method import metrics
 from benchmark.engine.model import Model
 from benchmark.engine.precision import products, refuse_matmul, step
 from benchmark.engine.replay import record, resume
-from benchmark.engine.resolution import moved, resolution
+from benchmark.engine.resolution import DRAWS, moved, resolution
 from benchmark.errors import BenchmarkError
 from benchmark.models.loading import load_model
 from benchmark.prompts.metrics import METRICS
 from benchmark.running.plugins import load_method
+from benchmark.statistics.moderated import moderated
 from tests.tiny import hf_model, tiny_model, tiny_pairs, tokenizer
 
 BF16, FP16 = torch.bfloat16, torch.float16
@@ -114,6 +115,16 @@ def test_scores_above_the_resolution_have_the_sign_that_float64_gives_them(name:
         assert error < least.square().mean().sqrt() < 30 * error  # no smaller than the noise, nor far larger
     assert above > 20
     assert right >= 0.95 * above
+
+
+def test_a_pair_s_resolution_is_drawn_towards_that_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Model.from_hf(weights("llama", BF16), tokenizer(), "llama", False)
+    found = resolution(model, tiny_pairs(model), "noising")
+    monkeypatch.setattr("benchmark.engine.resolution.moderated", lambda squares, draws: squares)
+    alone = resolution(model, tiny_pairs(model), "noising")
+    want = moderated(alone.square().numpy(), DRAWS) ** 0.5
+    torch.testing.assert_close(found, torch.from_numpy(want), atol=0, rtol=1e-9)
+    assert found.log().std() < 0.8 * alone.log().std()
 
 
 def test_the_resolution_shrinks_with_the_step_of_the_format_down_to_that_of_float32() -> None:

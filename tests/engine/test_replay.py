@@ -49,9 +49,10 @@ def whole_runs(model: Model) -> tuple[Recording, list[tuple[list[Site], int, dic
     return traced, runs
 
 
-@pytest.mark.parametrize(("model", "ways"), RESUMED, indirect=["model"], ids=_named)
-def test_resuming_equals_running_from_the_start(model: Model, ways: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("deep_model", "ways"), RESUMED, indirect=["deep_model"], ids=_named)
+def test_resuming_equals_running_from_the_start(deep_model: Model, ways: tuple[str, ...]) -> None:
     """From any layer, behind any prefix, rows picked at will, with edits of one site and of several."""
+    model = deep_model
     traced, runs = whole_runs(model)
     vocabulary = torch.tensor([3, 7, 12])
     kinds = KINDS if ways == tuple(SHORTCUTS) else DEFAULT_KINDS
