@@ -30,12 +30,12 @@ def interventions(model: Model, pairs: Pairs, direction: str, replacement: str) 
 
 
 @ways
-def test_component_path_ig_equals_activation_patching(model: Model, direction: str, replacement: str) -> None:
-    pairs = tiny_pairs(model, PAIRS[:1])
-    exact = scored(model, pairs, "activation-patching", direction, replacement, neurons=0)
-    along = scored(model, pairs, "integrated-gradients", direction, replacement, path="component", steps=12)
+def test_component_path_ig_equals_activation_patching(deep_model: Model, direction: str, replacement: str) -> None:
+    pairs = tiny_pairs(deep_model, PAIRS[:1])
+    exact = scored(deep_model, pairs, "activation-patching", direction, replacement, neurons=0)
+    along = scored(deep_model, pairs, "integrated-gradients", direction, replacement, path="component", steps=12)
     for kind in DEFAULT_KINDS:
-        assert exact[kind].values.abs().max() > 0.02
+        assert exact[kind].values.abs().max() > 0.05
         torch.testing.assert_close(along[kind].values, exact[kind].values, atol=2e-5, rtol=0)
 
 

@@ -85,7 +85,7 @@ def in_view(axis, text: Text) -> bool:
     return frame.x0 - 1 <= x <= frame.x1 + 1 or frame.y0 - 1 <= y <= frame.y1 + 1
 
 
-@pytest.mark.parametrize("methods", [1, 2, 20])
+@pytest.mark.parametrize("methods", [1, 2, 8, 20])
 def test_nothing_is_cut_and_no_legend_lies_on_a_panel(methods: int, tmp_path: Path) -> None:
     with style():
         for name, figure in figures(part_of(tmp_path, methods)):
