@@ -73,7 +73,6 @@ class Intervention:
                 f"An Intervention puts one activation in place of another ({', '.join(BASELINES)}); what "
                 f"{request.replacement!r} draws, `scores()` and `run` hand over as a counterfactual."
             )
-        model.refuse_train_mode(anew=True)
         self.model, self.batch, self.request = model, batch, request
         self.kinds = request.kinds if kinds is None else tuple(kinds)
         self.sites = model.sites(self.kinds)

@@ -191,7 +191,7 @@ class Method:
         method works out from all pairs, and `known`, are still those of all.
         """
         self._refuse_wrong_types(model, pairs, components)
-        model.refuse_train_mode(anew=True)
+        model.refuse_train_mode()
         pairs.refuse_other_tokens(model.tokens)
         if components is None:
             components = tuple(kind for kind in DEFAULT_KINDS if kind in model.kinds and kind in self.kinds)
@@ -376,7 +376,6 @@ def metrics(model: Model, pairs: Pairs, at_once: int | None = None) -> dict[str,
 
     As many share a forward as free memory allows, if it isn't said.
     """
-    model.refuse_train_mode(anew=True)
     at_once = at_once or whole_prompts(model, pairs.longest)
     found = {name: torch.full((len(pairs),), torch.nan, dtype=torch.float64) for name in ("clean", "corrupted")}
     for batch in pairs.batches(at_once):

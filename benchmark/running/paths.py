@@ -53,7 +53,7 @@ def path_effects(
         raise BenchmarkError("path_effects() needs a model from `load_model` and pairs from `task.pairs(model)`.")
     if Way(direction, replacement) not in WAYS:
         raise BenchmarkError(f"Paths can't do {direction} with {replacement}: choose {', '.join(map(str, WAYS))}.")
-    model.refuse_train_mode(anew=True)
+    model.refuse_train_mode()
     pairs.refuse_other_tokens(model.tokens)
     pairs.refuse_replacement(replacement)
     ends = list(dict.fromkeys(receiver(name, model) for name in _listed(receivers)))

@@ -152,6 +152,7 @@ def test_a_part_that_came_in_since_the_model_was_loaded_counts_too() -> None:
         lambda: load_method("activation-patching").scores(model, pairs, ("head",)),
         lambda: metrics(model, pairs),
         lambda: Intervention(model, batch, Request(("head",))),
+        lambda: model.run(batch.clean),
     ):
         with pytest.raises(BenchmarkError, match=r"a part of it is .Dropout"):
             look()
