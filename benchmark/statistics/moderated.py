@@ -7,8 +7,8 @@ from scipy.special import digamma, polygamma
 from scipy.stats import chi2
 
 Variances = Float[np.ndarray, " group"]
-_WIDE, _NARROW = 1e-6, 1e6  # half the numbers that the common variance counts for, at least and at most
-_RARE = 1e-3  # a variance of fewer chances is no chance
+_LEAST, _MOST = 1e-6, 1e6  # half the numbers that the common variance counts for
+_RARE = 1e-3  # how often a variance comes out so low that it isn't put down to chance
 
 
 def moderated(variances: Variances, numbers: int) -> Variances:
@@ -26,10 +26,10 @@ def moderated(variances: Variances, numbers: int) -> Variances:
     half, own = numbers / 2, found[some]
     logs = np.log(own) - digamma(half) + np.log(half)
     beyond = float(logs.var(ddof=1) - polygamma(1, half))  # chance alone has trigamma(numbers / 2)
-    if beyond <= polygamma(1, _NARROW):
+    if beyond <= polygamma(1, _MOST):
         found[some] = own.mean()
     else:
-        more = brentq(lambda x: polygamma(1, x) - beyond, _WIDE, _NARROW) if beyond < polygamma(1, _WIDE) else _WIDE
+        more = brentq(lambda x: polygamma(1, x) - beyond, _LEAST, _MOST)  # trigamma(1e-6) is beyond any logarithms'
         common = np.exp(logs.mean() + digamma(more) - np.log(more))
         found[some] = (more * common + half * own) / (more + half)
     found[some] = np.minimum(found[some], own * numbers / chi2.ppf(_RARE, numbers))
