@@ -95,9 +95,10 @@ def without_pictures() -> Iterator[None]:
 
 @contextmanager
 def undrawn(but: Collection[str] = (), svg: bool = False) -> Iterator[None]:
-    """Pictures are made, in empty files: to lay them out and to draw them takes five times as long again.
+    """Pictures are made, in empty files, and neither laid out nor drawn: that takes most of a report's time.
 
-    `but`: names of .pdf and .png files that are drawn all the same; `svg`: all .svg files are.
+    `but`: names of .pdf and .png files that are drawn all the same; `svg`: all .svg files are. With either, all are
+    laid out.
     """
 
     def unless_named(draw: Callable[..., None]) -> Callable[..., None]:

@@ -76,9 +76,8 @@ def play(monkeypatch: pytest.MonkeyPatch, deep_llama: Model) -> Callable[..., An
             return torch.zeros_like(full(run, *given)) + v(torch.ones(1, 12).double())
 
         monkeypatch.setattr(Intervention, "_read", read)
-        return load_method("shapley", **options).scores(deep_llama, tiny_pairs(deep_llama, PAIRS[:1]), ("head",))[
-            "head"
-        ]
+        pairs = tiny_pairs(deep_llama, PAIRS[:1])
+        return load_method("shapley", **options).scores(deep_llama, pairs, ("head",))["head"]
 
     return scores
 

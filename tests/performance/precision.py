@@ -93,5 +93,6 @@ if __name__ == "__main__":
                 print(f" {name}, {got.shape[1]} {kind}s: largest {want.abs().max():.2g}, Pearson {pearson:.5f}, "
                       f"error {error:.1e}, exactly 0 {gone:.1%}")  # fmt: skip
                 print(f"   pairs {right(got, want, each[:, None])}; unrounded weights {right(got, was, each[:, None])}")
+                print(f"   pairs by 128 draws {right(got, want, other[:, None])}")
                 print(f"   means {right(got.mean(0), want.mean(0), mean)}; "
                       f"unrounded weights {right(got.mean(0), was.mean(0), mean)}", flush=True)  # fmt: skip
