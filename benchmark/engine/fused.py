@@ -42,24 +42,25 @@ class Part(NamedTuple):
 
     def forward(self, taken: set[str]) -> Callable[..., Any]:
         """All at once, which is noted in `taken`; or step by step while something inside is hooked."""
+        return unless_hooked(self.module, partial(self._noted, taken), self.inside)
 
-        def at_once(*arguments: Any, **options: Any) -> Any:
-            taken.add(self.name)
-            return self.at_once(*arguments, **options)
-
-        return unless_hooked(self.module, at_once, self.inside)
+    def _noted(self, taken: set[str], *arguments: Any, **options: Any) -> Any:
+        taken.add(self.name)
+        return self.at_once(*arguments, **options)
 
 
 def unless_hooked(
     module: nn.Module, other: Callable[..., Any], inside: tuple[nn.Module, ...] | None = None
 ) -> Callable[..., Any]:
     """Another forward, or the module's own while something inside is hooked."""
-    own, points = module.forward, tuple(module.modules())[1:] if inside is None else inside
+    points = tuple(module.modules())[1:] if inside is None else inside
+    return partial(_unless_hooked, module.forward, other, points)
 
-    def run(*arguments: Any, **options: Any) -> Any:
-        return (own if any(map(_hooked, points)) else other)(*arguments, **options)
 
-    return run
+def _unless_hooked(
+    own: Callable[..., Any], other: Callable[..., Any], points: tuple[nn.Module, ...], *arguments: Any, **options: Any
+) -> Any:
+    return (own if any(map(_hooked, points)) else other)(*arguments, **options)
 
 
 _KNOWN: MutableMapping[Model, tuple[Part, ...]] = WeakKeyDictionary()

@@ -418,7 +418,7 @@ class Model:
     def hooks(self, edits: Mapping[Site, Edit], embedding: Edit | None = None) -> list[Hook]:
         """The edits as transformer_lens takes them."""
         hooks: list[Hook] = [
-            (self._hooks[site], _as_hook(edit, self.kind(site.kind), self._slots(site.kind), self.device))
+            (self._hooks[site], partial(_edited, edit, self.kind(site.kind), self._slots(site.kind), self.device))
             for site, edit in edits.items()
         ]
         if embedding is not None:
@@ -572,26 +572,22 @@ def _probe(bridge: Any, name: str) -> bool:
     return isinstance(outputs[0], tuple)
 
 
-def _as_hook(edit: Edit, kind: Kind, size: int, device: torch.device) -> Callable[[Tensor, Any], Tensor | None]:
-    """The edit of `[row, pos, component, dim]` as one of what transformer_lens holds there, in whatever shape.
+def _edited(edit: Edit, kind: Kind, size: int, device: torch.device, value: Tensor, hook: Any) -> Tensor | None:
+    """What transformer_lens holds, in whatever shape, after an edit of `[row, pos, component, dim]`.
 
-    It is made on `device`, wherever the layer is.
+    The edit is made on `device`, wherever the layer is.
     """
-
-    def hooked(value: Tensor, hook: Any) -> Tensor | None:
-        edited = edit(kind.read(value.to(device), size))
-        return None if edited is None else kind.write(edited.to(value.device), value)
-
-    return hooked
+    edited = edit(kind.read(value.to(device), size))
+    return None if edited is None else kind.write(edited.to(value.device), value)
 
 
 def keeping(kept: dict[Site, Tensor], sites: Iterable[Site]) -> dict[Site, Edit]:
     """Edits that change nothing and put the activation of each site into `kept`."""
+    return {site: partial(_keep, kept, site) for site in sites}
 
-    def keep(value: Tensor, site: Site) -> None:
-        kept[site] = value.detach().clone()
 
-    return {site: partial(keep, site=site) for site in sites}
+def _keep(kept: dict[Site, Tensor], site: Site, value: Tensor) -> None:
+    kept[site] = value.detach().clone()
 
 
 def weights_digest(hf_model: nn.Module) -> str:

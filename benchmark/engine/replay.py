@@ -90,7 +90,7 @@ def record(
     fed = tokens if beside is None else torch.cat([tokens, beside.to(device)])
     with ExitStack() as swaps:
         for part in _at_once(model, taking, 0):
-            swaps.enter_context(swapped(part.module, part.forward(set())))
+            _swap(swaps, part.module, part.forward(set()))
         logits = model.logits(fed, [*model.hooks(keeping(activations, sites)), *hooks], cache, reads=reads)
     keys_values = [(layer.keys, layer.values) for layer in cache.layers] if cache is not None else []
     if beside is None:
@@ -143,10 +143,7 @@ def resume(
     taken = {"prefix"} if prefix else set()
     at_once = _at_once(model, ways, lowest)
     with ExitStack() as swaps:
-
-        def swap(module: nn.Module, forward: Callable[..., Any]) -> None:
-            swaps.enter_context(swapped(module, forward))
-
+        swap = partial(_swap, swaps)
         for part in at_once:
             swap(part.module, part.forward(taken))
         if joining:
@@ -157,13 +154,13 @@ def resume(
                 if counts[layer] > before:
                     joined = _rows(recording.residuals[layer], rows[before : counts[layer]], prefix)
                     module = model.blocks[layer].module
-                    swap(module, _with_rows(module, joined, before))
+                    swap(module, partial(_with_rows, module.forward, joined, before))
         if "last position" in ways and length - prefix > 1:
             taken.add("last position")
             for module in (final.queries, final.attention_output, final.mlp):
-                swap(module, _at_last_position(module))
+                swap(module, partial(_at_last_position, module.forward))
             if (norm := model.final_norm) is not None:
-                swap(norm, unless_hooked(norm, _at_last_position(norm)))
+                swap(norm, unless_hooked(norm, partial(_at_last_position, norm.forward)))
         if standing_in:
             assert stand_in is not None
             taken.add("site")
@@ -269,32 +266,28 @@ def swapped(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
             vars(module)["forward"] = kept
 
 
+def _swap(swaps: ExitStack, module: nn.Module, forward: Callable[..., Any]) -> None:
+    swaps.enter_context(swapped(module, forward))
+
+
 def _rows(value: Tensor, rows: Tensor, prefix: int) -> Tensor:
     """Rows of what was recorded, without the prefix, where it is."""
     return value[rows.to(value.device), prefix:]
 
 
-def _with_rows(block: nn.Module, joined: Tensor, before: int) -> Callable[..., Any]:
-    """The block's forward, with rows that join the ones that came from below."""
-    whole = block.forward
-
-    def forward(hidden: Tensor, *arguments: Any, **options: Any) -> Any:
-        return whole(torch.cat([hidden, joined.to(hidden.device)]) if before else joined, *arguments, **options)
-
-    return forward
+def _with_rows(
+    forward: Callable[..., Any], joined: Tensor, before: int, hidden: Tensor, *arguments: Any, **options: Any
+) -> Any:
+    """A block's forward, with rows that join the ones that came from below."""
+    return forward(torch.cat([hidden, joined.to(hidden.device)]) if before else joined, *arguments, **options)
 
 
-def _at_last_position(module: nn.Module) -> Callable[..., Tensor]:
-    """The module's forward for the last position; zeros stand at the others, which nobody reads."""
-    whole = module.forward
-
-    def forward(value: Tensor, *arguments: Any, **options: Any) -> Tensor:
-        output: Tensor = whole(value[:, -1:], *arguments, **options)
-        if output.shape[1] != 1:  # Bloom's adds the residual stream itself
-            raise ValueError("this module's last output needs more than its last input")
-        return functional.pad(output, (0, 0, value.shape[1] - 1, 0))
-
-    return forward
+def _at_last_position(forward: Callable[..., Any], value: Tensor, *arguments: Any, **options: Any) -> Tensor:
+    """A module's forward for the last position; zeros stand at the others, which nobody reads."""
+    output: Tensor = forward(value[:, -1:], *arguments, **options)
+    if output.shape[1] != 1:  # Bloom's adds the residual stream itself
+        raise ValueError("this module's last output needs more than its last input")
+    return functional.pad(output, (0, 0, value.shape[1] - 1, 0))
 
 
 class _Passing(DynamicCache):  # type: ignore[misc]
