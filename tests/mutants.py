@@ -89,7 +89,7 @@ MUTANTS = (
            "All nodes of an integral weigh the same."),
     Mutant("cache", REPLAY, "values[seen, :, :prefix]", "values[seen.roll(1), :, :prefix]",
            (f"{RESUMING}[llama-layers+prefix]",), "Rows find the cached values of another pair."),
-    Mutant("last position", REPLAY, "whole(value[:, -1:],", "whole(value[:, :1],",
+    Mutant("last position", REPLAY, "forward(value[:, -1:],", "forward(value[:, :1],",
            (f"{RESUMING}[llama-last position]",), "The last block's shortcut computes the first position."),
     Mutant("answers", REPLAY, "part[vocabulary.to(part.device)] for part",
            "part[vocabulary.flip(0).to(part.device)] for part",

@@ -254,7 +254,7 @@ def test_a_public_file_runs_on_the_real_model(tmp_path: Path, smollm2: Model) ->
     out = tmp_path / "r"
     asked = ["run", "--model", "smollm2-135m", "--task", "ioi", "--dataset", str(path), "--out", str(out)]
     asked += ["--dataset-tokenizer", "smollm2-135m"]
-    assert main([*asked, "--methods", "attribution-patching", "--device", "cpu"]) == 0
+    assert main([*asked, "--methods", "attribution-patching", "--components", "head", "--device", "cpu"]) == 0
     cell = Results(out).cells[0]
     assert (cell.arrays["clean_metric"] > 1).all()
     assert (cell.arrays["corrupted_metric"] < -1).all()
