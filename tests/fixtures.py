@@ -24,6 +24,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from platformdirs import user_cache_path
 from tokenizers import ByteLevelBPETokenizer
 from torch import nn
+from transformer_lens.model_bridge import transformer_bridge
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformers import PreTrainedTokenizerFast
 
@@ -49,6 +50,7 @@ def _spared() -> None:
     """What transformer_lens does anew in each forward of each part, though it comes to the same: a sixth of the time.
 
     It looks at the signature of the part's forward, and makes ready what accelerate might have moved off the device.
+    And for each model that it wraps it looks for hooks among the methods of all parts, twice: a fifth of that time.
     Tests that run a process of their own, as of the spread, have all of it.
     """
     signature, called = inspect.signature, GeneralizedComponent.__call__
@@ -64,6 +66,14 @@ def _spared() -> None:
         moved = hasattr(self._modules.get("_original_component"), "_hf_hook")
         return (called if moved else nn.Module.__call__)(self, *arguments, **options)
 
+    @cache
+    def no_methods(kind: type) -> set[str]:
+        return {name for name in dir(kind) if not inspect.isfunction(inspect.getattr_static(kind, name, None))}
+
+    def attributes(part: nn.Module) -> list[str]:
+        return sorted({*no_methods(type(part)), *vars(part), *part._parameters, *part._modules, *part._buffers})
+
+    transformer_bridge.dir = attributes  # type: ignore[attr-defined]
     inspect.signature = known  # type: ignore[assignment]
     GeneralizedComponent.__call__ = called_at_once  # type: ignore[method-assign]
 

@@ -242,8 +242,8 @@ def test_the_share_of_the_gap_that_a_head_or_a_neuron_of_smollm2_restores(real: 
 
 def test_what_the_loss_loses_with_a_head_s_value(both: tuple[Measured, Plain]) -> None:
     measured, plain = both
-    prompt = "Mary is kind, isn’t she"
-    scores = measured.ablated(prompt, "log_likelihood").set_index(["layer", "index"]).score
+    prompt = TAGS["ablation"]["loss"]["prompt"]
+    scores = measured.loss_ablations.set_index(["layer", "index"]).score
     for layer, head in ((0, 1), (2, 0)):
         want = plain.without_value(layer, head, lambda: plain.log_likelihood(prompt))
         assert abs(want) > 1e-3
