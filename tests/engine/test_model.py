@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from transformer_lens.model_bridge import transformer_bridge
 
 from benchmark.engine.model import DEFAULT_KINDS, Model, Site
 from benchmark.errors import BenchmarkError
@@ -19,6 +20,15 @@ def test_logits_equal_hugging_face(architecture: str) -> None:
         with torch.no_grad():
             want = reference(batch.clean).logits[:, -1]
         torch.testing.assert_close(model.run(batch.clean), want, atol=1e-6, rtol=1e-6)
+
+
+def test_models_are_wrapped_here_as_they_are_elsewhere(llama: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`tests.fixtures` spares transformer_lens a look at every method."""
+    monkeypatch.delattr(transformer_bridge, "dir")
+    others = tiny_model("llama", layers=2).bridge.hook_dict
+    assert [(name, hook.name) for name, hook in llama.bridge.hook_dict.items()] == [
+        (name, hook.name) for name, hook in others.items()
+    ]
 
 
 def test_activations_have_one_shape_for_both_kinds(model: Model) -> None:
